@@ -1,0 +1,35 @@
+"""
+A local OpenRouter for demos and tests: a real server, scripts, and faults on demand.
+
+`LocalOpenRouter` is the server, `Reply` all that it can be told to say or to break.
+The rest makes what replies are made of. No part of it is a mock: clients talk to it
+over a socket, and any client of OpenRouter's chat API can.
+"""
+
+from openrouter_async.types.options import Clock
+
+from .builders import chunks, completion, generation_id, tool_call
+from .capacity import Capacity, lognormal
+from .failures import error, failed
+from .reply import Reply, StreamError
+from .scripts import Script
+from .seen import SeenRequest, Stats
+from .server import LocalOpenRouter
+
+__all__ = [
+    "Capacity",
+    "Clock",
+    "LocalOpenRouter",
+    "Reply",
+    "Script",
+    "SeenRequest",
+    "Stats",
+    "StreamError",
+    "chunks",
+    "completion",
+    "error",
+    "failed",
+    "generation_id",
+    "lognormal",
+    "tool_call",
+]

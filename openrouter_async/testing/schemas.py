@@ -1,0 +1,214 @@
+"""A value that fits a JSON Schema: what the local server's "model" answers with."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+Schema: TypeAlias = Mapping[str, Any]
+
+_FORMATS = {
+    "date-time": "2026-01-02T03:04:05Z",
+    "date": "2026-01-02",
+    "time": "03:04:05Z",
+    "duration": "PT1H30M",
+    "email": "ada@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "url": "https://example.com/",
+    "uuid": "12345678-1234-4234-8234-123456789abc",
+}
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+
+
+class _EndlessError(Exception):
+    """The schema led back to itself; whoever has a way out takes it."""
+
+
+def fitting(schema: object, *, name: str = "value") -> Any:
+    """
+    Make a value that fits a JSON Schema, always the same for the same schema.
+
+    Optional properties are filled too. `pattern`, `not`, `if` and `contains` are not
+    looked at: give such a schema an `examples` or `default` and that is used.
+
+    Args:
+        schema: A mapping, or True for anything.
+        name: What the value is called; plain strings are made of it.
+    """
+    try:
+        return _Maker(schema).make(schema, name, 0, ())
+    except _EndlessError:
+        # No finite value fits, so any answer is as good.
+        return {}
+
+
+class _Maker:
+    """Walks one schema; `root` is where its references point."""
+
+    def __init__(self, root: object) -> None:
+        self.root = root
+
+    def make(
+        self, schema: object, name: str, number: int, trail: tuple[str, ...]
+    ) -> Any:
+        """Make the `number`-th value; `trail` holds the references passed so far."""
+        if not isinstance(schema, Mapping):
+            return f"example {name}"
+        node = cast("Schema", schema)
+        if (reference := node.get("$ref")) is not None:
+            if reference in trail:
+                raise _EndlessError
+            target = _lookup(self.root, str(reference))
+            return self.make(target, name, number, (*trail, str(reference)))
+        if "allOf" in node:
+            return self.make(self._merged(node), name, number, trail)
+        if branches := node.get("anyOf") or node.get("oneOf"):
+            return self._first(branches, name, number, trail)
+        choices = [node[key] for key in ("const", "default") if key in node]
+        choices = node.get("enum") or node.get("examples") or choices
+        if choices:
+            return choices[number % len(choices)]
+        return self._typed(node, name, number, trail)
+
+    def _typed(
+        self, node: Schema, name: str, number: int, trail: tuple[str, ...]
+    ) -> Any:
+        kind = _type_of(node)
+        if kind == "object":
+            return self._object(node, trail)
+        if kind == "array":
+            return self._array(node, name, trail)
+        if kind in ("integer", "number"):
+            return _number(node, number, whole=kind == "integer")
+        if kind == "boolean":
+            return number % 2 == 0
+        if kind == "null":
+            return None
+        return _string(node, name, number)
+
+    def _first(
+        self, branches: Sequence[Any], name: str, number: int, trail: tuple[str, ...]
+    ) -> Any:
+        """Take the first branch that ends, null last."""
+        for branch in sorted(branches, key=_is_null):
+            try:
+                return self.make(branch, name, number, trail)
+            except _EndlessError:
+                continue
+        raise _EndlessError
+
+    def _object(self, node: Schema, trail: tuple[str, ...]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        required = node.get("required", ())
+        properties = node.get("properties", {})
+        for key in [*properties, *(key for key in required if key not in properties)]:
+            try:
+                made[key] = self.make(properties.get(key, True), key, 0, trail)
+            except _EndlessError:
+                if key in required:
+                    raise
+        for number in range(len(made), node.get("minProperties", 0)):
+            rest = node.get("additionalProperties", True)
+            made[f"key_{number}"] = self.make(rest, "value", number, trail)
+        return made
+
+    def _array(self, node: Schema, name: str, trail: tuple[str, ...]) -> list[Any]:
+        least = node.get("minItems", 0)
+        prefix = node.get("prefixItems", ())
+        wanted = max(least, len(prefix), min(1, node.get("maxItems", 1)))
+        made: list[Any] = []
+        for number in range(wanted):
+            item = prefix[number] if number < len(prefix) else node.get("items", True)
+            if item is False:
+                break
+            try:
+                made.append(self.make(item, name, number, trail))
+            except _EndlessError:
+                if number < least:
+                    raise
+                break
+        return made
+
+    def _merged(self, node: Schema) -> dict[str, Any]:
+        """Fold the members of `allOf` into one schema."""
+        merged: dict[str, Any] = {}
+        for part in (*node["allOf"], {k: v for k, v in node.items() if k != "allOf"}):
+            resolved = dict(part)
+            while "$ref" in resolved:
+                resolved = {**_lookup(self.root, resolved.pop("$ref")), **resolved}
+            for key, value in resolved.items():
+                if key == "properties":
+                    merged[key] = {**merged.get(key, {}), **value}
+                elif key == "required":
+                    merged[key] = [*merged.get(key, ()), *value]
+                else:
+                    merged[key] = value
+        return merged
+
+
+def _lookup(root: object, reference: str) -> Any:
+    """Follow "#/$defs/Name"; what leads nowhere allows anything."""
+    found = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping):
+            return {}
+        found = cast("Schema", found).get(key, {})
+    return found
+
+
+def _is_null(branch: object) -> bool:
+    return isinstance(branch, Mapping) and cast("Schema", branch).get("type") == "null"
+
+
+def _type_of(node: Schema) -> str:
+    kind = node.get("type")
+    if isinstance(kind, list):
+        return str(next((k for k in cast("list[str]", kind) if k != "null"), "null"))
+    if kind is None:
+        if "properties" in node or "required" in node:
+            return "object"
+        if "items" in node or "prefixItems" in node:
+            return "array"
+        if any(bound in node for bound in _BOUNDS):
+            return "number"
+    return str(kind)
+
+
+def _number(node: Schema, number: int, *, whole: bool) -> int | float:
+    """Take the `number`-th of the numbers allowed, from 1 up where 1 is one."""
+    least, most = node.get("minimum", -math.inf), node.get("maximum", math.inf)
+    above = node.get("exclusiveMinimum", -math.inf)
+    below = node.get("exclusiveMaximum", math.inf)
+    low, high = max(least, above), min(most, below)
+    step: float = node.get("multipleOf", 1 if whole else 0)
+    if not step:
+        return _between(low, high, number)
+    # Count in steps, so that rounding cannot leave the grid.
+    first = -math.inf if low == -math.inf else math.ceil(low / step)
+    first += above == low and first * step == low
+    last = math.inf if high == math.inf else math.floor(high / step)
+    last -= below == high and last * step == high
+    return int(min(max(first, 1) + number, last)) * step
+
+
+def _between(low: float, high: float, number: int) -> float:
+    """Take one of the numbers strictly between two bounds, or the only one."""
+    if math.isinf(low) and math.isinf(high):
+        return 1.5 + number
+    if math.isinf(high):
+        return low + 1.0 + number
+    if math.isinf(low):
+        return high - 1.0 - number
+    return low + (high - low) / (number + 2)
+
+
+def _string(node: Schema, name: str, number: int) -> str:
+    text = _FORMATS.get(node.get("format", ""))
+    if text is None:
+        text = f"example {name}" + (f" {number + 1}" if number else "")
+        least = node.get("minLength", 0)
+        text = text.ljust(least, ".")[: node.get("maxLength", len(text) + least)]
+    return text
