@@ -1,0 +1,275 @@
+"""
+How many calls may be in flight: found out by asking. Pure: `now` is passed in.
+
+OpenRouter tells no limit before it refuses, so the number of calls in flight is what
+is steered, by CUBIC on wall-clock time (at 20 s a call, one more per round trip would
+take half an hour for a hundred):
+
+- Slow start: one more for each success, until the first refusal.
+- A refusal of a call that was sent after the last cut (one cut per flight): with W
+  calls in flight when it was sent, limit = 0.7 W, and W_max = W; or 0.85 W if that is
+  below the last W_max, which lets others have their share sooner.
+- After a cut, on each success, t seconds later, with tau = the mean latency between 1 s
+  and 5 s: limit = 0.4 (t / tau - K)^3 + W_max, where K = cbrt((W_max - limit) / 0.4);
+  so it is back at W_max after K tau, stays about there, and then looks for more.
+- Never above twice what was in flight within the last tau, and only while at least
+  four fifths of the limit are used; time without such use does not count as t.
+- More than 3 % refusals in a minute: K is doubled for the next minute.
+- 502, 504, resets and time-outs mean a bad provider, not load: limit = 0.9 limit only
+  when they are more than a tenth of the last 100 outcomes.
+
+Source: RFC 9438 (CUBIC), sections 4.2, 4.6, 4.7 and 5.8; its use on wall-clock time is
+botocore's adaptive retry mode.
+"""
+
+from collections import deque
+from typing import Final, Protocol
+
+BETA: Final = 0.7
+GROWTH: Final = 0.4
+START: Final = 8
+MOST: Final = 512
+LONGEST_PAUSE: Final = 120.0
+
+_USED: Final = 0.8
+_FAILURE_CUT: Final = 0.9
+_FAILURES: Final = 0.1
+_OUTCOMES: Final = 100
+_FEWEST_OUTCOMES: Final = 20
+_REFUSALS: Final = 0.03
+_MINUTE: Final = 60.0
+_SMOOTHING: Final = 0.1
+_SHORTEST_TAU: Final = 1.0
+_LONGEST_TAU: Final = 5.0
+_JITTER: Final = 0.1
+
+
+class Control(Protocol):
+    """Says how many calls may be in flight, and is told how each one went."""
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be in flight; 1 or more."""
+        ...
+
+    @property
+    def tau(self) -> float:
+        """The seconds over which it acts."""
+        ...
+
+    def sent(self, now: float, flight: int) -> None:
+        """Note that a call was sent; `flight`: how many are now in flight."""
+
+    def succeeded(self, now: float, sent: float, flight: int) -> None:
+        """Note an answer; `sent` and `flight` are those of its sending."""
+
+    def failed(self, now: float) -> None:
+        """Note a failure that says nothing of load."""
+
+    def refused(self, now: float, sent: float, flight: int) -> None:
+        """Note a refusal; `sent` and `flight` are those of its sending."""
+
+    def paused(self, until: float) -> None:
+        """Learn that nothing is sent before then."""
+
+
+class Fixed:
+    """A limit that somebody set."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.tau = _SHORTEST_TAU
+
+    def sent(self, now: float, flight: int) -> None:
+        """Take no notice."""
+
+    def succeeded(self, now: float, sent: float, flight: int) -> None:
+        """Take no notice."""
+
+    def failed(self, now: float) -> None:
+        """Take no notice."""
+
+    def refused(self, now: float, sent: float, flight: int) -> None:
+        """Take no notice."""
+
+    def paused(self, until: float) -> None:
+        """Take no notice."""
+
+
+class Cubic:
+    """
+    A limit that looks for the server's.
+
+    Attributes:
+        w_max: What was in flight when it was last refused; 0.0 before that.
+        latency: Mean seconds of an answer; None before the first.
+    """
+
+    def __init__(self, start: float = START, most: int = MOST) -> None:
+        self._limit = min(float(start), float(most))
+        self._most = most
+        self._threshold = float("inf")
+        self.w_max = 0.0
+        self._k = 0.0
+        self._last_cut = float("-inf")
+        # When t was 0, and when it was last looked at.
+        self._epoch = 0.0
+        self._seen = 0.0
+        self.latency: float | None = None
+        self._peak = _Peak()
+        self._share = _Share()
+        self._failures: deque[bool] = deque(maxlen=_OUTCOMES)
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be in flight; 1 or more."""
+        return int(self._limit)
+
+    @property
+    def tau(self) -> float:
+        """The mean latency, between 1 and 5 seconds."""
+        return min(_LONGEST_TAU, max(_SHORTEST_TAU, self.latency or 0.0))
+
+    def sent(self, now: float, flight: int) -> None:
+        """Note that a call was sent; `flight`: how many are now in flight."""
+        self._peak.add(now, flight, self.tau)
+
+    def succeeded(self, now: float, sent: float, flight: int) -> None:
+        """Note an answer, and grow if what there is was used."""
+        took = now - sent
+        if self.latency is None:
+            self.latency = took
+        self.latency += _SMOOTHING * (took - self.latency)
+        self._failures.append(False)
+        self._share.add(now, refused=False)
+        idle, self._seen = now - self._seen, now
+        if flight < _USED * self._limit:
+            # RFC 9438, 5.8: time when the application was the limit is no time.
+            self._epoch += idle
+            return
+        if self._limit < self._threshold:
+            wanted = self._limit + 1.0
+        else:
+            t = max(0.0, now - self._epoch) / self.tau
+            k = self._k * (2.0 if self._share.is_high(now) else 1.0)
+            wanted = GROWTH * (t - k) ** 3 + self.w_max
+        room = max(self._limit, 2.0 * self._peak.highest(now, self.tau))
+        self._limit = min(max(self._limit, wanted), room, float(self._most))
+
+    def failed(self, now: float) -> None:
+        """Note a failure that says nothing of load; cut only if they are many."""
+        self._failures.append(True)
+        seen = len(self._failures)
+        if seen < _FEWEST_OUTCOMES or sum(self._failures) <= _FAILURES * seen:
+            return
+        if now - self._last_cut < self.tau:
+            return
+        self.w_max = max(self.w_max, self._limit)
+        self._cut(now, _FAILURE_CUT * self._limit)
+        self._failures.clear()
+
+    def refused(self, now: float, sent: float, flight: int) -> None:
+        """Note a refusal, and cut, once for all that were sent together."""
+        self._share.add(now, refused=True)
+        if sent <= self._last_cut:
+            return
+        seen = float(flight)
+        # RFC 9438, 4.7, fast convergence.
+        self.w_max = seen if seen >= self.w_max else seen * (1.0 + BETA) / 2.0
+        self._cut(now, BETA * seen)
+
+    def _cut(self, now: float, limit: float) -> None:
+        self._limit = self._threshold = max(1.0, min(limit, self._limit))
+        self._last_cut = self._epoch = self._seen = now
+        self._k = (max(0.0, self.w_max - self._limit) / GROWTH) ** (1.0 / 3.0)
+
+    def paused(self, until: float) -> None:
+        """Learn that nothing is sent before then; that time is no time of growth."""
+        self._epoch = self._seen = max(self._epoch, until)
+
+
+class Pause:
+    """
+    The gate of all calls of one place: shut for as long as the server asked.
+
+    After it, calls pass one by one, as many a second as there is room in one tau, so
+    that those who waited do not come all at once.
+
+    Attributes:
+        until: When it opens.
+    """
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        self._next = float("-inf")
+
+    def shut(self, now: float, seconds: float, chance: float) -> None:
+        """
+        Let nothing pass for that long, and up to a tenth longer.
+
+        Args:
+            now: The time.
+            seconds: What the server asked for; beyond 120 it is asked again.
+            chance: From 0 up to, not including, 1.
+        """
+        until = now + min(seconds, LONGEST_PAUSE) * (1.0 + _JITTER * chance)
+        if until > self.until:
+            self.until = self._next = until
+
+    def opens(self, now: float, tau: float) -> float:
+        """Return when the next call may pass; not after `now`: at once."""
+        if now < self.until:
+            return self.until
+        return self._next if now < self.until + tau else now
+
+    def passed(self, now: float, limit: int, tau: float) -> None:
+        """Note that a call has passed."""
+        if now < self.until + tau:
+            self._next = max(now, self._next) + tau / limit
+
+
+class _Peak:
+    """The most within the last tau, give or take one."""
+
+    def __init__(self) -> None:
+        self._start = float("-inf")
+        self._now = self._before = 0
+
+    def add(self, now: float, value: int, span: float) -> None:
+        self._turn(now, span)
+        self._now = max(self._now, value)
+
+    def highest(self, now: float, span: float) -> int:
+        self._turn(now, span)
+        return max(self._now, self._before)
+
+    def _turn(self, now: float, span: float) -> None:
+        if now >= self._start + span:
+            self._before = self._now if now < self._start + 2 * span else 0
+            self._now = 0
+            self._start = now
+
+
+class _Share:
+    """The share of refusals, minute by minute."""
+
+    def __init__(self) -> None:
+        self._start = float("-inf")
+        self._refused = self._all = 0
+        self._high = False
+
+    def add(self, now: float, *, refused: bool) -> None:
+        self._turn(now)
+        self._all += 1
+        self._refused += refused
+
+    def is_high(self, now: float) -> bool:
+        """Tell whether the last whole minute had too many."""
+        self._turn(now)
+        return self._high
+
+    def _turn(self, now: float) -> None:
+        if now >= self._start + _MINUTE:
+            self._high = self._refused > _REFUSALS * max(1, self._all)
+            self._refused = self._all = 0
+            self._start = now

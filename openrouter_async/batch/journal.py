@@ -1,0 +1,226 @@
+"""
+The output file of a run, which is also its memory.
+
+`out.jsonl` has the rows that succeeded, each once, ever; `out.errors.jsonl` those that
+failed, as rows that can be sent again. A row is handed to the operating system before
+anybody sees its result, so `kill -9` loses none, and within a second to the disk.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ..codec import decode
+from ..errors import JournalError, MalformedResponseError
+from .extras import Lock, make_lock
+from .index import Index
+from .items import name_key
+from .lines import LineFile
+from .results import OURS, BatchResult
+
+SYNC_SECONDS: Final = 1.0
+"""How often rows are handed to the disk: a power cut loses what came since."""
+
+_STARTS: Final = (b'{"id":',)
+_ERROR_STARTS: Final = (b'{"custom_id":',)
+
+
+def errors_path(path: Path) -> Path:
+    """Return where the failures of a journal are: `out.errors.jsonl` of `out.jsonl`."""
+    return path.with_name(path.name.removesuffix(".jsonl") + ".errors.jsonl")
+
+
+def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
+    """
+    Read the results of a journal, those of earlier runs included, oldest first.
+
+    Raises:
+        JournalError: It is none.
+        OSError: It can not be read.
+    """
+    with Path(path).open("rb") as file:
+        for line in _entries(Path(path), file):
+            yield BatchResult.from_line(line)
+
+
+class Journal:
+    """
+    One run's journal; blocking, for a thread of its own.
+
+    Attributes:
+        path: The file of successes.
+        done: The names of rows that succeeded, with the fingerprints of their
+            requests.
+        spent: US dollars that these cost.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.done = Index()
+        self.spent = 0.0
+        self._synced = float("-inf")
+        self._lock: Lock | None = None
+        self._rows: LineFile | None = None
+        self._errors: LineFile | None = None
+
+    def open(self) -> None:
+        """
+        Lock it, cut off what a crash left of a line, and read what is done.
+
+        Raises:
+            JournalError: It is in use, or no journal, or can not be opened.
+        """
+        lock, taken = make_lock(f"{self.path}.lock")
+        if not self.path.parent.is_dir():
+            # The lock's library would make the folders.
+            raise JournalError(f"There is no folder {self.path.parent}.")
+        try:
+            lock.acquire(timeout=0)
+        except taken:
+            raise JournalError(
+                f"{self.path} is in use by another run.",
+                hint="One run at a time writes a journal.",
+            ) from None
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+        self._lock = lock
+        try:
+            self._rows = LineFile(self.path, _STARTS)
+            if errors_path(self.path).exists():
+                self._open_errors()
+            self._scan(self._rows)
+        except OSError as error:
+            self._let_go()
+            raise _unusable(self.path, error) from error
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _open_errors(self) -> LineFile:
+        self._errors = LineFile(errors_path(self.path), _ERROR_STARTS)
+        return self._errors
+
+    def _scan(self, rows: LineFile) -> None:
+        for line in _entries(rows.path, rows.read()):
+            ours = line[OURS]
+            if self.done.add(name_key(line["custom_id"]), int(ours["fp"], 16)):
+                self.spent += ours.get("cost") or 0.0
+
+    def write(self, rows: bytes, errors: bytes, now: float) -> None:
+        """
+        Hand lines to the operating system, and now and then to the disk.
+
+        Args:
+            rows: Lines of rows that succeeded.
+            errors: Lines of rows that failed.
+            now: The time.
+
+        Raises:
+            JournalError: They can not be written.
+        """
+        assert self._rows is not None  # noqa: S101
+        try:
+            if rows:
+                self._rows.append(rows)
+            if errors:
+                (self._errors or self._open_errors()).append(errors)
+            if now - self._synced >= SYNC_SECONDS:
+                self._sync()
+                self._synced = now
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+
+    def _sync(self) -> None:
+        for file in (self._rows, self._errors):
+            if file is not None:
+                file.sync()
+
+    def close(self) -> None:
+        """
+        Hand all to the disk, tidy the failures, and let go of the files.
+
+        Raises:
+            JournalError: They can not be written.
+        """
+        if self._lock is None:
+            return
+        try:
+            self._sync()
+            if self._errors is not None:
+                self._tidy(self._errors)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+        finally:
+            self._let_go()
+
+    def _tidy(self, errors: LineFile) -> None:
+        """Leave one line, the last, for each row that has not succeeded since."""
+        last = Index()
+        for number, line in enumerate(errors.read()):
+            last.put(_key_of(line), number)
+        handle, name = tempfile.mkstemp(dir=errors.path.parent, prefix=".errors-")
+        try:
+            kept = 0
+            with os.fdopen(handle, "wb") as file:
+                for number, line in enumerate(errors.read()):
+                    key = _key_of(line)
+                    if last.get(key) == number and self.done.get(key) is None:
+                        kept += 1
+                        file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            errors.close()
+            self._errors = None
+            if kept:
+                Path(name).replace(errors.path)
+            else:
+                errors.path.unlink()
+        finally:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+
+    def _let_go(self) -> None:
+        for file in (self._rows, self._errors):
+            if file is not None:
+                file.close()
+        self._rows = self._errors = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
+    """Read the lines of a journal; a torn last one is passed over."""
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            return
+        entry = _object(line)
+        ours = entry.get(OURS)
+        if (
+            not isinstance(entry.get("custom_id"), str)
+            or not isinstance(ours, Mapping)
+            or not isinstance(cast("Mapping[str, Any]", ours).get("fp"), str)
+        ):
+            raise JournalError(f"{path}, line {number}, is no line of a journal.")
+        yield entry
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    try:
+        entry = decode(line)
+    except MalformedResponseError:
+        return {}
+    return cast("Mapping[str, Any]", entry) if isinstance(entry, Mapping) else {}
+
+
+def _key_of(line: bytes) -> int:
+    """Return the key of a failure's row; of a line that is none, its own."""
+    name = _object(line).get("custom_id")
+    return name_key(name if isinstance(name, str) else line.decode("latin-1"))
+
+
+def _unusable(path: Path, error: OSError) -> JournalError:
+    return JournalError(f"{path} can not be used: {error.strerror or error}.")

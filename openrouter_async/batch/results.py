@@ -1,0 +1,156 @@
+"""What a row came to, and the line of a file that says so."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Self, cast
+
+import typing_extensions
+from attrs import define
+
+from ..codec import read_response
+from ..errors import APIError, OpenRouterError
+from ..types import ChatResponse, Usage
+
+T_co = typing_extensions.TypeVar("T_co", covariant=True, default=Any)
+
+VERSION: Final = 1
+OURS: Final = "x_openrouter"
+"""The key of what OpenAI's and OpenRouter's own lines do not have."""
+
+
+@define
+class BatchResult(Generic[T_co]):
+    """
+    What one row came to.
+
+    Attributes:
+        index: Its place in the input, from 0.
+        custom_id: The caller's own name for it; None if there is none.
+        response: The reply; None if it failed.
+        error: Why it failed; None if it did not.
+        cost: US dollars charged; None where the server did not say.
+        usage: Tokens; None if nothing came.
+        attempts: How often it was sent, refusals included; 0: it could not be sent.
+        output: The value of the type that `output=` asked for; None without one.
+        latency: Seconds from sending it, the last time, to the end of the reply.
+    """
+
+    index: int
+    custom_id: str | None = None
+    response: ChatResponse | None = None
+    error: OpenRouterError | None = None
+    cost: float | None = None
+    usage: Usage | None = None
+    attempts: int = 0
+    latency: float = 0.0
+    output: T_co | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a reply."""
+        return self.error is None
+
+    @property
+    def text(self) -> str:
+        """The reply's text; "" if there is none."""
+        return "" if self.response is None else self.response.text
+
+    @property
+    def model(self) -> str | None:
+        """The model that replied; None if none did."""
+        return None if self.response is None else self.response.model
+
+    @property
+    def provider(self) -> str | None:
+        """The provider that replied; None if none did or it is not told."""
+        return None if self.response is None else self.response.provider
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> Self:
+        """Return the result in a line of a journal."""
+        ours = _object(line.get(OURS))
+        body = _object(_object(line.get("response")).get("body"))
+        response = read_response(dict(body))
+        response.http.status = 200
+        response.http.generation_id = response.id
+        name = line.get("custom_id")
+        named = isinstance(name, str) and ours.get("named") is not False
+        return cls(
+            index=int(ours.get("i") or 0),
+            custom_id=name if named else None,
+            response=response,
+            cost=response.usage.cost,
+            usage=response.usage,
+            attempts=int(ours.get("attempts") or 1),
+            latency=float(ours.get("ms") or 0.0) / 1000.0,
+        )
+
+
+def result_line(
+    result: BatchResult, name: str, fingerprint: int, wall: float
+) -> dict[str, Any]:
+    """
+    Return the line for a reply: OpenAI's and OpenRouter's batch result, and more.
+
+    Args:
+        result: Has a reply.
+        name: What the row is known by.
+        fingerprint: Of the request.
+        wall: Seconds since the epoch, now.
+    """
+    response = result.response
+    assert response is not None  # noqa: S101
+    id_ = response.http.generation_id or response.id
+    ours: dict[str, Any] = {
+        "v": VERSION,
+        "i": result.index,
+        "fp": f"{fingerprint:016x}",
+        "cost": result.cost,
+        "attempts": result.attempts,
+        "ms": round(result.latency * 1000),
+        "t": round(wall, 3),
+    }
+    if result.custom_id is None:
+        ours["named"] = False
+    return {
+        "id": id_,
+        "custom_id": name,
+        "response": {
+            "status_code": 200,
+            "request_id": id_,
+            "body": response.raw,
+        },
+        "error": None,
+        OURS: ours,
+    }
+
+
+def failure_line(result: BatchResult, name: str, body: Any) -> dict[str, Any]:
+    """
+    Return the line for a failure, which is itself a row to be sent.
+
+    Args:
+        result: Has an error.
+        name: What the row is known by.
+        body: The whole request; what was given, if it is none.
+    """
+    error = result.error
+    assert error is not None  # noqa: S101
+    # What came was paid for, whether it fits or not.
+    came = error.partial
+    return {
+        "custom_id": name,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": body,
+        "error": {
+            "type": type(error).__name__,
+            "code": error.status_code if isinstance(error, APIError) else None,
+            "message": str(error),
+        },
+        "response": None if came is None else {"body": came.raw},
+        "attempts": result.attempts,
+    }
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

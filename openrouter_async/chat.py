@@ -1,0 +1,549 @@
+"""The chat operation: `send`, and what it returns; `send_many`."""
+
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, TypeVar, Unpack, overload
+
+import typing_extensions
+from typing_extensions import TypeForm
+
+from .batch import BatchRun, Calls, Concurrency, Items, OnError, Plan, Progress, Scopes
+from .media import load
+from .output import ParsedResponse, Reader, ask_for, read_arguments, reader_of
+from .parsed import ParsedStream
+from .settings import Settings
+from .stream import ChatStream
+from .tools import Loop, OnToolError, ToolRun, ToolStream, make_tool
+from .transport import Answer, Transport
+from .types import ChatFields, ChatGenerationParams, ChatResponse, Retries, Timeouts
+from .types.above import above
+from .wire import Call, chat_body, hide, read_chat
+
+T = TypeVar("T")
+S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
+
+_PATH: Final = "/chat/completions"
+
+
+class SendOptions(ChatFields, total=False):
+    """
+    The keywords of `send`: every field of `ChatGenerationParams`, and the call's own.
+
+    Attributes:
+        timeouts: In place of the client's; a number replaces `total` alone, seconds.
+        retries: In place of the client's.
+        api_key: In place of the client's.
+        base_url: In place of the client's; another host needs its own `api_key`.
+        extra_headers: Merged last over the headers.
+        extra_query: Added to the URL.
+        extra_body: Merged last over the top-level keys of the body, sent as it is.
+    """
+
+    timeouts: Timeouts | float | None
+    retries: Retries | None
+    api_key: str | Callable[[], str | Awaitable[str]] | None
+    base_url: str | None
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, Any] | None
+    extra_body: Mapping[str, Any] | None
+
+
+_OPTIONS: Final = frozenset(
+    {
+        "timeouts",
+        "retries",
+        "api_key",
+        "base_url",
+        "extra_headers",
+        "extra_query",
+        "extra_body",
+    }
+)
+
+
+_RUN_FIELDS: Final = ("messages", "tools", "tool_choice")
+
+
+class PendingStream(Coroutine[Any, Any, S], Generic[S]):
+    """
+    A stream that is asked for: `await` it, or enter it with `async with`.
+
+    A coroutine like any other: it can be a task's.
+    """
+
+    __slots__ = ("_opening", "_stream")
+
+    def __init__(self, opening: Coroutine[Any, Any, S]) -> None:
+        self._opening = opening
+        self._stream: S | None = None
+
+    def __await__(self) -> Generator[Any, Any, S]:
+        return self._opening.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a task does."""
+        return self._opening.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise inside, as a task does."""
+        return self._opening.throw(*args)
+
+    def close(self) -> None:
+        """Give it up before it has begun or while it waits."""
+        self._opening.close()
+
+    async def __aenter__(self) -> S:
+        self._stream = await self._opening
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.__aexit__(exc_type, exc, traceback)
+
+    # The annotation lets type checkers refuse the loop as well; NoReturn would not.
+    def __aiter__(self) -> None:
+        self._opening.close()
+        raise TypeError(
+            "send(stream=True) is not iterated directly: "
+            "async with client.chat.send(..., stream=True) as stream: "
+            "async for chunk in stream: ..."
+        )
+
+
+class Chat:
+    """The chat operation of a client."""
+
+    def __init__(
+        self, settings: Settings, transport: Transport, scopes: Scopes
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._scopes = scopes
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: Literal[False] = False,
+        **fields: Unpack[SendOptions],
+    ) -> Coroutine[Any, Any, ChatResponse]: ...
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: Literal[True],
+        **fields: Unpack[SendOptions],
+    ) -> PendingStream: ...
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: bool,
+        **fields: Unpack[SendOptions],
+    ) -> Coroutine[Any, Any, ChatResponse | ChatStream]: ...
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: Literal[False] = False,
+        **fields: Unpack[SendOptions],
+    ) -> Coroutine[Any, Any, ParsedResponse[T]]: ...
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: Literal[True],
+        **fields: Unpack[SendOptions],
+    ) -> PendingStream[ParsedStream[T]]: ...
+
+    @overload
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: bool,
+        **fields: Unpack[SendOptions],
+    ) -> Coroutine[Any, Any, ParsedResponse[T] | ParsedStream[T]]: ...
+
+    def send(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: Any = None,
+        stream: bool = False,
+        **fields: Unpack[SendOptions],
+    ) -> Coroutine[Any, Any, Any]:
+        """
+        Ask a model for a reply.
+
+        `await` gives a `ChatResponse`, with `stream=True` a `ChatStream`, which can
+        also be entered: `async with client.chat.send(..., stream=True) as stream:`.
+
+        Args:
+            params: The request as a class or a mapping; None if the fields are
+                given as keywords. With both, keywords win, and a keyword None
+                leaves what `params` says.
+            output: The type of the answer: an attrs class, a dataclass, a TypedDict, a
+                pydantic model, a union, a list, ... JSON of it is asked for, and the
+                reply has it as `output`. What the request itself says of
+                `response_format` and `provider` wins.
+            stream: Whether chunks are wanted as they arrive.
+            **fields: Every field of `ChatGenerationParams`, and `timeouts`,
+                `retries`, `api_key`, `base_url`, `extra_headers`, `extra_query`,
+                `extra_body` for this call alone.
+
+        Raises:
+            TypeError: An argument that the signature refuses.
+            ConfigurationError: Nothing to send, no key, an impossible option.
+            ClosedError: The client is closed.
+            APIConnectionError: No answer, or it broke; APITimeoutError: too late.
+            MalformedResponseError: The answer is no chat reply.
+            OutputError: The reply is whole, and not the value asked for.
+            APIError: A status outside 2XX, or an error in a 200, by its class.
+
+        Source: `POST /chat/completions` of OpenRouter's API.
+        """
+        if "api_key" in fields:
+            fields["api_key"] = hide(fields["api_key"])
+        reader = None if output is None else reader_of(output)
+        call = self._call(params, dict(fields), stream=stream, reader=reader)
+        if stream:
+            return PendingStream(self._open(call, reader))
+        return self._complete(call, reader)
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: Literal[False] = False,
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolRun[ChatResponse]: ...
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: Literal[True],
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolStream[ChatResponse]: ...
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: None = None,
+        stream: bool,
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolRun[ChatResponse] | ToolStream[ChatResponse]: ...
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: Literal[False] = False,
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolRun[ParsedResponse[T]]: ...
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: Literal[True],
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolStream[ParsedResponse[T]]: ...
+
+    @overload
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: TypeForm[T],
+        stream: bool,
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> ToolRun[ParsedResponse[T]] | ToolStream[ParsedResponse[T]]: ...
+
+    def run_tools(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None = None,
+        /,
+        *,
+        output: Any = None,
+        stream: bool = False,
+        max_turns: int = 10,
+        concurrency: int = 8,
+        on_tool_error: OnToolError = "tell",
+        **fields: Unpack[SendOptions],
+    ) -> Any:
+        """
+        Ask a model, execute the tools it calls, and tell it, until it answers.
+
+        `await` gives a `ToolRun`: `.reply`, `.messages`, `.turns`, `.results`, `.cost`.
+        With `stream=True` it is a `ToolStream`, to be entered and iterated: text,
+        calls and results as they come.
+
+        A call is executed when its turn has ended, and never if it was cut off. A
+        `tool_choice` that forces a call does so in the first turn only. The model is
+        told of tools that there are not and of arguments that do not fit.
+
+        Args:
+            params: As in `send`.
+            output: The type of the final answer, as in `send`.
+            stream: Whether events are wanted as they happen.
+            max_turns: Replies asked for at most, 1 or more.
+            concurrency: Calls of one turn executed at once, 1 or more.
+            on_tool_error: What becomes of an exception that a tool raises. "tell": the
+                model is told; "raise": it leaves the run; or a function of the call
+                and the exception that returns what the model is told, or raises.
+            **fields: As in `send`. `tools` has what `@tool` made, and server tools.
+
+        Raises:
+            ConfigurationError: A function tool that has no function.
+            MaxTurnsError: The model still calls tools in its last turn.
+            ToolCallTruncatedError: A call is cut off.
+            OpenRouterError: As from `send`. The run itself keeps what was said.
+        """
+        if "api_key" in fields:
+            fields["api_key"] = hide(fields["api_key"])
+        reader = None if output is None else reader_of(output)
+        given: Mapping[str, Any] = (
+            {name: getattr(params, name) for name in _RUN_FIELDS}
+            if isinstance(params, ChatGenerationParams)
+            else params or {}
+        )
+        request: dict[str, Any] = {
+            name: given.get(name) if fields.get(name) is None else fields.get(name)
+            for name in _RUN_FIELDS
+        }
+
+        def ask(
+            *, stream: bool, messages: Any, tool_choice: Any
+        ) -> Coroutine[Any, Any, Any]:
+            turn = {**fields, "messages": messages, "tool_choice": tool_choice}
+            call = self._call(params, turn, stream=stream, reader=reader)
+            return self._open(call) if stream else self._complete(call)
+
+        loop = Loop(
+            ask,
+            request,
+            max_turns=max_turns,
+            concurrency=concurrency,
+            on_tool_error=on_tool_error,
+        )
+        finish = _as_it_is if reader is None else reader.read
+        return ToolStream(loop, finish) if stream else ToolRun(loop, finish)
+
+    @overload
+    def send_many(
+        self,
+        items: Items,
+        *,
+        output: None = None,
+        concurrency: Concurrency = "auto",
+        ordered: bool = False,
+        on_error: OnError = "capture",
+        max_cost: float | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+        rpm: float | None = None,
+        **fields: Unpack[SendOptions],
+    ) -> BatchRun[None]: ...
+
+    @overload
+    def send_many(
+        self,
+        items: Items,
+        *,
+        output: TypeForm[T],
+        concurrency: Concurrency = "auto",
+        ordered: bool = False,
+        on_error: OnError = "capture",
+        max_cost: float | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+        rpm: float | None = None,
+        **fields: Unpack[SendOptions],
+    ) -> BatchRun[T]: ...
+
+    def send_many(
+        self,
+        items: Items,
+        *,
+        output: Any = None,
+        concurrency: Concurrency = "auto",
+        ordered: bool = False,
+        on_error: OnError = "capture",
+        max_cost: float | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+        rpm: float | None = None,
+        **fields: Unpack[SendOptions],
+    ) -> BatchRun[Any]:
+        """
+        Send many requests, and give back what each comes to.
+
+            async with client.chat.send_many(prompts, model="...") as run:
+                async for result in run:
+                    print(result.index, result.text if result.ok else result.error)
+
+        Args:
+            items: Prompts, lists of messages, requests, or `BatchItem`s: any iterable,
+                plain or async, pulled as there is room; or the `Path` of a file of
+                JSON lines.
+            output: The type of each answer, as in `send`; a result has it as `output`,
+                and a reply that does not fit is an error.
+            concurrency: Requests in flight; "auto" finds out how many are taken.
+            ordered: Give results in the order of their rows, not as they come.
+            on_error: "capture": a row that fails is a result with an `error`. "raise":
+                the first one ends the run.
+            max_cost: US dollars, those of earlier runs with the same journal included.
+                A promise where every row has `max_tokens`, nothing but text and a
+                known price; else an estimate: `run.stats` tells which.
+            journal: The output file, JSON lines. Rows that are in it already are not
+                sent again. Needs `openrouter_async[batch]`.
+            progress: Called with `run.stats` twice a second; True: a line on stderr.
+            rpm: Requests a minute, at the most. Needs `openrouter_async[batch]`.
+            **fields: Those of `send`; they fill what a row leaves open, but for
+                `extra_body`, which is merged last over every body.
+
+        Raises:
+            TypeError: An argument that the signature refuses.
+            ConfigurationError: An impossible option.
+        """
+        if "api_key" in fields:
+            fields["api_key"] = hide(fields["api_key"])
+        given: dict[str, Any] = dict(fields)
+        options = {name: given.pop(name) for name in _OPTIONS & given.keys()}
+        options["headers"] = options.get("extra_headers")
+        calls = Calls(
+            self._settings.with_options(options),
+            self._transport,
+            given,
+            extra=options.get("extra_body"),
+            query=options.get("extra_query"),
+            reader=None if output is None else reader_of(output),
+        )
+        plan = Plan(
+            items=items,
+            concurrency=concurrency,
+            ordered=ordered,
+            on_error=on_error,
+            max_cost=max_cost,
+            journal=journal,
+            progress=progress,
+            rpm=rpm,
+        )
+        return BatchRun(plan, calls, self._scopes)
+
+    def _call(
+        self,
+        params: ChatGenerationParams | Mapping[str, Any] | None,
+        fields: dict[str, Any],
+        *,
+        stream: bool,
+        reader: Reader[Any] | None = None,
+    ) -> Call[ChatResponse]:
+        options = {name: fields.pop(name) for name in _OPTIONS & fields.keys()}
+        extra = options.get("extra_body")
+        body = chat_body(params, fields, stream=stream, extra=extra)
+        if reader is not None:
+            ask_for(body, reader.schema)
+        settings = self._settings
+        if options:
+            options["headers"] = options.get("extra_headers")
+            settings = settings.with_options(options)
+        return settings.call(
+            "POST",
+            _PATH,
+            read_chat,
+            body=body,
+            query=options.get("extra_query"),
+            stream=stream,
+            model=body.get("model"),
+        )
+
+    async def _complete(
+        self, call: Call[ChatResponse], reader: Reader[Any] | None = None
+    ) -> ChatResponse:
+        answer: Answer[ChatResponse] = await self._transport.send(call)
+        assert answer.value is not None  # noqa: S101
+        return answer.value if reader is None else reader.read(answer.value)
+
+    async def _open(
+        self, call: Call[ChatResponse], reader: Reader[Any] | None = None
+    ) -> ChatStream:
+        answer = await self._transport.send(call)
+        assert answer.feed is not None  # noqa: S101
+        if reader is None:
+            return ChatStream(answer.feed, answer)
+        return ParsedStream(answer.feed, answer, reader)
+
+
+def _as_it_is(reply: ChatResponse) -> ChatResponse:
+    return reply
+
+
+# What the shapes offer in our name: `from_path`, `parse`, `from_function`.
+above.load = load
+above.parse_call = read_arguments
+above.make_tool = make_tool

@@ -1,0 +1,293 @@
+"""`openrouter-async batch`: many requests from a file, with a file to go on from."""
+
+import asyncio
+import collections
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from attrs import frozen
+
+from openrouter_async.batch import BatchRun, RunStats, errors_path, read_journal
+from openrouter_async.batch.items import read_item
+from openrouter_async.batch.progress import ProgressLine, ProgressRecords
+from openrouter_async.codec import encode
+from openrouter_async.errors import (
+    ConfigurationError,
+    JournalError,
+    OpenRouterError,
+    RunStoppedError,
+)
+
+from .access import connect
+from .exits import CommandError, ExitCode, code_of
+from .interrupt import run_async
+from .rows import Rows
+from .screen import Screen
+
+_ERRORS = ".errors.jsonl"
+
+
+@frozen
+class Work:
+    """
+    What is to be sent, and how.
+
+    Attributes:
+        source: A file of JSON lines, or "-".
+        out: The journal.
+        model: Of the rows that name none; with `again`, of all.
+        prompt: A template that the fields of each line are put into.
+        concurrency: "auto" or a number.
+        rpm: Requests a minute.
+        max_cost: US dollars.
+        timeout: Seconds for a request, repeats included.
+        max_tokens: Of the rows that name none.
+        limit: How many rows are taken.
+        progress: "auto", "json" or "none".
+        dry_run: Whether nothing is sent.
+        local: Whether a local server answers.
+        again: Whether they are rows that failed.
+    """
+
+    source: str
+    out: Path
+    model: str | None = None
+    prompt: str | None = None
+    concurrency: str = "auto"
+    rpm: float | None = None
+    max_cost: float | None = None
+    timeout: float | None = None
+    max_tokens: int | None = None
+    limit: int | None = None
+    progress: Literal["auto", "json", "none"] = "auto"
+    dry_run: bool = False
+    local: bool = False
+    again: bool = False
+
+
+def send(work: Work, screen: Screen) -> ExitCode:
+    """Send the rows, all that are not in the journal yet."""
+    if work.source != "-" and Path(work.source).absolute() == work.out.absolute():
+        raise CommandError("the output can not be the input.", ExitCode.USAGE)
+    rows = Rows(work.source, work.prompt, work.limit)
+    if work.dry_run:
+        return run_async(_rehearse(work, rows, screen))
+    return run_async(_send(work, rows, screen))
+
+
+def retry(work: Work, screen: Screen) -> ExitCode:
+    """Send again what failed: `out.errors.jsonl`, into `out.jsonl`."""
+    given = Path(work.source)
+    if given.name.endswith(_ERRORS):
+        out = given.with_name(given.name.removesuffix(_ERRORS) + ".jsonl")
+    else:
+        given, out = errors_path(given), given
+    if not given.exists():
+        screen.note(f"Nothing to send again: there is no {given}.")
+        return ExitCode.OK
+    rows = Rows(str(given), None, work.limit)
+    return run_async(_send(_into(work, out), rows, screen))
+
+
+def _into(work: Work, out: Path) -> Work:
+    return Work(
+        source=work.source,
+        out=out,
+        model=work.model,
+        concurrency=work.concurrency,
+        rpm=work.rpm,
+        max_cost=work.max_cost,
+        timeout=work.timeout,
+        progress=work.progress,
+        local=work.local,
+        again=True,
+    )
+
+
+async def _send(work: Work, rows: Rows, screen: Screen) -> ExitCode:
+    options: dict[str, Any] = {"max_tokens": work.max_tokens}
+    if work.again:
+        # A row that failed brings the model that failed it.
+        options["extra_body"] = {"model": work.model} if work.model else None
+    else:
+        options["model"] = work.model
+    teller, end = _teller(work)
+    async with connect(local=work.local, timeout=work.timeout) as client:
+        run = client.chat.send_many(
+            rows,
+            concurrency=_concurrency(work.concurrency),
+            max_cost=work.max_cost,
+            rpm=work.rpm,
+            journal=work.out,
+            progress=teller,
+            **options,
+        )
+        with _Signals(run) as signals:
+            failure = await _read(run)
+        end()
+    stats = run.stats
+    screen.note(_summary(stats, work.out))
+    if failure is not None:
+        screen.fail(str(failure))
+        return _code(failure)
+    if signals.count:
+        return ExitCode.INTERRUPTED
+    if stats.stop_reason == "budget":
+        screen.note("Stopped by --max-cost; a higher one goes on from here.", "yellow")
+        return ExitCode.BUDGET
+    return ExitCode.ROWS_FAILED if stats.failed else ExitCode.OK
+
+
+async def _read(run: BatchRun) -> OpenRouterError | None:
+    try:
+        async with run:
+            async for _ in run:
+                pass
+    except OpenRouterError as error:
+        return error
+    return None
+
+
+def _code(failure: OpenRouterError) -> ExitCode:
+    if isinstance(failure, RunStoppedError):
+        stalled = failure.reason == "stalled"
+        return ExitCode.STALLED if stalled else ExitCode.ROWS_FAILED
+    if isinstance(failure, JournalError):
+        return ExitCode.USAGE
+    code = code_of(failure)
+    # Whatever else ends a run, it is the account: a cap, say.
+    return ExitCode.ACCOUNT if code is ExitCode.API else code
+
+
+class _Signals:
+    """The first SIGINT or SIGTERM lets what is out come home, the second does not."""
+
+    def __init__(self, run: BatchRun) -> None:
+        self._run = run
+        self._loop = asyncio.get_running_loop()
+        self._stops: set[asyncio.Task[None]] = set()
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        # Where the loop can not take signals (Windows), Ctrl-C cancels at once.
+        with suppress(NotImplementedError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._loop.add_signal_handler(number, self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(NotImplementedError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._loop.remove_signal_handler(number)
+
+    def _heard(self) -> None:
+        self.count += 1
+        stop = self._loop.create_task(self._run.stop(drain=self.count == 1))
+        self._stops.add(stop)
+        stop.add_done_callback(self._stops.discard)
+
+
+def _teller(work: Work) -> tuple[Callable[[RunStats], None] | None, Callable[[], None]]:
+    """Return who tells how it goes, and what ends that."""
+    if work.progress == "none":
+        return None, lambda: None
+    if work.progress == "auto" and sys.stderr.isatty():
+        line = ProgressLine(sys.stderr, work.max_cost)
+        return line, line.end
+    return ProgressRecords(sys.stderr), lambda: None
+
+
+def _concurrency(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise CommandError(
+            f"--concurrency is 'auto' or a number, not {text!r}.", ExitCode.USAGE
+        ) from None
+
+
+def _summary(stats: RunStats, out: Path) -> str:
+    parts = [f"{stats.ok:,} ok", f"{stats.failed:,} failed"]
+    if stats.resumed:
+        parts.append(f"{stats.resumed:,} were done before")
+    if stats.abandoned:
+        parts.append(f"{stats.abandoned:,} abandoned")
+    parts.append(f"${stats.cost:.6g}")
+    parts.append(f"{stats.seconds:.1f} s")
+    where = f"; failures in {errors_path(out)}" if stats.failed else ""
+    return f"{', '.join(parts)}: {out}{where}"
+
+
+async def _rehearse(work: Work, rows: Rows, screen: Screen) -> ExitCode:
+    """Read all rows and tell what would be sent."""
+    done = _names(work.out)
+    count = bad = there = 0
+    first: Mapping[str, Any] | None = None
+    async for item in rows:
+        try:
+            row = read_item(item, count)
+        except ConfigurationError as error:
+            bad += 1
+            if bad == 1:
+                screen.note(str(error), "yellow")
+        else:
+            there += row.name in done
+            if first is None and isinstance(row.params, Mapping):
+                first = row.params
+        count += 1
+    screen.note(f"{count:,} rows, {bad:,} of them no request, {there:,} done before.")
+    if first is not None:
+        model = {} if work.model is None else {"model": work.model}
+        sys.stdout.write(encode({**model, **first}).decode() + "\n")
+    return ExitCode.ROWS_FAILED if bad else ExitCode.OK
+
+
+def _names(out: Path) -> set[str]:
+    if not out.exists():
+        return set()
+    return {
+        result.custom_id if result.custom_id is not None else f"row-{result.index}"
+        for result in read_journal(out)
+    }
+
+
+def status(out: Path, screen: Screen) -> ExitCode:
+    """Tell what a journal has."""
+    if not out.exists():
+        raise CommandError(f"there is no {out}.", ExitCode.USAGE)
+    count = tokens = 0
+    cost = seconds = 0.0
+    providers: collections.Counter[str] = collections.Counter()
+    for result in read_journal(out):
+        count += 1
+        cost += result.cost or 0.0
+        seconds += result.latency
+        usage = result.usage
+        if usage is not None:
+            tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        providers[result.provider or "unknown"] += 1
+    failures: collections.Counter[str] = collections.Counter()
+    errors = errors_path(out)
+    if errors.exists():
+        with errors.open("rb") as file:
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError):
+                    failures[json.loads(line)["error"]["type"]] += 1
+    facts = {
+        "ok": count,
+        "failed": sum(failures.values()),
+        "cost": round(cost, 9),
+        "tokens": tokens,
+        "mean_seconds": round(seconds / count, 3) if count else None,
+        "providers": dict(providers.most_common()),
+        "errors": dict(failures.most_common()),
+    }
+    screen.out.print(json.dumps(facts, indent=2), soft_wrap=True)
+    return ExitCode.OK

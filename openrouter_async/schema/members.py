@@ -1,0 +1,180 @@
+"""What a class is made of: attrs, dataclasses, TypedDicts, named tuples."""
+
+# Types are values here, and what pyright knows of them it knows in part.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from typing import (
+    Any,
+    Final,
+    NamedTuple,
+    NotRequired,
+    Required,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import attrs
+import typing_extensions
+
+from .docstrings import describe
+
+ABSENT: Final = object()
+"""The default of what has none, or none that is known beforehand."""
+
+_MARKS: Final[tuple[Any, ...]] = (
+    Required,
+    NotRequired,
+    typing_extensions.Required,
+    typing_extensions.NotRequired,
+    typing_extensions.ReadOnly,
+)
+
+
+class Member(NamedTuple):
+    """
+    One member of a class, or one parameter of a function.
+
+    Attributes:
+        name: Its key in JSON.
+        kind: Its type.
+        required: Whether there is no default.
+        default: That default; `ABSENT` where it is made anew each time.
+        description: What the docstring or the metadata tells; "" if nothing.
+    """
+
+    name: str
+    kind: Any
+    required: bool = True
+    default: Any = ABSENT
+    description: str = ""
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Tell whether a class is a pydantic model; pydantic is not imported for that."""
+    pydantic = sys.modules.get("pydantic")
+    return (
+        pydantic is not None
+        and isinstance(kind, type)
+        and issubclass(kind, pydantic.BaseModel)
+    )
+
+
+def is_object(kind: Any) -> bool:
+    """Tell whether a class is one whose members are known."""
+    return isinstance(kind, type) and (
+        attrs.has(kind)
+        or dataclasses.is_dataclass(kind)
+        or is_typeddict(kind)
+        or typing_extensions.is_typeddict(kind)
+        or is_named_tuple(kind)
+    )
+
+
+def is_named_tuple(kind: Any) -> bool:
+    """Tell whether a class was made by `NamedTuple`."""
+    return (
+        isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+    )
+
+
+def members(kind: Any) -> list[Member]:
+    """
+    List the members of a class, in order; a generic one's with its arguments in place.
+
+    Raises:
+        TypeError: An annotation that leads nowhere.
+    """
+    cls: Any = get_origin(kind) or kind
+    hints = hints_of(cls)
+    filled = dict(zip(getattr(cls, "__parameters__", ()), get_args(kind), strict=False))
+    told = describe(cls).names
+    return [
+        member._replace(
+            kind=_fill(unmarked(hints.get(member.name, member.kind)), filled),
+            description=member.description or told.get(member.name, ""),
+        )
+        for member in _members(cls)
+    ]
+
+
+def hints_of(documented: Any) -> dict[str, Any]:
+    """
+    Return the annotations of a class or function, resolved.
+
+    A class that names itself is found though it was made inside a function.
+
+    Raises:
+        TypeError: A name in them is not known where it was written.
+    """
+    name = getattr(documented, "__name__", "")
+    local = {name: documented} if isinstance(documented, type) else None
+    try:
+        return get_type_hints(documented, localns=local, include_extras=True)
+    except NameError as error:
+        raise TypeError(
+            f"The annotations of {name} cannot be resolved: {error}. "
+            "Define what they name at the top level of a module."
+        ) from error
+
+
+def unmarked(kind: Any) -> Any:
+    """Return a type without `Required` and the like around it."""
+    while get_origin(kind) in _MARKS:
+        (kind,) = get_args(kind)
+    return kind
+
+
+def _members(cls: Any) -> Iterator[Member]:
+    if attrs.has(cls):
+        for field in attrs.fields(cls):
+            if field.init:
+                made = isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
+                yield Member(
+                    field.name,
+                    field.type if field.type is not None else Any,
+                    field.default is attrs.NOTHING,
+                    ABSENT if made else field.default,
+                    _described(field.metadata),
+                )
+    elif dataclasses.is_dataclass(cls):
+        for each in dataclasses.fields(cls):
+            if each.init:
+                made = each.default is dataclasses.MISSING
+                yield Member(
+                    each.name,
+                    each.type,
+                    made and each.default_factory is dataclasses.MISSING,
+                    ABSENT if made else each.default,
+                    _described(each.metadata),
+                )
+    elif is_named_tuple(cls):
+        for name in cls._fields:
+            default = cls._field_defaults.get(name, ABSENT)
+            yield Member(name, Any, default is ABSENT, default)
+    else:
+        for name, hint in cls.__annotations__.items():
+            yield Member(name, hint, name in cls.__required_keys__)
+
+
+def _described(metadata: Mapping[Any, Any]) -> str:
+    text = metadata.get("description")
+    return text if isinstance(text, str) else ""
+
+
+def _fill(kind: Any, filled: Mapping[Any, Any]) -> Any:
+    """Put a generic class's arguments in the place of its type variables."""
+    if not filled:
+        return kind
+    if isinstance(kind, TypeVar):
+        return filled.get(kind, kind)
+    parameters = getattr(kind, "__parameters__", ())
+    if not parameters:
+        return kind
+    return kind[tuple(filled.get(each, each) for each in parameters)]

@@ -1,0 +1,37 @@
+"""
+Functions that a model calls, and the loop that calls them.
+
+A function becomes a tool by its annotations; a run sends, executes what the model
+calls and sends the results, until the model answers.
+"""
+
+from .events import (
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallFinished,
+    ToolCallStarted,
+    ToolEvent,
+    ToolResult,
+    TurnFinished,
+)
+from .function import make_tool, tool
+from .loop import Loop, OnToolError
+from .run import ToolRun, ToolStream
+
+__all__ = [
+    "Loop",
+    "OnToolError",
+    "ReasoningDelta",
+    "TextDelta",
+    "ToolCallArguments",
+    "ToolCallFinished",
+    "ToolCallStarted",
+    "ToolEvent",
+    "ToolResult",
+    "ToolRun",
+    "ToolStream",
+    "TurnFinished",
+    "make_tool",
+    "tool",
+]

@@ -1,0 +1,345 @@
+"""Turn after turn: ask, execute what is called, tell the results."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, TypeVar, cast
+
+import attrs
+
+from ..codec import encode
+from ..errors import (
+    ConfigurationError,
+    MaxTurnsError,
+    ToolArgumentsError,
+    ToolCallTruncatedError,
+)
+from ..output import converter
+from ..output.arguments import json_arguments
+from ..stream import ChatStream
+from ..types import (
+    ChatResponse,
+    FunctionTool,
+    Message,
+    MessageLike,
+    PartLike,
+    Tool,
+    ToolCall,
+    ToolResponseMessage,
+)
+from ..types.parts import Part
+from .events import ToolEvent, ToolResult, TurnFinished, Watch
+
+T = TypeVar("T")
+
+OnToolError = Literal["tell", "raise"] | Callable[[ToolCall, Exception], str]
+"""
+What becomes of a tool's exception.
+
+"tell": the model is told; "raise": it leaves the run; or a function that returns what
+the model is told, or raises.
+"""
+
+_FREE: Final = (None, "auto", "none")
+
+
+class Loop:
+    """
+    The turns of one run.
+
+    Attributes:
+        messages: The conversation so far: what was given, and whole turns.
+        turns: Every reply, the last one last.
+        results: What came of every call, in the order in which they ended.
+        busy: What another task may cancel to end the run: tools, an opening stream.
+        stream: The stream that is being read.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[..., Coroutine[Any, Any, Any]],
+        request: Mapping[str, Any],
+        *,
+        max_turns: int,
+        concurrency: int,
+        on_tool_error: OnToolError,
+    ) -> None:
+        """
+        Check what was given; nothing is sent.
+
+        Args:
+            ask: Sends the conversation; takes `messages`, `tool_choice`, `stream`.
+            request: `messages`, `tools` and `tool_choice` as they were given.
+            max_turns: Replies asked for, 1 or more.
+            concurrency: Calls of one turn executed at once, 1 or more.
+            on_tool_error: What becomes of a tool's exception.
+
+        Raises:
+            ConfigurationError: A tool that cannot be executed, or a limit below 1.
+            TypeError: The messages are none.
+        """
+        if min(max_turns, concurrency) < 1:
+            raise ConfigurationError("max_turns and concurrency are 1 or more.")
+        messages = request.get("messages") or ()
+        if isinstance(messages, str) or not isinstance(messages, Sequence):
+            raise TypeError("messages is a list of messages: [UserMessage('...')].")
+        self.messages: list[MessageLike] = [*messages]
+        self.turns: list[ChatResponse] = []
+        self.results: list[ToolResult] = []
+        self.busy: set[asyncio.Task[Any]] = set()
+        self.stream: ChatStream | None = None
+        self._ask = ask
+        self._tools = _by_name(request.get("tools") or ())
+        self._choice = request.get("tool_choice")
+        self._max_turns = max_turns
+        self._concurrency = concurrency
+        self._on_tool_error = on_tool_error
+        self._ids: set[str] = set()
+
+    async def play(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
+        """
+        Run to the answer; with `stream` the events of each reply are yielded too.
+
+        Raises:
+            MaxTurnsError: The model still calls tools in its last turn.
+            ToolCallTruncatedError: A call is cut off; it is not executed.
+            OpenRouterError: Whatever sending raises.
+        """
+        for turn in range(1, self._max_turns + 1):
+            watch = Watch(turn)
+            if stream:
+                async with await self._open() as self.stream:
+                    async for chunk in self.stream:
+                        for event in watch.see(chunk):
+                            yield event
+                    reply = self.stream.reply
+                self.stream = None
+            else:
+                reply = await self._ask(**self._turn(), stream=False)
+            self.turns.append(reply)
+            if not reply.tool_calls:
+                self.messages.append(reply.message)
+                yield TurnFinished(turn, reply)
+                return
+            self._check(reply, turn)
+            echo, calls = settled(reply.message, self._ids)
+            for event in watch.finish(calls) if stream else ():
+                yield event
+            tasks = self._start(calls, turn)
+            try:
+                waiting = set(tasks)
+                while waiting:
+                    done, waiting = await asyncio.wait(
+                        waiting, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in [task for task in tasks if task in done]:
+                        self.results.append(task.result())
+                        yield self.results[-1]
+            finally:
+                await _cancel(tasks)
+                self.busy.difference_update(tasks)
+            # All at once: half a turn is nothing that a provider takes.
+            self.messages.append(echo)
+            for call, task in zip(calls, tasks, strict=True):
+                content = task.result().content
+                self.messages.append(ToolResponseMessage(content, tool_call_id=call.id))
+            yield TurnFinished(turn, reply)
+
+    def _turn(self) -> dict[str, Any]:
+        """Return what this turn asks for; a forced call is forced only once."""
+        forced = self._choice not in _FREE and bool(self.turns)
+        return {
+            "messages": [*self.messages],
+            "tool_choice": "auto" if forced else self._choice,
+        }
+
+    async def _open(self) -> ChatStream:
+        # A task, so that `aclose()` in another one can end it.
+        opening = asyncio.create_task(self._ask(**self._turn(), stream=True))
+        self.busy.add(opening)
+        try:
+            opened: ChatStream = await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and not opening.exception():
+                # It was opened in the very moment.
+                await opening.result().aclose()
+            raise
+        finally:
+            self.busy.discard(opening)
+        return opened
+
+    def _check(self, reply: ChatResponse, turn: int) -> None:
+        if reply.finish_reason == "length":
+            raise ToolCallTruncatedError(
+                "A tool call is cut off at the token limit; it was not executed.",
+                reply=reply,
+                messages=[*self.messages],
+                hint="Raise max_completion_tokens.",
+            )
+        if turn == self._max_turns:
+            raise MaxTurnsError(
+                f"After {turn} turns the model still calls tools.",
+                reply=reply,
+                messages=[*self.messages],
+                hint="Raise max_turns, or go on from error.messages.",
+            )
+
+    def _start(
+        self, calls: Sequence[ToolCall], turn: int
+    ) -> list[asyncio.Task[ToolResult]]:
+        slots = asyncio.Semaphore(self._concurrency)
+        tasks = [
+            asyncio.create_task(self._execute(call, turn, slots)) for call in calls
+        ]
+        self.busy.update(tasks)
+        return tasks
+
+    async def _execute(
+        self, call: ToolCall, turn: int, slots: asyncio.Semaphore
+    ) -> ToolResult:
+        name = call.function.name
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            text = f"There is no tool {name!r}. There are: {known}."
+            return ToolResult(call, _error(text), None, LookupError(text), turn)
+        try:
+            args, kwargs = tool.arguments_of(call)
+        except ToolArgumentsError as error:
+            return ToolResult(call, _error(error.message), None, error, turn)
+        async with slots:
+            try:
+                value = await _called(tool.wrapped, args, kwargs)
+                return ToolResult(call, _content(value), value, None, turn)
+            except Exception as error:
+                error.add_note(f"In the tool {name!r}, called as {call.id!r}.")
+                if self._on_tool_error == "raise":
+                    raise
+                told = (
+                    self._on_tool_error(call, error)
+                    if callable(self._on_tool_error)
+                    else _error(f"{type(error).__name__}: {error}")
+                )
+                return ToolResult(call, told, None, error, turn)
+
+
+async def _called(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 -- an object's own method
+        ):
+            value = await function(*args, **kwargs)
+        else:
+            value = await asyncio.to_thread(_in_thread, function, args, kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("The tool was cancelled from inside.") from error
+    return value
+
+
+def _in_thread(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        # A future cannot carry it, and would be waited for for ever.
+        raise RuntimeError("StopIteration left the tool.") from error
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _content(value: Any) -> str | Sequence[PartLike]:
+    """Return what a tool gave as what the model is told: text, or parts."""
+    if isinstance(value, Part):
+        return [value]
+    if isinstance(value, list) and value:
+        parts = cast("list[PartLike]", value)
+        if all(isinstance(part, Part) for part in parts):
+            return parts
+    return converter.text(value)
+
+
+def _error(text: str) -> str:
+    return encode({"error": text}).decode()
+
+
+def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
+    """
+    Return the tools that the model may call here; server tools are not among them.
+
+    Raises:
+        ConfigurationError: One has no function, or the name of another.
+    """
+    found: dict[str, Tool[..., Any]] = {}
+    for each in tools:
+        if isinstance(each, Tool):
+            name = each.name
+            if name in found:
+                raise ConfigurationError(f"Two tools are called {name!r}.")
+            found[name] = each
+        elif isinstance(each, FunctionTool) or (
+            isinstance(each, Mapping) and each.get("type") == "function"  # pyright: ignore[reportUnknownMemberType]
+        ):
+            raise ConfigurationError(
+                f"There is no function behind {each!r:.100}: "
+                "run_tools() takes what @tool or FunctionTool.from_function made."
+            )
+    return found
+
+
+def settled(message: Message, used: set[str]) -> tuple[MessageLike, list[ToolCall]]:
+    """
+    Return the message to send back, and its calls, each with an id of its own.
+
+    What is in order stays as it came. Ids that are missing or were there before are
+    replaced, and arguments that are no JSON object, which providers refuse.
+
+    Args:
+        message: The reply's.
+        used: The ids of the run so far; those of this message are added.
+    """
+    calls: list[ToolCall] = []
+    sent: list[dict[str, Any]] = []
+    for call in message.tool_calls:
+        ident, number = call.id or f"call_{len(used)}", 1
+        while ident in used:
+            number += 1
+            ident = f"{call.id or 'call'}_{number}"
+        used.add(ident)
+        text = _replayable(call)
+        one = call.as_request()
+        if ident != call.id or text != call.function.arguments:
+            function = {**_function(one), "arguments": text}
+            one = {**one, "id": ident, "type": call.type, "function": function}
+        sent.append(one)
+        calls.append(attrs.evolve(call, id=ident))
+    echo = message.as_request()
+    if sent == [call.as_request() for call in message.tool_calls]:
+        return message, calls
+    return {**echo, "tool_calls": sent}, calls
+
+
+def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function")
+    return function if isinstance(function, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _replayable(call: ToolCall) -> str:
+    """Return the arguments as they came if they are a JSON object, else one."""
+    text = call.function.arguments
+    with suppress(ToolArgumentsError):
+        value = json_arguments(call)
+        return text if text.lstrip().startswith("{") else encode(value).decode()
+    return "{}"

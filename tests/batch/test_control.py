@@ -1,0 +1,328 @@
+"""How many calls may be in flight: the formulas, on a clock of the tests' own."""
+
+import heapq
+import math
+import random
+
+import pytest
+
+from openrouter_async.batch.control import (
+    LONGEST_PAUSE,
+    MOST,
+    START,
+    Control,
+    Cubic,
+    Fixed,
+    Pause,
+)
+
+
+def grown_to(limit: int) -> Cubic:
+    """A controller whose slow start has come that far, at time 1."""
+    control = Cubic()
+    while control.limit < limit:
+        control.sent(1.0, control.limit)
+        control.succeeded(1.0, 0.5, control.limit)
+    return control
+
+
+def test_it_starts_small_and_grows_by_one_for_each_success() -> None:
+    """Slow start: one more for each answer."""
+    control = Cubic()
+
+    assert control.limit == START
+    for _ in range(5):
+        control.sent(1.0, control.limit)
+        control.succeeded(1.0, 0.5, control.limit)
+    assert control.limit == START + 5
+
+
+def test_it_never_grows_beyond_its_most() -> None:
+    """However well it goes."""
+    control = Cubic(start=4, most=6)
+    for _ in range(10):
+        control.sent(1.0, control.limit)
+        control.succeeded(1.0, 0.5, control.limit)
+
+    assert control.limit == 6
+    assert grown_to(MOST).limit == MOST
+
+
+def test_what_is_not_used_does_not_grow() -> None:
+    """A success while less than four fifths are in flight says nothing."""
+    control = Cubic()
+    control.sent(1.0, 6)
+    control.succeeded(1.0, 0.5, 6)
+
+    assert control.limit == START
+
+
+def test_it_grows_to_twice_what_was_in_flight_at_the_most() -> None:
+    """A limit that nobody has tried is not raised further."""
+    control = Cubic()
+    control.sent(1.0, 7)
+    for _ in range(30):
+        control.succeeded(1.0, 0.5, 100)
+
+    assert control.limit == 14
+
+
+def test_a_refusal_cuts_to_seven_tenths_of_what_was_in_flight() -> None:
+    """And remembers what that was."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+
+    assert control.limit == 70
+    assert control.w_max == 100
+
+
+def test_one_flight_is_cut_for_once() -> None:
+    """Refusals of calls that were sent before the cut are its echo."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    control.refused(2.1, 1.9, 100)
+    control.refused(2.2, 2.0, 100)
+
+    assert control.limit == 70
+
+
+def test_the_next_flight_is_cut_for_again_and_gives_way_sooner() -> None:
+    """Fast convergence: a lower peak than the last leaves room to others."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    control.refused(3.0, 2.5, 70)
+
+    assert control.limit == 49
+    assert control.w_max == pytest.approx(70 * 0.85)
+
+
+def test_it_never_falls_below_one() -> None:
+    """One call is always let out, to ask."""
+    control = Cubic()
+    for second in range(1, 50):
+        control.refused(float(second), second - 0.5, control.limit)
+
+    assert control.limit == 1
+
+
+def test_it_is_back_at_its_peak_after_k() -> None:
+    """From 256: 5.8 s with short calls, 29 s with long ones, by the clock."""
+    for latency, seconds in ((0.2, 5.77), (20.0, 28.8)):
+        control = Cubic(start=256)
+        control.sent(0.0, 256)
+        control.succeeded(latency, 0.0, 256)
+        cut = latency + 1.0
+        control.refused(cut, latency + 0.5, 256)
+
+        control.sent(cut + 0.9 * seconds, 180)
+        control.succeeded(cut + 0.9 * seconds, cut + 0.9 * seconds - latency, 256)
+        before = control.limit
+        control.sent(cut + 1.01 * seconds, before)
+        control.succeeded(cut + 1.01 * seconds, cut + 1.01 * seconds - latency, 256)
+
+        assert 250 <= before < 256
+        assert control.limit == 256
+
+
+def test_time_that_was_not_used_is_no_time() -> None:
+    """A run that idles for a minute does not come back with a leap."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    for second in range(3, 63):
+        control.succeeded(float(second), second - 0.5, 1)
+    control.sent(63.0, 70)
+    control.succeeded(63.0, 62.5, 70)
+
+    # As after the one second between the last two answers.
+    assert control.limit == 86
+
+
+def test_a_pause_is_no_time_either() -> None:
+    """Growth begins when it is over."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    control.paused(62.0)
+    control.sent(62.0, 70)
+    control.succeeded(62.1, 62.0, 70)
+
+    # As a tenth of a second after the cut.
+    assert control.limit == 72
+
+
+def test_too_many_refusals_in_a_minute_slow_it_down() -> None:
+    """More than three in a hundred: the plateau is twice as long."""
+    calm, pressed = grown_to(100), grown_to(100)
+    for control, refusals in ((calm, 1), (pressed, 10)):
+        for _ in range(refusals):
+            control.refused(2.0, 0.0 if refusals > 1 else 1.5, 100)
+        control.refused(62.5, 62.0, 100)
+        for _ in range(3):
+            control.sent(66.5, 100)
+            control.succeeded(66.5, 66.0, 100)
+
+    assert pressed.limit < calm.limit
+
+
+def test_failures_cut_only_if_they_are_many() -> None:
+    """A bad provider is not load: a tenth of the outcomes is the limit."""
+    control = grown_to(100)
+    for _ in range(5):
+        control.failed(2.0)
+    assert control.limit == 100
+
+    for _ in range(8):
+        control.failed(2.0)
+    assert control.limit == 90
+
+    for _ in range(30):
+        control.failed(2.1)
+    assert control.limit == 90
+    control.failed(4.0)
+    assert control.limit == 81
+
+
+def test_tau_is_the_latency_within_bounds() -> None:
+    """Between one second and five."""
+    control = Cubic()
+    assert control.tau == 1.0
+    control.succeeded(3.0, 0.0, 1)
+    assert control.tau == pytest.approx(3.0)
+    for _ in range(100):
+        control.succeeded(100.0, 0.0, 1)
+    assert control.tau == 5.0
+
+
+def test_a_fixed_limit_stays() -> None:
+    """Whatever it is told."""
+    control: Control = Fixed(3)
+    control.sent(0.0, 3)
+    control.succeeded(1.0, 0.0, 3)
+    control.failed(1.0)
+    control.refused(1.0, 0.5, 3)
+    control.paused(9.0)
+
+    assert control.limit == 3
+    assert control.tau == 1.0
+
+
+# --- the pause -------------------------------------------------------------------
+
+
+def test_a_pause_is_as_long_as_asked_and_up_to_a_tenth_longer() -> None:
+    """Never shorter."""
+    pause = Pause()
+    assert pause.opens(5.0, 1.0) == 5.0
+    pause.shut(10.0, 3.0, 0.0)
+    assert pause.opens(11.0, 1.0) == 13.0
+    pause.shut(10.0, 3.0, 0.5)
+    assert pause.until == pytest.approx(13.15)
+    pause.shut(10.0, 1.0, 0.5)
+    assert pause.until == pytest.approx(13.15)
+
+
+def test_a_long_pause_is_asked_again() -> None:
+    """After two minutes somebody tries."""
+    pause = Pause()
+    pause.shut(0.0, 86_400.0, 0.0)
+
+    assert pause.until == LONGEST_PAUSE
+
+
+def test_after_a_pause_they_pass_one_by_one() -> None:
+    """A limit of 10 in the first tau, evenly; from then on at once."""
+    pause = Pause()
+    pause.shut(0.0, 3.0, 0.0)
+    now, passed = 3.0, 0
+    while now < 4.0:
+        opens = pause.opens(now, 1.0)
+        if opens > now:
+            now = opens
+            continue
+        pause.passed(now, 10, 1.0)
+        passed += 1
+
+    assert passed == 10
+    assert pause.opens(4.1, 1.0) == 4.1
+
+
+# --- together, against a server that tells nothing --------------------------------
+
+
+class Simulation:
+    """A server with a hidden limit, and a client with endless rows; virtual time."""
+
+    def __init__(self, latency: float, sigma: float, limit: int) -> None:
+        self.control = Cubic()
+        self.now = 0.0
+        self.limit = limit
+        self.good: list[float] = []
+        self.refused: list[float] = []
+        self._latency, self._sigma = latency, sigma
+        self._chance = random.Random(3)  # noqa: S311
+        self._events: list[tuple[float, int, float, int, bool]] = []
+        self._there = self._mine = self._number = 0
+
+    def run(self, until: float) -> None:
+        """Let it go on until then."""
+        while self.now < until:
+            while self._mine < self.control.limit:
+                self._send()
+            self.now, _, sent, flight, well = heapq.heappop(self._events)
+            self._mine -= 1
+            if well:
+                self._there -= 1
+                self.good.append(self.now)
+                self.control.succeeded(self.now, sent, flight)
+            else:
+                self.refused.append(self.now)
+                self.control.refused(self.now, sent, flight)
+
+    def _send(self) -> None:
+        self._mine += 1
+        self._number += 1
+        self.control.sent(self.now, self._mine)
+        well = self._there < self.limit
+        self._there += well
+        wait = 0.005
+        if well:
+            wait = self._latency * self._chance.lognormvariate(0, self._sigma)
+        event = (self.now + wait, self._number, self.now, self._mine, well)
+        heapq.heappush(self._events, event)
+
+    def goodput(self, start: float, end: float) -> float:
+        """The share of what the server could have done."""
+        done = sum(start <= at < end for at in self.good)
+        mean = self._latency * math.exp(self._sigma**2 / 2)
+        return done / (end - start) * mean / self.limit
+
+    def share_refused(self, start: float, end: float) -> float:
+        """Refusals, by what was done."""
+        refused = sum(start <= at < end for at in self.refused)
+        return refused / sum(start <= at < end for at in self.good)
+
+
+def test_it_follows_a_hidden_limit_up_and_down() -> None:
+    """64, then 256, then 32: nine tenths of each, soon, with hardly a refusal."""
+    simulation = Simulation(0.2, 0.3, 64)
+    simulation.run(60)
+    assert simulation.goodput(10, 60) >= 0.9
+    assert simulation.share_refused(10, 60) <= 0.03
+
+    simulation.limit = 256
+    simulation.run(120)
+    assert simulation.goodput(80, 120) >= 0.9
+    assert simulation.share_refused(80, 120) <= 0.03
+
+    simulation.limit = 32
+    simulation.run(180)
+    assert simulation.goodput(125, 180) >= 0.9
+    assert simulation.share_refused(125, 180) <= 0.03
+
+
+def test_it_finds_the_limit_of_slow_calls() -> None:
+    """At ten seconds a call, 200 at once: most of it within a minute and a half."""
+    simulation = Simulation(10.0, 0.3, 200)
+    simulation.run(240)
+
+    assert simulation.goodput(90, 240) >= 0.85
+    assert simulation.share_refused(90, 240) <= 0.03

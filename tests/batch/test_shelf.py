@@ -1,0 +1,215 @@
+"""Where results wait: room is bounded, order is kept, nobody waits for ever."""
+
+import asyncio
+
+import pytest
+
+from openrouter_async import BatchResult, Retries
+from openrouter_async.batch.control import Cubic, Fixed, Pause
+from openrouter_async.batch.door import Door, Scopes
+from openrouter_async.batch.gate import RowGate
+from openrouter_async.batch.shelf import Shelf
+from openrouter_async.batch.stats import Tally
+
+
+def shelf(window: int = 3, *, ordered: bool = False) -> Shelf:
+    return Shelf(asyncio.get_running_loop(), window, ordered=ordered)
+
+
+async def index(place: Shelf) -> int:
+    result = await place.take()
+    assert result is not None
+    return result.index
+
+
+async def test_room_is_bounded() -> None:
+    """What is promised counts until it is read, or will not come."""
+    place = shelf()
+    numbers = [place.promise() for _ in range(3)]
+    assert place.is_full
+    waiting = asyncio.ensure_future(place.room())
+    place.put(numbers[0], BatchResult(0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    assert await index(place) == 0
+    await waiting
+    place.promise()
+    waiting = asyncio.ensure_future(place.room())
+    await asyncio.sleep(0)
+    place.put(numbers[1], None)
+    await waiting
+
+
+async def test_room_is_given_to_one_at_a_time() -> None:
+    """One place, one of those who wait; the others go on waiting."""
+    place = shelf(1)
+    place.put(place.promise(), BatchResult(0))
+
+    async def fill() -> None:
+        await place.room()
+        place.put(place.promise(), BatchResult(1))
+
+    waiting = [asyncio.ensure_future(fill()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await index(place)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, False, False]
+
+    waiting[1].cancel()
+    await index(place)
+    await asyncio.sleep(0)
+    place.close()
+    await asyncio.wait(waiting)
+
+
+async def test_order_is_kept() -> None:
+    """Results wait for those before them; what will not come is passed over."""
+    place = shelf(9, ordered=True)
+    numbers = [place.promise() for _ in range(5)]
+    place.put(numbers[2], BatchResult(2))
+    reading = asyncio.ensure_future(index(place))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    place.put(numbers[0], None)
+    place.put(numbers[1], BatchResult(1))
+
+    assert await reading == 1
+    assert await index(place) == 2
+    place.put(numbers[4], BatchResult(4))
+    place.close()
+    assert await index(place) == 4
+    assert await place.take() is None
+
+
+# --- the door --------------------------------------------------------------------
+
+
+async def test_repeats_go_first() -> None:
+    """Then as they came."""
+    door = Door(asyncio.get_running_loop(), Fixed(1), Pause())
+    await door.enter(again=False)
+    order: list[str] = []
+
+    async def enter(name: str, *, again: bool) -> None:
+        await door.enter(again=again)
+        order.append(name)
+        door.leave()
+
+    tasks = [
+        asyncio.ensure_future(enter("new", again=False)),
+        asyncio.ensure_future(enter("newer", again=False)),
+        asyncio.ensure_future(enter("again", again=True)),
+    ]
+    await asyncio.sleep(0)
+    assert door.waiting == 3
+    door.leave()
+    await asyncio.gather(*tasks)
+
+    assert order == ["again", "new", "newer"]
+    assert (door.in_flight, door.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_who_is_called_away_leaves_no_trace(*, late: bool) -> None:
+    """Neither while it waits, nor at the moment when it is let in."""
+    door = Door(asyncio.get_running_loop(), Fixed(1), Pause())
+    await door.enter(again=False)
+    task = asyncio.ensure_future(door.enter(again=False))
+    await asyncio.sleep(0)
+    if late:
+        door.leave()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if not late:
+        door.leave()
+
+    assert (door.in_flight, door.waiting) == (0, 0)
+
+
+async def test_a_pause_ends_by_itself() -> None:
+    """Those who wait are let in when it is over, by one timer."""
+    loop = asyncio.get_running_loop()
+    door = Door(loop, Cubic(), Pause())
+    door.shut(loop.time(), 0.1, 0.0)
+    assert door.is_shut
+    started = loop.time()
+    await asyncio.gather(*(door.enter(again=False) for _ in range(3)))
+
+    assert loop.time() - started >= 0.09
+    assert door.stats().in_flight == 3
+
+
+# --- the gate of a row -----------------------------------------------------------
+
+
+class Pace:
+    """A limiter that lets pass when the test does."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Future[None] | None = None
+
+    async def acquire(self, amount: float = 1) -> None:  # noqa: ARG002
+        """Wait for the test."""
+        self.waiting = asyncio.get_running_loop().create_future()
+        await self.waiting
+
+
+def gate(door: Door, pace: Pace) -> tuple[RowGate, Tally]:
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    return RowGate(loop, door, pace, Retries(), tally, lambda: None), tally
+
+
+async def test_a_pause_holds_for_who_waits_for_the_rate() -> None:
+    """What was won during a pause is not used in it."""
+    loop = asyncio.get_running_loop()
+    door, pace = Door(loop, Fixed(2), Pause()), Pace()
+    row, tally = gate(door, pace)
+    entering = asyncio.ensure_future(row.enter())
+    await asyncio.sleep(0)
+    assert pace.waiting is not None
+    door.shut(loop.time(), 0.1, 0.0)
+    pace.waiting.set_result(None)
+    await asyncio.sleep(0.01)
+    assert (row.inside, door.waiting) == (False, 1)
+
+    await asyncio.sleep(0.12)
+    pace.waiting.set_result(None)
+    await entering
+    assert (row.inside, tally.in_flight, tally.attempts) == (True, 1, 1)
+    row.leave(asyncio.CancelledError())
+    assert (row.inside, door.in_flight) == (False, 0)
+
+
+async def test_who_is_called_away_from_the_rate_leaves_no_trace() -> None:
+    """Its room is another's."""
+    door, pace = Door(asyncio.get_running_loop(), Fixed(1), Pause()), Pace()
+    row, _ = gate(door, pace)
+    entering = asyncio.ensure_future(row.enter())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+
+    assert door.in_flight == 0
+
+
+def test_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed loops are forgotten, then the oldest."""
+    monkeypatch.setattr("openrouter_async.batch.door._MOST_SCOPES", 2)
+    scopes = Scopes()
+    old, new = asyncio.new_event_loop(), asyncio.new_event_loop()
+    first = scopes.get((old, "u", 1, "m"))
+    assert scopes.get((old, "u", 1, "m")) is first
+    second = scopes.get((new, "u", 1, "m"))
+    old.close()
+    third = scopes.get((new, "u", 1, "n"))
+    assert scopes.get((new, "u", 1, "m")) is second
+    scopes.get((new, "u", 1, "o"))
+
+    assert scopes.get((new, "u", 1, "n")) is third
+    assert scopes.get((new, "u", 1, "m")) is not second
+    new.close()

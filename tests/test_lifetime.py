@@ -1,0 +1,454 @@
+"""How long a client lives: loops, threads, closing, sessions of others."""
+
+# A few rules can be seen only from inside.
+# pyright: reportPrivateUsage=false
+
+import asyncio
+import gc
+import math
+import socket
+import ssl
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+
+from openrouter_async import (
+    AsyncOpenRouter,
+    CallRecord,
+    ChatGenerationParams,
+    ClosedError,
+    ConfigurationError,
+    UserMessage,
+)
+from openrouter_async.testing import LocalOpenRouter, error
+
+HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
+AT_ONCE = 0.1
+
+
+def make(server: LocalOpenRouter) -> AsyncOpenRouter:
+    """Make a client that no fixture closes."""
+    return AsyncOpenRouter(api_key=server.api_key, base_url=server.url)
+
+
+def pools(client: AsyncOpenRouter) -> int:
+    """Count the loops that the client has connections on."""
+    return len(client._transport._pools._pools)
+
+
+def test_a_client_outlives_its_loops(server: LocalOpenRouter) -> None:
+    """Three `asyncio.run` in a row use one client; each loop takes its pool along."""
+    client = make(server)
+
+    async def main() -> str:
+        async with client.chat.send(HELLO, stream=True) as stream:
+            streamed = (await stream.collect()).text
+        reply = await client.chat.send(HELLO)
+        assert reply.text == streamed
+        assert client.stats.idle == 1
+        return reply.text
+
+    texts = {asyncio.run(main()) for _ in range(3)}
+    server.wait(connections=0)
+    gc.collect()
+
+    assert len(texts) == 1
+    assert [seen.connection for seen in server.requests] == [1, 1, 2, 2, 3, 3]
+    assert pools(client) == 0
+    assert client.stats.in_use == 0
+
+
+def test_a_loop_that_ends_ends_its_calls(server: LocalOpenRouter) -> None:
+    """What is still open when `asyncio.run` ends is closed with it."""
+    client = make(server)
+    server.reply(["a", "b"], stop="silence", stop_after=1)
+
+    async def main() -> object:
+        stream = await client.chat.send(HELLO, stream=True)
+        await anext(stream)
+        return stream
+
+    stream = asyncio.run(main())
+    server.wait(closed=1, timeout=1)
+
+    assert "closed" in repr(stream)
+    assert client.stats.in_use == 0
+
+
+def test_many_loops_leak_no_pools(server: LocalOpenRouter) -> None:
+    """Loops that were closed without their generators are forgotten at the next call."""
+    client = make(server)
+    with warnings.catch_warnings():
+        # aiohttp says that such a loop left its session open, and it did.
+        warnings.simplefilter("ignore", ResourceWarning)
+        for _ in range(5):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(client.chat.send(HELLO))
+            loop.close()
+            assert pools(client) == 1
+        asyncio.run(_send(client))
+        gc.collect()
+
+    assert pools(client) == 0
+    assert len(server.requests) == 6
+
+
+async def _send(client: AsyncOpenRouter) -> str:
+    return (await client.chat.send(HELLO)).text
+
+
+def test_two_threads_share_a_client(server: LocalOpenRouter) -> None:
+    """Each thread's loop has connections of its own."""
+    client = make(server)
+    barrier = threading.Barrier(2)
+    server.reply("hello", delay=0.02, times=None)
+    texts: list[str] = []
+
+    async def main() -> None:
+        for _ in range(5):
+            texts.append(await _send(client))  # noqa: PERF401
+        barrier.wait()
+        assert pools(client) == 2
+        assert client.stats.idle == 2
+        barrier.wait()
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+
+    assert texts == ["hello"] * 10
+    assert len({seen.connection for seen in server.requests}) == 2
+    assert pools(client) == 0
+
+
+def test_a_client_may_be_made_without_a_loop(server: LocalOpenRouter) -> None:
+    """Nothing is opened before the first call."""
+    client = make(server)
+    stats = client.stats
+    gc.collect()
+
+    assert (stats.in_use, stats.queued, stats.idle) == (0, 0, 0)
+    assert asyncio.run(_send(client))
+
+
+class TestClosing:
+    """`aclose()` ends what is under way, and what would come."""
+
+    async def _closed(
+        self,
+        client: AsyncOpenRouter,
+        records: list[CallRecord],
+        *tasks: asyncio.Task[object],
+    ) -> None:
+        """Close the client; all tasks end with a ClosedError, at once."""
+        asked = time.monotonic()
+        await client.aclose()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert time.monotonic() - asked < AT_ONCE
+        assert [type(result) for result in results] == [ClosedError] * len(tasks)
+        assert all("client was closed" in str(result) for result in results)
+        assert [record.outcome for record in records] == ["closed"] * len(tasks)
+        assert (client.stats.in_use, client.stats.queued) == (0, 0)
+
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_calls_that_wait_for_headers(
+        self,
+        server: LocalOpenRouter,
+        client: AsyncOpenRouter,
+        records: list[CallRecord],
+        stream: bool,  # noqa: FBT001
+    ) -> None:
+        """The server sees them go."""
+        server.reply(delay=math.inf)
+        task = asyncio.create_task(client.chat.send(HELLO, stream=stream))
+        await server.until(requests=1)
+
+        await self._closed(client, records, task)
+        await server.until(closed=1, timeout=1)
+
+    async def test_calls_that_read_their_body(
+        self,
+        server: LocalOpenRouter,
+        client: AsyncOpenRouter,
+        records: list[CallRecord],
+    ) -> None:
+        """A plain reply that is half there is given up."""
+        server.reply("hello", stop="silence", stop_at=20)
+        task = asyncio.create_task(client.chat.send(HELLO))
+        await server.until(requests=1)
+        await asyncio.sleep(0.02)
+
+        await self._closed(client, records, task)
+
+    async def test_calls_that_queue(
+        self,
+        server: LocalOpenRouter,
+        make_client: Callable[..., AsyncOpenRouter],
+        records: list[CallRecord],
+    ) -> None:
+        """Those in the queue end with those that hold the slots."""
+        client = make_client(max_connections=1)
+        server.reply(delay=math.inf, times=None)
+        tasks = [asyncio.create_task(client.chat.send(HELLO)) for _ in range(3)]
+        await server.until(requests=1)
+
+        await self._closed(client, records, *tasks)
+        assert len(server.requests) == 1
+
+    async def test_calls_that_sleep_before_a_retry(
+        self,
+        server: LocalOpenRouter,
+        make_client: Callable[..., AsyncOpenRouter],
+        records: list[CallRecord],
+    ) -> None:
+        """A wait of a minute ends as soon as anything else."""
+        client = make_client(clock=None)
+        server.reply(error(429, retry_after=59), times=None)
+        task = asyncio.create_task(client.chat.send(HELLO))
+        await server.until(requests=1)
+        await asyncio.sleep(0.03)
+        idle = client.stats.in_use
+
+        await self._closed(client, records, task)
+        assert idle == 0
+        assert len(server.requests) == 1
+
+    async def test_calls_that_connect(
+        self, make_client: Callable[..., AsyncOpenRouter], records: list[CallRecord]
+    ) -> None:
+        """A hand-shake that nobody answers is left."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            client = make_client(base_url=url)
+            task = asyncio.create_task(client.chat.send(HELLO))
+            await asyncio.sleep(0.05)
+
+            await self._closed(client, records, task)
+
+    async def test_calls_that_ask_for_their_key(
+        self, client: AsyncOpenRouter, records: list[CallRecord]
+    ) -> None:
+        """The caller's own function is cancelled."""
+
+        async def ask() -> str:
+            await asyncio.sleep(9)
+            return "never"
+
+        task = asyncio.create_task(client.chat.send(HELLO, api_key=ask))
+        await asyncio.sleep(0.01)
+
+        await self._closed(client, records, task)
+
+    async def test_streams_that_are_read(
+        self,
+        server: LocalOpenRouter,
+        client: AsyncOpenRouter,
+        records: list[CallRecord],
+    ) -> None:
+        """A reader gets the error; so does a stream that nobody reads right now."""
+        server.reply(["a", "b"], stop="silence", stop_after=1, times=2)
+
+        async def read() -> None:
+            async with client.chat.send(HELLO, stream=True) as stream:
+                async for _ in stream:
+                    pass
+
+        idle = await client.chat.send(HELLO, stream=True)
+        reader = asyncio.create_task(read())
+        await server.until(requests=2)
+        await asyncio.sleep(0.02)
+
+        asked = time.monotonic()
+        await client.aclose()
+        with pytest.raises(ClosedError) as caught:
+            await reader
+        await server.until(closed=2, timeout=1)
+        with pytest.raises(ClosedError):
+            await idle.collect()
+
+        assert time.monotonic() - asked < AT_ONCE
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "a"
+        assert client.stats.in_use == 0
+        assert [record.outcome for record in records] == ["closed", "closed"]
+
+    async def test_a_cancel_behind_a_close_is_never_swallowed(
+        self, server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+    ) -> None:
+        """Who closes and cancels at once gets a cancelled task."""
+        client = make_client(clock=None)
+        server.reply(error(429, retry_after=59))
+        task = asyncio.create_task(client.chat.send(HELLO))
+        await server.until(requests=1)
+        await asyncio.sleep(0.03)
+
+        closing = asyncio.create_task(client.aclose())
+        closing.add_done_callback(lambda _: None)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await asyncio.wait([task, closing])
+
+        assert task.cancelled()
+
+    async def test_the_second_time_nothing_happens(
+        self, server: LocalOpenRouter, client: AsyncOpenRouter
+    ) -> None:
+        """Closing is idempotent, and goes by two names."""
+        await client.chat.send(HELLO)
+        await client.aclose()
+        await client.close()
+        async with client:
+            pass
+
+        await server.until(connections=0)
+        with pytest.raises(ClosedError, match="closed"):
+            await client.chat.send(HELLO)
+        with pytest.raises(ClosedError):
+            await client.request("GET", "/models")
+        assert len(server.requests) == 1
+
+    async def test_a_client_that_never_called_can_be_closed(
+        self, make_client: Callable[..., AsyncOpenRouter]
+    ) -> None:
+        """There is nothing to close."""
+        async with make_client() as client:
+            pass
+
+        with pytest.raises(ClosedError):
+            await client.chat.send(HELLO)
+
+    async def test_the_block_closes(
+        self, server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+    ) -> None:
+        """`async with` closes the connections."""
+        async with make_client() as client:
+            await client.chat.send(HELLO)
+            idle = client.stats.idle
+        await server.until(connections=0, timeout=1)
+
+        assert idle == 1
+        assert client.stats.idle == 0
+
+
+class TestBorrowedSession:
+    """`session=` lends its connections, and nothing else."""
+
+    @pytest.fixture
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """A session with all that must not reach OpenRouter."""
+        async with aiohttp.ClientSession(
+            headers={"X-Mine": "secret", "Authorization": "Bearer mine"},
+            cookies={"mine": "secret"},
+            timeout=aiohttp.ClientTimeout(total=0.05),
+        ) as session:
+            yield session
+
+    async def test_only_its_connections_are_used(
+        self,
+        server: LocalOpenRouter,
+        make_client: Callable[..., AsyncOpenRouter],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        """Its headers, cookies, auth and timeouts do not apply; it is left open."""
+        server.reply("slow", delay=0.1, headers={"Set-Cookie": "theirs=1"})
+        client = make_client(session=session)
+        await client.chat.send(HELLO)
+        async with client.chat.send(HELLO, stream=True) as stream:
+            await stream.collect()
+        pooled = client.stats.idle
+        await client.aclose()
+        connector = session.connector
+
+        for seen in server.requests:
+            assert "X-Mine" not in seen.headers
+            assert "Cookie" not in seen.headers
+            assert seen.headers["Authorization"] == f"Bearer {server.api_key}"
+        assert pooled == 1
+        assert not session.closed
+        assert connector is not None
+        assert not connector.closed
+        async with session.get(f"{server.url}/models") as response:
+            assert response.status == 200
+        assert [seen.connection for seen in server.requests] == [1, 1, 1]
+
+    async def test_a_closed_one_is_told(
+        self,
+        make_client: Callable[..., AsyncOpenRouter],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        """A session that its owner closed has no connections to lend."""
+        client = make_client(session=session)
+        await session.close()
+
+        with pytest.raises(ClosedError, match="handed in is closed"):
+            await client.chat.send(HELLO)
+
+    async def test_one_that_is_closed_meanwhile_is_told(
+        self,
+        make_client: Callable[..., AsyncOpenRouter],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        """The same where calls went through it before."""
+        client = make_client(session=session)
+        await client.chat.send(HELLO)
+        await session.close()
+
+        with pytest.raises(ClosedError, match="handed in is closed"):
+            await client.chat.send(HELLO)
+
+    async def test_leaving_a_stream_leaves_the_session(
+        self,
+        server: LocalOpenRouter,
+        make_client: Callable[..., AsyncOpenRouter],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        """Streams on borrowed connections close at once, too."""
+        client = make_client(session=session)
+        server.reply(["a", "b"], stop="silence", stop_after=1)
+
+        async with client.chat.send(HELLO, stream=True) as stream:
+            await anext(stream)
+        await server.until(closed=1, timeout=1)
+
+        assert not session.closed
+        assert client.stats.in_use == 0
+
+    def test_another_loop_is_refused(self, server: LocalOpenRouter) -> None:
+        """A session lives on one loop; another one needs a client of its own."""
+
+        async def lend() -> tuple[AsyncOpenRouter, aiohttp.ClientSession]:
+            session = aiohttp.ClientSession()
+            client = AsyncOpenRouter(api_key="k", base_url=server.url, session=session)
+            await client.chat.send(HELLO)
+            return client, session
+
+        async def use(client: AsyncOpenRouter) -> None:
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await client.chat.send(HELLO)
+
+        loop = asyncio.new_event_loop()
+        client, session = loop.run_until_complete(lend())
+        asyncio.run(use(client))
+        loop.run_until_complete(client.aclose())
+        loop.run_until_complete(session.close())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+        assert len(server.requests) == 1
+
+    async def test_options_of_the_connector_are_refused_beside_it(
+        self, session: aiohttp.ClientSession
+    ) -> None:
+        """Its connector has its own limits and its own TLS."""
+        context = ssl.create_default_context()
+
+        with pytest.raises(ConfigurationError, match="session"):
+            AsyncOpenRouter(session=session, max_connections=5)
+        with pytest.raises(ConfigurationError, match="session"):
+            AsyncOpenRouter(session=session, ssl=context)

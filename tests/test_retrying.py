@@ -1,0 +1,570 @@
+"""What is sent again over a real socket, how often, and what each attempt leaves."""
+
+# A few rules can be seen only from inside.
+# pyright: reportPrivateUsage=false
+
+import asyncio
+import math
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openrouter_async import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AsyncOpenRouter,
+    BadGatewayError,
+    BadRequestError,
+    CallRecord,
+    ChatGenerationParams,
+    ChatResponse,
+    ChatStream,
+    ClosedError,
+    EdgeTimeoutError,
+    MalformedResponseError,
+    OpenRouterError,
+    PaymentRequiredError,
+    RateLimitError,
+    Retries,
+    ServiceUnavailableError,
+    Timeouts,
+    UserMessage,
+)
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    Reply,
+    SeenRequest,
+    StreamError,
+    error,
+    failed,
+)
+
+HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
+IN_FLIGHT = {"limit_source": "openrouter_in_flight_budget"}
+DAILY = {"limit_source": "openrouter_free_tier_daily"}
+
+
+async def ask(client: AsyncOpenRouter, *, stream: bool, **options: Any) -> str:
+    """Send HELLO; return the text of the whole reply."""
+    send: Any = client.chat.send
+    reply: ChatResponse | ChatStream = await send(HELLO, stream=stream, **options)
+    if isinstance(reply, ChatStream):
+        async with reply:
+            reply = await reply.collect()
+    return reply.text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        *(
+            pytest.param(error(status), id=f"{status}")
+            for status in (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
+        ),
+        pytest.param(error(502, shape="html"), id="502 from the edge"),
+        pytest.param(error(402, metadata=IN_FLIGHT), id="402 in flight"),
+        pytest.param(
+            error(404, availability={"retryable": True}), id="404, availability"
+        ),
+        pytest.param(failed("error", 502), id="502 inside a 200"),
+        pytest.param(failed("choice", 429), id="429 inside a choice"),
+        pytest.param(Reply("x", error=StreamError(), error_after=0), id="first event"),
+    ],
+)
+async def test_what_is_not_charged_is_sent_again(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    slept: list[float],
+    first: Reply,
+    stream: bool,  # noqa: FBT001
+) -> None:
+    """An answer that says that nothing was charged is followed by another attempt."""
+    server.reply(first).then("hello")
+
+    text = await ask(client, stream=stream)
+
+    assert text == "hello"
+    assert len(server.requests) == 2
+    assert slept == [0.5]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        *(
+            pytest.param(error(status), id=f"{status}")
+            for status in (301, 400, 401, 402, 403, 404, 405, 409, 412, 413, 422, 505)
+        ),
+        *(
+            pytest.param(error(status, shape="html"), id=f"{status} from the edge")
+            for status in (408, 504, 520, 524)
+        ),
+        pytest.param(error(429, metadata=DAILY), id="429 daily"),
+        pytest.param(
+            error(502, availability={"retryable": False}), id="502, availability"
+        ),
+        pytest.param(failed("error", 400), id="400 inside a 200"),
+        pytest.param(Reply(text="<html><title>Hi</title>"), id="a page"),
+        pytest.param(Reply(body=b""), id="an empty body"),
+    ],
+)
+async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    slept: list[float],
+    records: list[CallRecord],
+    first: Reply,
+    stream: bool,  # noqa: FBT001
+) -> None:
+    """What another attempt would not mend, or might be paid twice, is raised."""
+    server.reply(first, times=None)
+
+    with pytest.raises(OpenRouterError) as caught:
+        await ask(client, stream=stream)
+
+    assert len(server.requests) == 1
+    assert slept == []
+    assert not caught.value.retryable
+    assert [record.outcome for record in records] == ["error"]
+    assert records[0].error is caught.value
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(Reply("hello", stop="close"), id="closed"),
+        pytest.param(Reply("hello", stop="reset"), id="reset"),
+        pytest.param(Reply("hello", stop="close", stop_at=0), id="closed, no body"),
+        pytest.param(Reply("hello", stop="reset", stop_at=0), id="reset, no body"),
+        pytest.param(Reply("hello", stop="end", stop_at=0), id="an empty body"),
+        pytest.param(Reply("hello", stop="silence"), id="silence"),
+        pytest.param(Reply("hello", stop="silence", stop_at=0), id="silence, no body"),
+        pytest.param(error(504, shape="html"), id="504 from the edge"),
+    ],
+)
+async def test_the_ambiguous_is_sent_again_only_if_asked_for(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    first: Reply,
+    stream: bool,  # noqa: FBT001
+) -> None:
+    """What may have been accepted is sent once; `Retries(ambiguous=True)` opts in."""
+    timeouts = Timeouts(first_token=0.15)
+    server.reply(first)
+
+    with pytest.raises(OpenRouterError) as caught:
+        await ask(client, stream=stream, timeouts=timeouts)
+    once = len(server.requests)
+    server.reply(first).then("hello")
+    text = await ask(
+        client, stream=stream, timeouts=timeouts, retries=Retries(ambiguous=True)
+    )
+
+    assert caught.value.attempts[0].billing == "maybe"
+    assert caught.value.partial is None
+    assert once == 1
+    assert text == "hello"
+    assert len(server.requests) == 3
+
+
+async def test_a_cut_body_is_ambiguous(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A plain body that breaks in the middle is not asked for again by default."""
+    server.reply("hello", stop="close", stop_at=20).then(
+        "hello", stop="end", stop_at=20
+    )
+    with pytest.raises(APIConnectionError) as broken:
+        await client.chat.send(HELLO)
+    with pytest.raises(MalformedResponseError) as cut:
+        await client.chat.send(HELLO)
+    server.reply("hello", stop="close", stop_at=20).then("hello")
+    reply = await client.chat.send(HELLO, retries=Retries(ambiguous=True))
+
+    assert len(server.requests) == 4
+    assert [error.value.attempts[0].billing for error in (broken, cut)] == ["maybe"] * 2
+    assert reply.text == "hello"
+    assert [attempt.billing for attempt in reply.http.attempts] == ["maybe", "billed"]
+
+
+async def test_an_empty_completion_is_a_reply_unless_repeats_are_asked_for(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A cold start's empty answer is handed over; `ambiguous` asks again, to the last."""
+    empty = {
+        "choices": [{"message": {"content": ""}, "finish_reason": None}],
+        "usage": {"completion_tokens": 0},
+    }
+    server.reply(json=empty)
+    first = await client.chat.send(HELLO)
+    server.reply(json=empty).then("hello")
+    second = await client.chat.send(HELLO, retries=Retries(ambiguous=True))
+    server.reply(json=empty, times=2)
+    third = await client.chat.send(
+        HELLO, retries=Retries(ambiguous=True, max_attempts=2)
+    )
+
+    assert (first.text, second.text, third.text) == ("", "hello", "")
+    assert len(server.requests) == 5
+    assert second.http.attempts[0].billing == "insured"
+
+
+async def test_waits_as_long_as_the_server_says(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """A 429 that names a delay is repeated after at least that delay."""
+    server.reply(error(429, retry_after=1)).then("hello")
+
+    reply = await client.chat.send(HELLO)
+
+    assert reply.text == "hello"
+    assert len(server.requests) == 2
+    assert slept == [1.5]
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "header",
+        "header_ms",
+        "availability",
+        "metadata",
+        "metadata_raw",
+        "metadata_header",
+    ],
+)
+async def test_the_wish_is_found_wherever_it_is(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float], hint: Any
+) -> None:
+    """The server's wish counts, in whatever place it is told."""
+    server.reply(error(503, retry_after=7, hints=hint)).then("hello")
+
+    await client.chat.send(HELLO)
+
+    assert slept == [7.5]
+
+
+async def test_a_wish_beyond_max_wait_raises_at_once(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """A longer wish than `max_wait` is told to the caller, not waited for."""
+    server.reply(error(429, retry_after=61), times=2)
+
+    with pytest.raises(RateLimitError) as caught:
+        await client.chat.send(HELLO)
+    with pytest.raises(RateLimitError):
+        await client.chat.send(HELLO, retries=Retries(max_wait=60.9))
+
+    assert caught.value.retry_after == 61
+    assert caught.value.retryable
+    assert len(server.requests) == 2
+    assert slept == []
+
+
+async def test_waits_grow_up_to_the_cap(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """Without a wish the waits double, with chance in them, up to `cap`."""
+    server.reply(error(500), times=None)
+
+    with pytest.raises(APIError) as caught:
+        await client.chat.send(HELLO, retries=Retries(max_attempts=6))
+
+    assert slept == [0.5, 1.0, 2.0, 4.0, 4.0]
+    assert [attempt.waited for attempt in caught.value.attempts] == [0.0, *slept]
+
+
+async def test_an_error_behind_content_is_not_repeated(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Once content has arrived, a 502 in the stream raises, with what there was."""
+    server.reply(["he", "llo"], error=StreamError(code=502), error_after=2)
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        with pytest.raises(BadGatewayError) as caught:
+            await stream.collect()
+
+    assert len(server.requests) == 1
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "hello"
+    assert caught.value.status_code == 502
+    assert caught.value.http.status == 200
+
+
+async def test_each_attempt_leaves_a_record(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """`http.attempts` tells of each attempt how it ended and what it may have cost."""
+    server.reply(error(429, retry_after=2)).then(error(502, generation_id=False)).then(
+        "hello"
+    )
+
+    reply = await client.chat.send(HELLO)
+
+    ids = [request.generation_id for request in server.requests]
+    first, second, third = reply.http.attempts
+    assert (first.status, first.waited, first.billing) == (429, 0.0, "not_accepted")
+    assert first.generation_id == ids[0]
+    assert str(first.error).startswith("RateLimitError: ")
+    assert (second.status, second.waited, second.billing) == (502, 2.5, "insured")
+    assert second.generation_id is None
+    assert str(second.error).startswith("BadGatewayError: ")
+    assert (third.status, third.waited, third.billing) == (200, 1.0, "billed")
+    assert (third.error, third.generation_id) == (None, ids[2])
+    assert reply.http.generation_id == ids[2]
+
+
+async def test_a_refused_connection_is_tried_again(
+    make_client: Callable[..., AsyncOpenRouter], slept: list[float]
+) -> None:
+    """Where nobody listens nothing can have been accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = make_client(base_url=f"http://127.0.0.1:{port}")
+
+    with pytest.raises(APIConnectionError) as caught:
+        await client.chat.send(HELLO)
+
+    assert len(slept) == 2
+    assert [attempt.billing for attempt in caught.value.attempts] == [
+        "not_accepted"
+    ] * 3
+    assert all("APIConnectionError" in str(a.error) for a in caught.value.attempts)
+    assert caught.value.retryable
+    assert "refused" in str(caught.value).lower()
+    assert str(caught.value.cause).startswith("ClientConnectorError")
+
+
+def _close_old(seen: SeenRequest) -> Reply:
+    """Cut the first connection without a byte, as one that was closed while idle."""
+    return Reply("hello", stop="close" if seen.connection == 1 else None)
+
+
+async def test_a_dead_pooled_connection_is_replaced_at_once(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """A reused connection that ends without a byte costs no attempt and no wait."""
+    await client.chat.send(HELLO)
+    server.reply(_close_old, times=2)
+
+    reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+
+    assert reply.text == "hello"
+    assert slept == []
+    assert [attempt.billing for attempt in reply.http.attempts] == [
+        "not_accepted",
+        "billed",
+    ]
+
+
+async def test_a_dead_pooled_connection_leaves_the_attempts_whole(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """The free attempt is not counted against `max_attempts`."""
+    await client.chat.send(HELLO)
+    server.reply(_close_old, times=1).then(error(500)).then("hello")
+
+    reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+
+    assert reply.text == "hello"
+    assert len(reply.http.attempts) == 3
+    assert slept == [0.5]
+
+
+async def test_a_dead_pooled_connection_is_an_error_with_one_attempt(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """`max_attempts=1` sends exactly once, a stale connection included."""
+    await client.chat.send(HELLO)
+    server.reply(_close_old, times=2)
+
+    with pytest.raises(APIConnectionError) as caught:
+        await client.chat.send(HELLO, retries=Retries(max_attempts=1))
+
+    assert len(server.requests) == 2
+    assert len(caught.value.attempts) == 1
+
+
+async def test_a_reused_connection_that_dies_late_is_ambiguous(
+    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a second (here less) the request may have been read: it is not sent again."""
+    monkeypatch.setattr("openrouter_async.transport.faults._STALE_SECONDS", 0.05)
+    await client.chat.send(HELLO)
+    server.reply("hello", stop="close", delay=0.1)
+
+    with pytest.raises(APIConnectionError):
+        await client.chat.send(HELLO)
+
+    assert len(server.requests) == 2
+
+
+async def test_a_connection_closed_while_idle_is_not_used(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A connection that the server closed after its reply is no longer in the pool."""
+    server.reply("hello", headers={"Connection": "close"})
+    await client.chat.send(HELLO)
+    reply = await client.chat.send(HELLO)
+
+    assert len(reply.http.attempts) == 1
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+async def test_the_budget_keeps_a_sick_upstream_from_being_hammered(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """In 10 seconds: 10 repeats, and one more for each ten first attempts."""
+    client = client.with_options(retries=Retries(base=0.0, max_attempts=2))
+    for _ in range(10):
+        await client.chat.send(HELLO)
+    server.clear()
+    server.reply(error(500), times=None)
+    errors: list[APIError] = []
+
+    for _ in range(20):
+        with pytest.raises(APIError) as caught:
+            await client.chat.send(HELLO)
+        errors.append(caught.value)
+
+    assert len(server.requests) == 20 + 10 + 3
+    assert "budget" in str(errors[-2])
+    assert "budget" not in str(errors[0])
+
+
+async def test_waits_that_the_server_named_are_not_charged(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """The server knows what it asked for: its own waits are outside of the budget."""
+    client = client.with_options(retries=Retries(base=0.0, max_attempts=2))
+    server.reply(error(503, retry_after=0), times=None)
+
+    for _ in range(20):
+        with pytest.raises(ServiceUnavailableError):
+            await client.chat.send(HELLO)
+
+    assert len(server.requests) == 40
+
+
+async def test_each_key_and_place_has_a_budget(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """What one key used up is not missing to another; the oldest are forgotten."""
+    client = client.with_options(retries=Retries(base=0.0, max_attempts=40))
+    server.reply(error(500), times=None)
+
+    with pytest.raises(APIError):
+        await client.chat.send(HELLO)
+    with pytest.raises(APIError):
+        await client.chat.send(HELLO, api_key="another")
+    with pytest.raises(APIError):
+        await client.chat.send(HELLO, api_key=lambda: "a third")
+
+    # 10 and a tenth: there is no room for an eleventh repeat.
+    assert len(server.requests) == 3 * 11
+
+
+async def test_the_number_of_budgets_is_limited(
+    client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend that calls with its users' keys does not grow with them."""
+    monkeypatch.setattr("openrouter_async.transport._MOST_BUDGETS", 2)
+
+    for number in range(4):
+        await client.chat.send(HELLO, api_key=f"key-{number}")
+
+    assert len(client._transport._budgets) == 2
+
+
+async def test_a_wait_beyond_the_deadline_raises_at_once(
+    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    """An attempt that could only begin after `total` is not waited for."""
+    server.reply(error(429, retry_after=5), times=None)
+
+    with pytest.raises(RateLimitError):
+        await client.chat.send(HELLO, timeouts=5)
+    with pytest.raises(RateLimitError):
+        await client.chat.send(HELLO, timeouts=11.3)
+
+    assert len(server.requests) == 3
+    assert slept == [5.5]
+
+
+async def test_a_call_that_sleeps_after_a_timeout_can_still_be_closed(
+    server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+) -> None:
+    """The clock that ended one attempt does not shield the wait behind it."""
+    client = make_client(clock=None, retries=Retries(ambiguous=True, base=50, cap=50))
+    server.reply("hello", delay=math.inf)
+    task = asyncio.create_task(
+        client.chat.send(HELLO, timeouts=Timeouts(first_token=0.05))
+    )
+    await server.until(closed=1)
+    await asyncio.sleep(0.05)
+    asked = time.monotonic()
+
+    await client.aclose()
+    with pytest.raises(ClosedError):
+        await task
+
+    assert time.monotonic() - asked < 0.1
+
+
+async def test_the_last_error_is_the_one_that_raises(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """What the last attempt met is raised, with all attempts on it."""
+    server.reply(error(500)).then(error(529)).then(error(400))
+
+    with pytest.raises(BadRequestError) as caught:
+        await client.chat.send(HELLO)
+
+    assert [attempt.status for attempt in caught.value.attempts] == [500, 529, 400]
+
+
+async def test_only_what_came_from_the_edge_is_ambiguous(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A 524 in OpenRouter's envelope is insured; the edge's own page tells nothing."""
+    once = client.with_options(retries=Retries(max_attempts=1))
+    server.reply(error(524)).then(error(524, shape="html"))
+
+    with pytest.raises(EdgeTimeoutError) as own:
+        await once.chat.send(HELLO)
+    with pytest.raises(EdgeTimeoutError) as edge:
+        await once.chat.send(HELLO)
+
+    assert (own.value.retryable, own.value.attempts[0].billing) == (True, "insured")
+    assert (edge.value.retryable, edge.value.attempts[0].billing) == (False, "maybe")
+
+
+async def test_no_money_is_told_at_once(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A 402 says what to do."""
+    server.reply(error(402))
+
+    with pytest.raises(PaymentRequiredError, match="credits"):
+        await client.chat.send(HELLO)
+
+
+async def test_silence_before_the_headers_is_a_timeout(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A server that takes the request and says nothing is asked once."""
+    server.reply(delay=math.inf)
+
+    with pytest.raises(APITimeoutError) as caught:
+        await client.chat.send(HELLO, timeouts=Timeouts(first_token=0.05))
+
+    assert caught.value.phase == "first_token"
+    assert caught.value.attempts[0].billing == "maybe"
+    assert len(server.requests) == 1
