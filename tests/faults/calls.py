@@ -1,0 +1,65 @@
+"""Calls as the fault tests make them."""
+
+import time
+from typing import Any, Final
+
+from script import ScriptServer
+
+from openrouter_async import (
+    AsyncOpenRouter,
+    ChatResponse,
+    ChatStream,
+    Timeouts,
+    UserMessage,
+)
+from openrouter_async.chat import PendingStream
+from openrouter_async.testing import Clock
+
+KEY: Final = "sk-or-v1-0000"
+
+
+class Slept:
+    """A clock whose waits take no time and are written down."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.clock = Clock(self._now, self._sleep, lambda: 0.5)
+
+    def _now(self) -> float:
+        return time.monotonic() + sum(self.waits)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+def open_stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[ChatStream]:
+    """Ask for a stream; it may be awaited, or entered."""
+    send: Any = client.chat.send
+    messages = [UserMessage(options.pop("prompt", "hi"))]
+    opening: PendingStream[ChatStream]
+    opening = send(model="m", messages=messages, stream=True, **options)
+    return opening
+
+
+async def call(
+    client: AsyncOpenRouter, kind: str = "plain", **options: Any
+) -> ChatResponse:
+    """Make a call of either kind and read all of its reply."""
+    if kind == "stream":
+        async with open_stream(client, **options) as stream:
+            return await stream.collect()
+    send: Any = client.chat.send
+    messages = [UserMessage(options.pop("prompt", "hi"))]
+    reply: ChatResponse = await send(model="m", messages=messages, **options)
+    return reply
+
+
+def client_of(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
+    """Return a client; its waits take no time, and nothing takes five seconds."""
+    usual: dict[str, Any] = {
+        "api_key": KEY,
+        "base_url": server if isinstance(server, str) else server.url,
+        "clock": Slept().clock,
+        "timeouts": Timeouts(total=5.0),
+    }
+    return AsyncOpenRouter(**{**usual, **options})

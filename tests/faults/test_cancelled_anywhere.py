@@ -1,0 +1,264 @@
+"""A call is cancelled at every suspension that it passes, one after the other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from types import coroutine
+from typing import Any, Final, Literal
+
+import pytest
+from calls import call, client_of, open_stream
+from certificates import Authority
+from covers import covers
+from leaks import assert_at_rest, no_leaks
+from script import ScriptServer, chunk, http, read, send, silence, sse, wait
+
+from openrouter_async import AsyncOpenRouter, ClosedError, Timeouts
+from openrouter_async.testing import Clock
+
+When = Literal["while it waits", "when it goes on"]
+Run = Callable[[AsyncOpenRouter], Coroutine[Any, Any, Any]]
+
+_FAR: Final = 200
+
+
+class Stepper:
+    """
+    Runs a coroutine as a task and cancels it at its n-th suspension.
+
+    Cancelled "while it waits", what it waited for never comes. "When it goes on", it
+    has come in the same moment: a slot, a connection, an answer that must not be lost.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], at: int, when: When) -> None:
+        self._coro = coro
+        self._at = at
+        self._when = when
+        self.passed = 0
+        self.task: asyncio.Task[Any] = asyncio.create_task(self._run())
+
+    def _cancel(self, _: object) -> None:
+        self.task.cancel()
+
+    async def _run(self) -> Any:
+        return await self._step()
+
+    @coroutine
+    def _step(self) -> Generator[Any, Any, Any]:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                if error is None:
+                    waits_for = self._coro.send(value)
+                else:
+                    waits_for = self._coro.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            self.passed += 1
+            if self.passed == self._at:
+                if self._when == "while it waits" or waits_for is None:
+                    self.task.cancel()
+                else:
+                    # Before the task's own callback, which is not there yet.
+                    waits_for.add_done_callback(self._cancel)
+            value, error = None, None
+            try:
+                value = yield waits_for
+            except BaseException as raised:  # noqa: BLE001 - handed on
+                error = raised
+
+
+async def plain(client: AsyncOpenRouter) -> None:
+    assert (await call(client)).text == "hello"
+
+
+async def stream(client: AsyncOpenRouter) -> None:
+    assert (await call(client, "stream")).text == "hello"
+
+
+async def bare(client: AsyncOpenRouter) -> None:
+    """A stream without a block around it."""
+    stream = await open_stream(client)
+    try:
+        assert (await stream.collect()).text == "hello"
+    except asyncio.CancelledError:
+        # Behind [DONE] all had come: then the stream has ended, not broken off.
+        with pytest.raises((ClosedError, StopAsyncIteration)):
+            await anext(stream)
+        raise
+
+
+async def key() -> str:
+    """A key that takes time."""
+    await asyncio.sleep(0)
+    return "sk-or-v1-0000"
+
+
+def good(_server: ScriptServer) -> None:
+    """Nothing goes wrong."""
+
+
+def slowly(server: ScriptServer) -> None:
+    """The answer comes in pieces."""
+    server.script(
+        read,
+        wait(0.001),
+        send(sse()[:80]),
+        wait(0.001),
+        send(sse()[80:300]),
+        wait(0.001),
+        send(sse()[300:]),
+    )
+
+
+def open_end(server: ScriptServer) -> None:
+    """The body goes on behind [DONE]."""
+    server.script(read, send(sse()[:-5]), silence)
+
+
+def busy(server: ScriptServer) -> None:
+    """The first answers are a 503 and a dead connection."""
+    server.script(read, send(http(b"{}", "503 Busy")), read, send(http(b"{}", "502 B")))
+
+
+def error_slowly(server: ScriptServer) -> None:
+    """The body of a final error comes late, then the reply of the next attempt."""
+    bad = http(b'{"error":{"code":503}}', "503 Busy")
+    server.script(read, send(bad[:-9]), wait(0.001), send(bad[-9:]))
+
+
+CASES: Sequence[tuple[str, Run, Callable[[ScriptServer], None]]] = (
+    ("plain", plain, good),
+    ("plain, after two failures", plain, busy),
+    ("plain, after a slow failure", plain, error_slowly),
+    ("stream", stream, good),
+    ("stream, slow", stream, slowly),
+    ("stream, after two failures", stream, busy),
+    ("stream, open behind its end", stream, open_end),
+    ("stream without a block", bare, slowly),
+    ("stream without a block, open behind its end", bare, open_end),
+)
+
+
+@covers("F76", "cancelled at any await", "`CancelledError`; slot and connection free")
+@pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("run", "prepare"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+async def test_a_call_may_be_cancelled_anywhere(
+    run: Run,
+    prepare: Callable[[ScriptServer], None],
+    when: When,
+    authority: Authority,
+    *,
+    secure: bool,
+) -> None:
+    """Cancelled at its n-th suspension, a call leaves nothing; the next one works."""
+    certificate = authority.good() if secure else None
+    async with asyncio.timeout(30), no_leaks(), ScriptServer(ssl=certificate) as server:
+        for at in range(1, _FAR):
+            async with client_of(
+                server,
+                ssl=authority.trusting,
+                api_key=key,
+                clock=Clock(asyncio.get_running_loop().time, _nap, lambda: 0.5),
+                max_connections=1,
+            ) as client:
+                prepare(server)
+                ended = await _cancelled(run(client), at, when)
+                server.forget()
+                if ended:
+                    assert at > 3
+                    break
+                assert_at_rest(client)
+                assert (await call(client)).text == "hello"
+                assert_at_rest(client)
+        else:
+            pytest.fail("It never ran to its end.")
+
+
+async def _nap(_seconds: float) -> None:
+    await asyncio.sleep(0.001)
+
+
+async def _cancelled(coro: Coroutine[Any, Any, Any], at: int, when: When) -> bool:
+    """Return whether it ran to its end before its n-th suspension."""
+    stepper = Stepper(coro, at, when)
+    async with asyncio.timeout(5):
+        await asyncio.wait([stepper.task])
+    if stepper.passed < at:
+        stepper.task.result()
+        return True
+    assert stepper.task.cancelled(), (at, stepper.task)
+    return False
+
+
+@covers("F76", "cancelled in the queue for a slot", "`CancelledError`; no slot is lost")
+@pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
+async def test_a_slot_that_is_granted_while_cancelled_is_not_lost(when: When) -> None:
+    """The slot goes to the next in the queue."""
+    async with no_leaks(), ScriptServer() as server:
+        for at in range(1, _FAR):
+            async with client_of(server, max_connections=1) as client:
+                first = asyncio.create_task(call(client))
+                await asyncio.sleep(0)
+                second = Stepper(call(client), at, when)
+                third = asyncio.create_task(call(client))
+                async with asyncio.timeout(5):
+                    await asyncio.wait([first, second.task, third])
+
+                assert first.result().text == "hello"
+                assert third.result().text == "hello"
+                assert_at_rest(client)
+                if second.passed < at:
+                    assert second.task.result().text == "hello"
+                    break
+                assert second.task.cancelled(), at
+
+
+@covers("F76", "a clock runs out at any moment", "`APITimeoutError` or the reply")
+@pytest.mark.parametrize("run", [plain, stream, bare])
+async def test_a_clock_may_run_out_anywhere(run: Run, *, long: bool) -> None:
+    """However the deadline falls between the events of a call, nothing is left."""
+    ended: set[str] = set()
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        for n in range(1, 2000 if long else 60):
+            slowly(server)
+            limited = client.with_options(timeouts=Timeouts(total=n * 1e-4))
+            try:
+                async with asyncio.timeout(2):
+                    await run(limited)
+            except TimeoutError as error:
+                ended.add(type(error).__name__)
+            else:
+                ended.add("reply")
+            server.forget()
+            assert_at_rest(client)
+        assert (await call(client)).text == "hello"
+
+    assert ended <= {"APITimeoutError", "reply"}
+    assert "APITimeoutError" in ended
+
+
+@covers("F78", "the stream is closed by another task", "its reader: `ClosedError`")
+async def test_closing_a_stream_wakes_its_reader() -> None:
+    """`aclose` from outside ends the wait of the reader, and never suspends."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(sse(chunk("hel"))[:-5]), silence)
+        stream = await open_stream(client)
+        await anext(stream)
+        reader = asyncio.ensure_future(_next(stream))
+        await asyncio.sleep(0.01)
+
+        with pytest.raises(StopIteration):
+            stream.aclose().send(None)
+        with pytest.raises(ClosedError):
+            await reader
+
+        assert_at_rest(client)
+        await server.until_left(0.1)
+
+
+async def _next(stream: Any) -> Awaitable[Any]:
+    return await anext(stream)

@@ -1,0 +1,95 @@
+"""Every row of the table, against real sockets."""
+
+import asyncio
+
+import pytest
+from calls import KEY, call, client_of
+from certificates import Authority
+from leaks import assert_at_rest, no_leaks
+from matrix import ROWS, Kind, Result, Row
+from script import ID, ScriptServer
+
+from openrouter_async import (
+    APITimeoutError,
+    AsyncOpenRouter,
+    Exchange,
+    OpenRouterError,
+)
+
+CASES = [
+    pytest.param(row, kind, result, id=f"{row.fault}-{row.what}-{kind}")
+    for row in ROWS
+    for kind, result in (("plain", row.plain), ("stream", row.stream))
+    if result is not None
+]
+
+
+@pytest.mark.parametrize(("row", "kind", "result"), CASES)
+async def test_every_fault_ends_as_the_table_says(
+    row: Row, kind: Kind, result: Result, authority: Authority
+) -> None:
+    """A fault ends in the reply or in one typed error, and leaves nothing behind."""
+    certificate = getattr(authority, row.certificate)() if row.certificate else None
+    server = ScriptServer(ssl=certificate, scheme=row.scheme)
+    async with (
+        asyncio.timeout(10),
+        no_leaks(),
+        server,
+        client_of(server, ssl=authority.trusting) as client,
+    ):
+        for steps in row.scripts(kind):
+            server.script(*steps)
+        await _warm_up(row, server, client)
+        before = len(server.requests)
+
+        http: Exchange
+        options = {"timeouts": row.clocks(), "prompt": "x" * row.body}
+        if result.raises is None:
+            reply = await call(client, kind, **options)
+            assert reply.text == "hello"
+            http = reply.http
+        else:
+            with pytest.raises(result.raises) as caught:
+                await call(client, kind, **options)
+            _check_error(caught.value, result)
+            http = caught.value.http
+
+        assert len(server.requests) - before == result.sent
+        assert tuple(attempt.billing for attempt in http.attempts) == result.billing
+        assert_at_rest(client)
+        assert client.stats.idle == (result.connection == "pooled")
+        if result.connection == "closed":
+            await server.until_left()
+        await _still_works(server, client, authority)
+
+
+async def _warm_up(row: Row, server: ScriptServer, client: AsyncOpenRouter) -> None:
+    if row.warm:
+        assert (await call(client, "plain")).text == "hello"
+        await asyncio.sleep(row.settle)
+        assert len(server.requests) == 1
+
+
+def _check_error(error: OpenRouterError, result: Result) -> None:
+    assert type(error) is result.raises
+    assert result.says in str(error)
+    assert len(str(error)) < 700
+    assert error.generation_id == (ID if result.known else None)
+    assert (None if error.partial is None else error.partial.text) == result.partial
+    if result.phase is not None:
+        assert isinstance(error, APITimeoutError)
+        assert error.phase == result.phase
+
+
+async def _still_works(
+    server: ScriptServer, client: AsyncOpenRouter, authority: Authority
+) -> None:
+    """The same client goes on: at the same place where that is mended, or elsewhere."""
+    server.forget()
+    async with ScriptServer(ssl=authority.good()) as good:
+        mended = server.scheme is None and server.ssl is None
+        place = server.url if mended else good.url
+        again = client.with_options(base_url=place, api_key=KEY)
+        assert (await call(again, "plain")).text == "hello"
+        assert (await call(again, "stream")).text == "hello"
+        assert_at_rest(client)

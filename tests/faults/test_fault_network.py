@@ -1,0 +1,435 @@
+"""Faults of names, addresses, proxies and the machine itself."""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from calls import Slept, call, client_of, open_stream
+from covers import covers
+from leaks import assert_at_rest, no_leaks
+from matrix import Kind, whole
+from script import (
+    Peer,
+    ScriptServer,
+    chunk,
+    close,
+    free_port,
+    http,
+    read,
+    read_head,
+    reset,
+    send,
+    silence,
+    sse,
+    wait,
+)
+
+from openrouter_async import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    OpenRouterError,
+    Timeouts,
+)
+
+KINDS: Sequence[Kind] = ("plain", "stream")
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+class Names(AbstractResolver):
+    """A resolver of the test's own: addresses, an error, or no answer at all."""
+
+    def __init__(self, *addresses: str, fault: OSError | None = None) -> None:
+        self.addresses = addresses
+        self.fault = fault
+        self.hang = False
+        self.asked = 0
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: Any = socket.AF_INET,  # noqa: ARG002
+    ) -> list[ResolveResult]:
+        """Look a name up."""
+        self.asked += 1
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.fault is not None:
+            raise self.fault
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self.addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def session_of(names: Names, **options: Any) -> aiohttp.ClientSession:
+    """Return a session whose names lead where the test says."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            resolver=names, use_dns_cache=False, ttl_dns_cache=None, **options
+        )
+    )
+
+
+@contextmanager
+def black_hole(host: str = "127.0.0.1", port: int = 0) -> Generator[int]:
+    """Listen with a full queue: the kernel lets further SYNs fall."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    waiting = [socket.socket(family) for _ in range(4)]
+    try:
+        listener.bind((host, port))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for sock in waiting:
+            sock.settimeout(0)
+            with suppress(BlockingIOError):
+                sock.connect((host, port))
+        yield port
+    finally:
+        for sock in (*waiting, listener):
+            sock.close()
+
+
+async def failure(client: Any, kind: Kind, **options: Any) -> OpenRouterError:
+    """Return what a call raises."""
+    with pytest.raises(OpenRouterError) as caught:
+        await call(client, kind, **options)
+    assert_at_rest(client)
+    return caught.value
+
+
+@covers("F01", "the port is closed", "`APIConnectionError`, 3 attempts, none accepted")
+@both
+async def test_a_closed_port_is_tried_thrice_and_named(kind: Kind) -> None:
+    """Nobody listens: three attempts, none accepted, and the place in the message."""
+    port = free_port()
+    async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
+        error = await failure(client, kind)
+
+        assert type(error) is APIConnectionError
+        assert f"127.0.0.1:{port}" in str(error)
+        assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+
+
+@covers("F02", "SYNs fall into a hole", "`APITimeoutError` (connect), 3 attempts")
+@both
+async def test_a_black_hole_ends_at_the_connect_clock(kind: Kind) -> None:
+    """No answer to a SYN ends each attempt after `connect` seconds."""
+    with black_hole() as port:
+        async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
+            began = time.monotonic()
+            error = await failure(client, kind, timeouts=Timeouts(connect=0.05))
+
+            assert isinstance(error, APITimeoutError)
+            assert (error.phase, error.seconds) == ("connect", 0.05)
+            assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+            assert 0.15 <= time.monotonic() - began < 0.6
+
+
+@covers("F03", "the name is unknown", "`APIConnectionError`, 3 attempts")
+@covers("F04", "the name is not found for now", "`APIConnectionError`, 3 attempts")
+@pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
+@both
+async def test_a_name_that_is_not_found_is_a_connection_error(
+    kind: Kind, number: int
+) -> None:
+    """A failing look-up is tried again: nothing can have been accepted."""
+    names = Names(fault=socket.gaierror(number, "no such name"))
+    async with (
+        no_leaks(),
+        session_of(names) as session,
+        client_of("https://api.invalid/v1", session=session) as client,
+    ):
+        error = await failure(client, kind)
+
+        assert type(error) is APIConnectionError
+        assert "api.invalid" in str(error)
+        assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+        assert names.asked == 3
+
+
+@covers("F05", "the look-up hangs", "`APITimeoutError` (connect), 3 attempts")
+async def test_a_look_up_that_hangs_ends_at_the_connect_clock() -> None:
+    """DNS is a part of connecting."""
+    names = Names()
+    names.hang = True
+    async with (
+        no_leaks(),
+        session_of(names) as session,
+        client_of("https://api.invalid/v1", session=session) as client,
+    ):
+        error = await failure(client, "plain", timeouts=Timeouts(connect=0.03))
+
+        assert isinstance(error, APITimeoutError)
+        assert error.phase == "connect"
+        assert len(error.attempts) == 3
+
+
+@covers("F06", "the name leads to a dead and a live address", "the reply")
+@both
+async def test_a_live_address_behind_a_dead_one_is_found(kind: Kind) -> None:
+    """All addresses of a name are tried within one attempt."""
+    async with no_leaks(), ScriptServer() as server:
+        names = Names("127.0.0.9", "127.0.0.1")
+        url = f"http://api.invalid:{server.port}/v1"
+        async with (
+            session_of(names) as session,
+            client_of(url, session=session, allow_http=True) as client,
+        ):
+            reply = await call(client, kind)
+
+            assert reply.text == "hello"
+            assert len(reply.http.attempts) == 1
+
+
+@covers("F07", "IPv6 leads into a hole, IPv4 works", "the reply")
+async def test_a_hole_in_ipv6_is_walked_around() -> None:
+    """The second family is tried while the first is silent."""
+    async with no_leaks(), ScriptServer() as server:
+        try:
+            hole = black_hole("::1", server.port)
+            hole.__enter__()
+        except OSError:
+            pytest.skip("This machine has no IPv6 loopback.")
+        names = Names("::1", "127.0.0.1")
+        url = f"http://api.invalid:{server.port}/v1"
+        async with (
+            session_of(names, happy_eyeballs_delay=0.02) as session,
+            client_of(url, session=session, allow_http=True) as client,
+        ):
+            reply = await call(client, "plain")
+
+            assert reply.text == "hello"
+            assert len(reply.http.attempts) == 1
+        hole.__exit__(None, None, None)
+
+
+@covers("F08", "refused twice, then up", "the reply, at the 3rd attempt")
+@both
+async def test_a_server_that_comes_back_is_reached(kind: Kind) -> None:
+    """Two refusals, two waits, one reply."""
+    port = free_port()
+    slept = Slept()
+    server = ScriptServer(port=port)
+
+    async def sleep(seconds: float) -> None:
+        slept.waits.append(seconds)
+        if len(slept.waits) == 2:
+            await server.__aenter__()
+
+    clock = attrs.evolve(slept.clock, sleep=sleep)
+    async with no_leaks():
+        async with client_of(f"http://127.0.0.1:{port}/v1", clock=clock) as client:
+            reply = await call(client, kind)
+
+            assert reply.text == "hello"
+            assert slept.waits == [0.5, 1.0]
+            billing = [a.billing for a in reply.http.attempts]
+            assert billing == ["not_accepted", "not_accepted", "billed"]
+        await server.__aexit__(None, None, None)
+
+
+@covers("F82", "too many open files", "`APIConnectionError`, 3 attempts; then works")
+@both
+async def test_too_many_open_files_heal(kind: Kind) -> None:
+    """Without a descriptor there is no connection; with one there is."""
+    full = True
+
+    def make(address: Any) -> socket.socket:
+        if full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made = socket.socket(address[0], address[1], address[2])
+        made.settimeout(0)
+        return made
+
+    async with (
+        no_leaks(),
+        ScriptServer() as server,
+        session_of(Names("127.0.0.1"), socket_factory=make) as session,
+        client_of(server, session=session) as client,
+    ):
+        error = await failure(client, kind)
+
+        assert type(error) is APIConnectionError
+        assert "Too many open files" in str(error)
+        assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+
+        full = False
+        assert (await call(client, kind)).text == "hello"
+
+
+PASSWORD = "proxy-password-1234"
+
+
+def proxy_of(server: ScriptServer) -> str:
+    """Return the address of a proxy, with a user and a password."""
+    return f"http://user:{PASSWORD}@127.0.0.1:{server.port}"
+
+
+def assert_hidden(error: OpenRouterError) -> None:
+    """The password of the proxy is nowhere in the words of an error."""
+    for text in (str(error), repr(error), error.cause or ""):
+        assert PASSWORD not in text
+
+
+@covers("F83", "the proxy's port is closed", "`APIConnectionError`, 3 attempts")
+@both
+async def test_a_proxy_that_is_not_there(kind: Kind) -> None:
+    """The message says that it is the proxy, without its password."""
+    proxy = f"http://user:{PASSWORD}@127.0.0.1:{free_port()}"
+    url = "https://api.invalid/v1"
+    async with no_leaks(), client_of(url, proxy=proxy) as client:
+        error = await failure(client, kind)
+
+        assert type(error) is APIConnectionError
+        assert "proxy" in str(error)
+        assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+        assert_hidden(error)
+
+
+@covers("F83", "the proxy wants another password (407)", "`APIConnectionError`, once")
+@both
+async def test_a_proxy_that_refuses(kind: Kind) -> None:
+    """A refusal is final: no repeat mends a password."""
+    async with no_leaks(), ScriptServer() as server:
+        server.script(read_head, send(http(b"", "407 Who are you")), silence)
+        url = "https://api.invalid/v1"
+        async with client_of(url, proxy=proxy_of(server)) as client:
+            error = await failure(client, kind)
+
+            assert type(error) is APIConnectionError
+            assert "407" in str(error)
+            assert server.connections == 1
+            assert_hidden(error)
+            assert b"Authorization: Bearer" not in server.requests[0]
+
+
+@covers("F83", "the proxy dies while it is asked", "`APIConnectionError`, 3 attempts")
+@both
+async def test_a_proxy_that_dies(kind: Kind) -> None:
+    """A proxy that goes away before it connected has passed nothing on."""
+    async with no_leaks(), ScriptServer() as server:
+        for _ in range(3):
+            server.script(read_head, close)
+        url = "https://api.invalid/v1"
+        async with client_of(url, proxy=proxy_of(server)) as client:
+            error = await failure(client, kind)
+
+            assert type(error) is APIConnectionError
+            assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
+            assert_hidden(error)
+
+
+@covers("F60", "a redirect, in any form", "`APIError` with its status, sent once")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "place",
+    ["/api/v2", "//{other}/x", "http://{other}/x", "http://{own}@{other}/x", ""],
+)
+@both
+async def test_a_redirect_is_never_followed(
+    kind: Kind, status: int, place: str
+) -> None:
+    """A redirect is an error; the key stays where it belongs."""
+    async with no_leaks(), ScriptServer() as server, ScriptServer() as other:
+        own, there = (f"127.0.0.1:{s.port}" for s in (server, other))
+        location = place.format(own=own, other=there)
+        headers = [f"Location: {location}"] if place else []
+        server.script(read, send(http(b"", f"{status} Elsewhere", *headers)))
+        async with client_of(server) as client:
+            error = await failure(client, kind)
+
+            assert type(error) is APIError
+            assert error.status_code == status
+            assert len(server.requests) == 1
+            assert other.connections == 0
+
+
+@covers("F19", "every connection is closed right behind its answer", "the reply")
+async def test_short_keep_alive_never_hurts(*, long: bool) -> None:
+    """A server that closes after each answer costs no call, and no repeat."""
+    calls = 1000 if long else 150
+
+    async def once(at: Peer) -> None:
+        await read(at)
+        await send(http(http_body(), "200 OK", "Keep-Alive: timeout=0"))(at)
+        await close(at)
+
+    async with no_leaks(), ScriptServer(answer=once) as server:
+        async with client_of(server) as client:
+            for _ in range(calls):
+                assert (await call(client)).text == "hello"
+
+        assert len(server.requests) == calls
+
+
+def http_body() -> bytes:
+    """Return a completion."""
+    return http().partition(b"\r\n\r\n")[2]
+
+
+@covers("F46", "reset after n bytes, for every n", "the reply, or one typed error")
+@both
+async def test_cut_anywhere_is_the_reply_or_an_error(kind: Kind, *, long: bool) -> None:
+    """However many bytes of the answer came: never a part of it for the whole."""
+    data = whole(kind)
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        for cut in range(1, len(data) + 1, 1 if long else 5):
+            server.script(read, send(data[:cut]), close)
+            try:
+                reply = await call(client, kind)
+            except OpenRouterError as error:
+                partial = error.partial
+                assert partial is None or "hello".startswith(partial.text)
+            else:
+                assert reply.text == "hello"
+                assert b"stop" in data[:cut]
+        assert server.connections == len(range(1, len(data) + 1, 1 if long else 5))
+
+
+@covers("F64", "stream: reset while the caller is busy", "first all that had come")
+async def test_what_had_arrived_is_delivered_before_the_reset() -> None:
+    """A reset takes nothing away from a slow reader that had reached us before it."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(
+            read,
+            send(sse(chunk("hel"))[:-5]),
+            wait(0.02),
+            send(b"%x\r\n%b\r\n" % (len(chunk("lo")), chunk("lo"))),
+            wait(0.02),
+            reset,
+        )
+        seen: list[str] = []
+
+        async def read_slowly() -> None:
+            async with open_stream(client) as stream:
+                async for part in stream:
+                    seen.append(part.text)
+                    await asyncio.sleep(0.08)
+
+        with pytest.raises(APIConnectionError) as caught:
+            await read_slowly()
+
+        assert seen == ["hel", "lo"]
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "hello"

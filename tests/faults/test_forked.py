@@ -1,0 +1,53 @@
+"""A process that forks: each side has connections of its own."""
+
+import asyncio
+import os
+import sys
+import traceback
+
+import pytest
+from calls import call, client_of
+from covers import covers
+from leaks import no_leaks
+from script import ScriptServer
+
+from openrouter_async import AsyncOpenRouter
+
+
+@covers("F79", "the process forks", "works on both sides, nothing is shared")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+async def test_a_fork_has_connections_of_its_own() -> None:
+    """A child calls with its parent's client, closes it, and the parent does not notice."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        assert (await call(client)).text == "hello"
+        assert server.connections == 1
+
+        child = os.fork()
+        if child == 0:
+            os._exit(_as_child(client))
+        async with asyncio.timeout(20):
+            ended = await asyncio.to_thread(os.waitpid, child, 0)
+
+        assert os.waitstatus_to_exitcode(ended[1]) == 0
+        assert server.connections == 2
+        assert (await call(client)).text == "hello"
+        assert (await call(client, "stream")).text == "hello"
+        assert server.connections == 2
+
+
+def _as_child(client: AsyncOpenRouter) -> int:
+    """Return the child's exit code; what went wrong is on standard error."""
+
+    async def main() -> None:
+        assert client.stats.idle == 0
+        assert (await call(client)).text == "hello"
+        assert (await call(client, "stream")).text == "hello"
+        assert client.stats.idle == 1
+        await client.aclose()
+
+    try:
+        asyncio.run(main())
+    except BaseException:  # noqa: BLE001 - a child has nobody to raise to
+        traceback.print_exc(file=sys.__stderr__)
+        return 1
+    return 0

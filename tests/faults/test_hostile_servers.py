@@ -1,0 +1,365 @@
+"""Servers that mean harm, or are broken as if they did: memory stays bounded."""
+
+import asyncio
+import gzip
+import json
+import time
+import zlib
+from collections.abc import Callable, Sequence
+
+import pytest
+from calls import call, client_of, open_stream
+from covers import covers
+from leaks import assert_at_rest, memory_below, no_leaks
+from matrix import Kind, nested
+from script import (
+    COMPLETION,
+    HELLO,
+    LAST,
+    STREAM,
+    ScriptServer,
+    Step,
+    chunk,
+    close,
+    event,
+    flood,
+    http,
+    piece,
+    read,
+    send,
+    sse,
+)
+
+from openrouter_async import (
+    APITimeoutError,
+    ChatResponse,
+    Limits,
+    MalformedResponseError,
+    OpenRouterError,
+    ServiceUnavailableError,
+    Timeouts,
+)
+
+KINDS: Sequence[Kind] = ("plain", "stream")
+both = pytest.mark.parametrize("kind", KINDS)
+MIB = 1024 * 1024
+
+
+def head(kind: Kind, *headers: str, status: str = "200 OK") -> bytes:
+    """Return the head of a chunked answer."""
+    media = "application/json" if kind == "plain" else "text/event-stream"
+    return http(
+        b"", status, "Transfer-Encoding: chunked", *headers, media=media, length=None
+    )
+
+
+def bomb(kind: Kind, size: int, *, status: str = "200 OK", start: bytes = b"") -> Step:
+    """
+    Return a step that sends gzip of `size` zeros.
+
+    One compressed MiB is sent over and over: a full flush lets it follow itself.
+    """
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    zeros = packer.compress(b"0" * MIB) + packer.flush(zlib.Z_FULL_FLUSH)
+    opening = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + first
+    data = head(kind, "Content-Encoding: gzip", status=status) + piece(opening)
+    return flood(piece(zeros * 16), size // MIB * len(zeros), data)
+
+
+@covers("F49", "a gzip bomb, 1 MB -> 1 GiB", "`MalformedResponseError`, memory flat")
+@both
+async def test_a_bomb_is_defused(kind: Kind) -> None:
+    """What counts is the size of what comes out; a bomb ends at the limit."""
+    limits = Limits(body_bytes=4 * MIB, event_bytes=4 * MIB)
+    async with no_leaks(), ScriptServer() as server:
+        start = b"" if kind == "plain" else b"data: "
+        server.script(read, bomb(kind, 1024 * MIB, start=start))
+        async with client_of(
+            server, limits=limits, timeouts=Timeouts(total=20)
+        ) as client:
+            with memory_below(24 * MIB):
+                with pytest.raises(MalformedResponseError, match="larger than"):
+                    await call(client, kind)
+                await server.until_left()
+
+            assert_at_rest(client)
+            assert (await call(client, kind)).text == "hello"
+
+
+@covers("F49", "a gzip bomb with an error status", "the status's class, memory flat")
+@both
+async def test_a_bomb_in_an_error_is_cut(kind: Kind) -> None:
+    """Of an error's body no more is read than `error_bytes`."""
+    async with no_leaks(), ScriptServer() as server:
+        for _ in range(3):
+            server.script(read, bomb(kind, 256 * MIB, status="503 Busy"))
+        async with client_of(server) as client:
+            with memory_below(24 * MIB):
+                with pytest.raises(ServiceUnavailableError) as caught:
+                    await call(client, kind)
+                await server.until_left()
+
+            assert len(caught.value.body) <= Limits().error_bytes
+            assert len(str(caught.value)) < 500
+            assert_at_rest(client)
+
+
+async def test_a_large_compressed_reply_is_read_whole() -> None:
+    """A connection that closes behind a compressed body takes nothing of it away."""
+    text = "hello " * 2_000_000
+    choice = {"message": {"role": "assistant", "content": text}}
+    body = gzip.compress(json.dumps({**COMPLETION, "choices": [choice]}).encode())
+    closing = ("Content-Encoding: gzip", "Connection: close")
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(http(body, "200 OK", *closing)), close)
+        assert (await call(client)).text == text
+
+        server.script(read, send(http(body, "200 OK", closing[0])))
+        assert (await call(client)).text == text
+
+
+FLOODS: dict[str, tuple[Callable[[Kind], bytes], bytes]] = {
+    "a header line": (lambda _: b"HTTP/1.1 200 OK\r\nX: ", b"x" * 65536),
+    "headers": (lambda _: b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n" * 9999),
+    "a body": (
+        lambda kind: http(b"", media=_media(kind), length=2**40) + b'{"a": "',
+        b"x" * 65536,
+    ),
+}
+
+
+def _media(kind: Kind) -> str:
+    return "application/json" if kind == "plain" else "text/event-stream"
+
+
+@covers("F32", "a header line, or headers, without an end", "`MalformedResponseError`")
+@covers("F70", "a body, or a line, without an end", "`MalformedResponseError`")
+@pytest.mark.parametrize("name", FLOODS)
+@both
+async def test_what_has_no_end_ends_at_a_limit(kind: Kind, name: str) -> None:
+    """Endless headers, bodies and lines end in one typed error, and memory is flat."""
+    start, more = FLOODS[name]
+    limits = Limits(body_bytes=4 * MIB, event_bytes=4 * MIB)
+    async with no_leaks(), ScriptServer() as server:
+        server.script(read, flood(more, 256 * MIB, start(kind)))
+        async with client_of(server, limits=limits) as client:
+            with memory_below(20 * MIB), pytest.raises(MalformedResponseError):
+                await call(client, kind)
+            await server.until_left()
+
+            assert server.flooded < 64 * MIB
+            assert (await call(client, kind)).text == "hello"
+
+
+@covers("F70", "white space or comments without an end", "`APITimeoutError`, flat")
+@pytest.mark.parametrize("what", ["white space", "comments", "blank lines", "ids"])
+async def test_nothing_for_ever_ends_at_the_clock(what: str) -> None:
+    """What carries nothing keeps nothing alive beyond `first_token`, and fills nothing."""
+    kind: Kind = "plain" if what == "white space" else "stream"
+    more = {
+        "white space": b" \n" * 4096,
+        "comments": b": on it\n\n" * 1024,
+        "blank lines": b"\n" * 8192,
+        "ids": b"id: 1\nretry: 1\nevent: x\n\n" * 512,
+    }[what]
+    start = http(b"", media=_media(kind), length=2**40)
+    async with no_leaks(), ScriptServer() as server:
+        server.script(read, flood(more, 2**33, start))
+        async with client_of(server) as client:
+            with (
+                memory_below(8 * MIB),
+                pytest.raises(APITimeoutError, match="first_token"),
+            ):
+                await call(client, kind, timeouts=Timeouts(first_token=0.3))
+            await server.until_left()
+
+            assert_at_rest(client)
+
+
+@covers("F70", "stream: a line of 32 MiB", "the event, whole")
+async def test_a_large_event_arrives(*, long: bool) -> None:
+    """What is large and within the limits is no attack."""
+    size = 32 * MIB if long else 8 * MIB
+    async with no_leaks(), ScriptServer() as server:
+        data = piece(chunk("x" * size)) + piece(STREAM) + LAST
+        server.script(read, send(head("stream") + data))
+        async with client_of(server, timeouts=Timeouts(total=60)) as client:
+            reply = await call(client, "stream")
+
+    assert reply.text == "x" * size + "hello"
+
+
+@covers(
+    "F70", "stream: a line beyond `event_bytes`", "`MalformedResponseError`, partial"
+)
+async def test_a_line_beyond_the_limit_keeps_what_came() -> None:
+    """What had arrived before the line that never ends is on the error."""
+    async with no_leaks(), ScriptServer() as server:
+        start = http(b"", media="text/event-stream", length=2**40) + chunk("hel")
+        server.script(read, flood(b"x" * 65536, 64 * MIB, start + b"data: "))
+        async with client_of(server, limits=Limits(event_bytes=MIB)) as client:
+            with pytest.raises(MalformedResponseError) as caught:
+                await call(client, "stream")
+
+            assert caught.value.partial is not None
+            assert caught.value.partial.text == "hel"
+            assert_at_rest(client)
+
+
+def choices(count: int) -> bytes:
+    """Return a reply of very many choices."""
+    return b'{"id":"gen-1","choices":[' + b",".join([b"{}"] * count) + b"]}"
+
+
+@covers("F53", "1,000,000 choices", "the reply")
+@both
+async def test_very_many_choices_are_read(kind: Kind, *, long: bool) -> None:
+    """A silly reply is read in linear time."""
+    count = 1_000_000 if long else 20_000
+    async with no_leaks(), ScriptServer() as server:
+        body = choices(count)
+        data = http(body) if kind == "plain" else sse(event(body.decode()) + STREAM)
+        server.script(read, send(data))
+        async with client_of(server, timeouts=Timeouts(total=120)) as client:
+            began = time.monotonic()
+            reply = await call(client, kind)
+
+            assert len(reply.choices) in {count, 1}
+            assert time.monotonic() - began < (60 if long else 5)
+
+
+def said(text: bytes, kind: Kind) -> bytes:
+    """Return an answer that says these bytes, inside JSON's quotes."""
+    if kind == "plain":
+        return http(HELLO.replace(b'"hello"', b'"' + text + b'"'))
+    return sse(STREAM.replace(b'"hel"', b'"' + text + b'"').replace(b'"lo"', b'""'))
+
+
+TEXTS: dict[str, tuple[bytes, str]] = {
+    "bytes that are no UTF-8": (b"a\xff\xfeb", "a\ufffd\ufffdb"),
+    "half a character": (b"a\xe2\x82b", "a\ufffdb"),
+    "a lone surrogate": (b"a\\ud800b", "a\ud800b"),
+    "a pair of surrogates": (b"\\ud83d\\ude00", "\U0001f600"),
+    "NUL, escaped": (b"a\\u0000b", "a\0b"),
+    "line separators": ("a\u2028b\u0085c".encode(), "a\u2028b\u0085c"),
+}
+
+
+@covers("F74", "bad UTF-8, lone surrogates, NUL, line separators", "the text, U+FFFD")
+@pytest.mark.parametrize("name", TEXTS)
+@both
+async def test_odd_text_is_read(kind: Kind, name: str) -> None:
+    """Any text is better than an error: it was paid for."""
+    sent, text = TEXTS[name]
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(said(sent, kind)))
+
+        assert (await call(client, kind)).text == text
+
+
+def with_field(field: str, kind: Kind) -> bytes:
+    """Return a good answer with one more field in it."""
+    if kind == "plain":
+        return http(HELLO.replace(b"{", b"{" + field.encode() + b",", 1))
+    return sse(STREAM.replace(b"{", b"{" + field.encode() + b",", 1))
+
+
+@covers("F57", "duplicate keys, huge numbers, -0", "the reply")
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"id":"x","id":"y"',
+        '"created":' + "9" * 400,
+        '"created":18446744073709551616',
+        '"created":-0',
+        '"created":1e400',
+        '"new":' + "[" * 900 + "]" * 900,
+    ],
+)
+@both
+async def test_odd_values_are_read_or_refused(kind: Kind, field: str) -> None:
+    """Odd JSON is the reply, or one typed error."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(with_field(field, kind)))
+        try:
+            reply: ChatResponse | None = await call(client, kind)
+        except MalformedResponseError as error:
+            assert "1e400" in field or "9" * 400 in field
+            assert len(str(error)) < 300  # noqa: PT017
+        else:
+            assert reply is not None
+            assert reply.text == "hello"
+            assert isinstance(reply.created, int | None)
+        assert_at_rest(client)
+
+
+@covers("F57", "NaN and Infinity", "`MalformedResponseError`")
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+@both
+async def test_what_json_does_not_have_is_refused(kind: Kind, word: str) -> None:
+    """NaN is no JSON; it would poison every sum it went into."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(with_field(f'"created":{word}', kind)))
+
+        with pytest.raises(MalformedResponseError):
+            await call(client, kind)
+
+
+@covers("F57", "an error nested 100,000 deep", "its status's class")
+@pytest.mark.parametrize("depth", [900, 100_000])
+@both
+async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
+    """What cannot be read does not hide the status."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        reply = http(nested(depth), "503 Busy")
+        server.script(*(read, send(reply)) * 3)
+
+        with pytest.raises(ServiceUnavailableError) as caught:
+            await call(client, kind)
+
+        assert len(str(caught.value)) < 700
+        assert_at_rest(client)
+
+
+async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
+    """A stream in one-byte chunks costs what its bytes cost, no more."""
+    text = "x" * (1_000_000 if long else 30_000)
+    data = b"".join(piece(bytes([byte])) for byte in chunk(text))
+    async with no_leaks(), ScriptServer() as server:
+        server.script(
+            read, send(head("stream")), send(data), send(piece(STREAM) + LAST)
+        )
+        async with client_of(server, timeouts=Timeouts(total=60)) as client:
+            reply = await call(client, "stream")
+
+    assert reply.text == text + "hello"
+
+
+@covers("F71", "a fast server and a caller that pauses", "the reader is not read ahead")
+async def test_a_slow_reader_holds_the_server_back() -> None:
+    """What the caller does not read is not fetched: the socket fills, memory does not."""
+    block = piece(chunk("x" * 1000) * 50)
+    async with no_leaks(), ScriptServer() as server:
+        server.script(read, flood(block, 2**30, head("stream")))
+        async with client_of(server, timeouts=Timeouts()) as client:
+            with memory_below(16 * MIB):
+                async with open_stream(client) as stream:
+                    await anext(stream)
+                    await asyncio.sleep(0.3)
+                    first = server.flooded
+                    await asyncio.sleep(0.2)
+
+                    assert server.flooded == first
+            await server.until_left()
+            assert_at_rest(client)
+
+
+def test_limits_are_options_with_reasons() -> None:
+    """Every limit has a default and may be set."""
+    limits = Limits()
+
+    assert limits.event_bytes == 64 * MIB
+    assert limits.body_bytes == 256 * MIB
+    assert limits.error_bytes == MIB
+    assert issubclass(MalformedResponseError, OpenRouterError)

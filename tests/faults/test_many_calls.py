@@ -1,0 +1,219 @@
+"""Very many calls at a time, and one after the other: nothing is lost, nothing stays."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from calls import call, client_of, open_stream
+from leaks import assert_at_rest, descriptors, no_leaks
+from script import (
+    Peer,
+    ScriptServer,
+    chunk,
+    close,
+    http,
+    read,
+    reset,
+    send,
+    silence,
+    sse,
+)
+
+from openrouter_async import AsyncOpenRouter, ClosedError, OpenRouterError, Timeouts
+
+MIB: Final = 1024 * 1024
+
+
+def resident() -> int:
+    """Return the bytes of memory that the process holds; 0 where it is not told."""
+    with suppress(OSError):
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> None:
+    """There are never more connections than slots; each call has its reply."""
+    count = 5000 if long else 2000
+    async with (
+        no_leaks(),
+        ScriptServer() as server,
+        client_of(server, max_connections=100, timeouts=Timeouts()) as client,
+    ):
+        kinds = ("plain", "stream")
+        tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(count)]
+        await asyncio.sleep(0)
+        assert client.stats.in_use <= 100
+        replies = await asyncio.gather(*tasks)
+
+        assert {reply.text for reply in replies} == {"hello"}
+        assert server.most <= 100
+        assert server.connections <= 100
+        assert len(server.requests) == count
+        assert_at_rest(client)
+
+
+async def test_a_failing_host_keeps_no_slots(*, long: bool) -> None:
+    """Calls that fail in every way give their slots to those that do not."""
+
+    async def bad(at: Peer) -> None:
+        await read(at)
+        await (close, reset)[at.server.connections % 2](at)
+
+    count = 1000 if long else 200
+    async with (
+        no_leaks(),
+        ScriptServer(answer=bad) as bad_server,
+        ScriptServer() as server,
+        client_of(server, max_connections=10, timeouts=Timeouts()) as client,
+    ):
+        other = client.with_options(base_url=bad_server.url, api_key="sk-x")
+        done = await asyncio.gather(
+            *(call((client, other)[n % 2]) for n in range(count)),
+            return_exceptions=True,
+        )
+
+        failed = [d for d in done if isinstance(d, OpenRouterError)]
+        assert len(failed) == count // 2
+        assert len(server.requests) == count // 2
+        assert_at_rest(client)
+
+
+async def ok(client: AsyncOpenRouter) -> None:
+    """All is well."""
+    await call(client)
+
+
+async def ok_stream(client: AsyncOpenRouter) -> None:
+    """All is well, in pieces."""
+    await call(client, "stream")
+
+
+async def refused(client: AsyncOpenRouter) -> None:
+    """A status."""
+    await call(client, extra_headers={"X-Fault": "status"})
+
+
+async def cut_off(client: AsyncOpenRouter) -> None:
+    """A body that breaks off."""
+    await call(client, "stream", extra_headers={"X-Fault": "cut"})
+
+
+async def too_late(client: AsyncOpenRouter) -> None:
+    """A clock."""
+    await call(client, timeouts=0.001, extra_headers={"X-Fault": "silence"})
+
+
+async def cancelled(client: AsyncOpenRouter) -> None:
+    """The caller's own deadline."""
+    async with asyncio.timeout(0.002):
+        await call(client, "stream", extra_headers={"X-Fault": "stall"})
+
+
+async def left(client: AsyncOpenRouter) -> None:
+    """A stream that is left early."""
+    headers = {"X-Fault": "stall"}
+    async with open_stream(client, extra_headers=headers) as stream:
+        await anext(stream)
+
+
+async def any_fault(at: Peer) -> None:
+    """Do what the request asks for."""
+    while True:
+        await read(at)
+        if b"X-Fault: status" in at.head:
+            await send(http(b'{"error":{"code":400}}', "400 No"))(at)
+        elif b"X-Fault: cut" in at.head:
+            await send(sse(chunk("hel"))[:-5])(at)
+            await close(at)
+            return
+        elif b"X-Fault: silence" in at.head:
+            await silence(at)
+            return
+        elif b"X-Fault: stall" in at.head:
+            await send(sse(chunk("hel"))[:-5])(at)
+            await silence(at)
+            return
+        else:
+            await send(sse() if b'"stream":true' in at.body else http())(at)
+
+
+Way = Callable[[AsyncOpenRouter], Coroutine[Any, Any, None]]
+WAYS: Final[Sequence[Way]] = (
+    ok,
+    ok_stream,
+    refused,
+    cut_off,
+    too_late,
+    cancelled,
+    left,
+)
+
+
+async def test_a_long_run_leaves_nothing(*, long: bool) -> None:
+    """After calls of every outcome, files, tasks and memory are as they were."""
+    rounds = 720 if long else 150
+    async with (
+        no_leaks(),
+        ScriptServer(answer=any_fault) as server,
+        client_of(server, timeouts=Timeouts()) as client,
+    ):
+        await _mixed(client, server, 30)
+        files, tasks, memory = await _held()
+        await _mixed(client, server, rounds)
+        later = await _held()
+
+        assert later[0] <= files + 4
+        assert later[1] <= tasks + 2
+        assert later[2] - memory < 6 * MIB
+        assert_at_rest(client)
+
+
+async def _mixed(client: AsyncOpenRouter, server: ScriptServer, rounds: int) -> None:
+    for _ in range(rounds):
+        calls = (way(client) for way in WAYS)
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        names = [type(error).__name__ if error else "" for error in done]
+        assert names == [
+            "",
+            "",
+            "BadRequestError",
+            "APIConnectionError",
+            "APITimeoutError",
+            "TimeoutError",
+            "",
+        ]
+        server.requests.clear()
+        server.bodies.clear()
+
+
+async def _held() -> tuple[int, int, int]:
+    gc.collect()
+    await asyncio.sleep(0.05)
+    return descriptors(), len(asyncio.all_tasks()), resident()
+
+
+async def test_closing_under_hundreds_of_calls() -> None:
+    """However many calls run and wait, closing the client ends them all, at once."""
+
+    async def mute(at: Peer) -> None:
+        await read(at)
+        await silence(at)
+
+    async with no_leaks(), ScriptServer(answer=mute) as server:
+        client = client_of(server, max_connections=50, timeouts=Timeouts())
+        kinds = ("plain", "stream")
+        tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(300)]
+        await server.until_asked()
+        assert client.stats.queued == 250
+
+        async with asyncio.timeout(1):
+            await client.aclose()
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert {type(error) for error in done} == {ClosedError}
+        assert_at_rest(client)
