@@ -1,0 +1,56 @@
+"""
+Plain calls: `python -m benchmarks complete`.
+
+CPU per call of a client whose pool is warm, with a reply of 1 KiB. It does not
+measure TLS, opening connections, or what a large reply costs.
+"""
+
+# ruff: noqa: D102 -- the base class says it
+
+import asyncio
+
+from benchmarks import inputs
+from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
+
+CALLS = 2000
+AT_ONCE = 100
+
+
+class Complete(Case):
+    """2,000 calls, 100 at once, a reply of 1 KiB."""
+
+    name = "complete"
+    work = "2,000 calls, 100 at once, a reply of 1 KiB"
+    figure = "us of CPU per call"
+    marks = (Mark(RATIO, 1.25, aim=1.1),)
+
+    def __init__(self, contender: str, job: Job) -> None:
+        super().__init__(contender, job)
+        kind = self.kind()
+        self._calls = job.some(CALLS, kind.heft, least=AT_ONCE)
+        self._client = kind(job.url("reply"), AT_ONCE)
+
+    async def warm_up(self) -> None:
+        await self._run(10 if self.job.quick else AT_ONCE)
+
+    async def measure(self) -> Sample:
+        watch = Stopwatch().start()
+        await self._run(self._calls)
+        watch.stop()
+        return Sample(watch.cpu / self._calls * 1e6, watch.wall, self._calls)
+
+    async def _run(self, calls: int) -> None:
+        left = iter(range(calls))
+        characters = 0
+
+        async def work() -> None:
+            nonlocal characters
+            for _ in left:
+                text = await self._client.complete()
+                characters += len(text)
+
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        assert characters == calls * len(inputs.reply_text()), characters
+
+    async def aclose(self) -> None:
+        await self._client.aclose()

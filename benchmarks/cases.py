@@ -1,0 +1,34 @@
+"""Every case there is, in the order they run."""
+
+from benchmarks.calls import Complete
+from benchmarks.case import Case
+from benchmarks.imports import Import
+from benchmarks.large import Fold, Giant1K, Giant64K
+from benchmarks.request import Request
+from benchmarks.soak import Soak
+from benchmarks.streams import Paced, Stream, Wide
+
+CASES: tuple[type[Case], ...] = (
+    Stream,
+    Paced,
+    Complete,
+    Request,
+    Wide,
+    Giant64K,
+    Giant1K,
+    Fold,
+    Import,
+    Soak,
+)
+
+NAMES = tuple(dict.fromkeys(case.name.partition("/")[0] for case in CASES))
+
+
+def find(name: str) -> type[Case]:
+    """The case of exactly this name."""
+    return next(case for case in CASES if case.name == name)
+
+
+def named(name: str) -> list[type[Case]]:
+    """The cases of this name, or of the group of this name."""
+    return [case for case in CASES if name in (case.name, case.name.partition("/")[0])]

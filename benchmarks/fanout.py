@@ -1,0 +1,497 @@
+"""
+The measurements of fan-out: `python -m benchmarks.fanout [NAME ...] [--quick]`.
+
+Server and client are processes of their own, on cores of their own where there are
+two. A worker pool written by hand on aiohttp runs beside `overhead` and `utilisation`.
+It does not measure TLS, large replies, or what a real provider does when pushed.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from attrs import define
+
+from benchmarks.case import cpu_seconds
+from benchmarks.harness import ROOT, cores
+from openrouter_async import AsyncOpenRouter, BatchRun
+
+QUESTION = "Say hello."
+MODEL = "openai/gpt-4o-mini"
+KEY = "sk-or-v1-benchmark"
+# Asked before this process stays on one of them.
+OURS, THEIRS = cores()
+
+
+@define
+class Mock:
+    """The server, and what it is asked."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}/api/v1"
+
+    def stats(self) -> dict[str, Any]:
+        """What it counted."""
+        found: dict[str, Any] = json.loads(self._get("stats"))
+        return found
+
+    def set(self, **setting: float) -> None:
+        """Change what it does."""
+        self._get("set?" + "&".join(f"{k}={v:g}" for k, v in setting.items()))
+
+    def _get(self, path: str) -> bytes:
+        url = f"http://127.0.0.1:{self.port}/{path}"
+        with urllib.request.urlopen(url) as reply:
+            data: bytes = reply.read()
+        return data
+
+
+@contextlib.contextmanager
+def mock(**setting: float) -> Generator[Mock]:
+    """The server of the fan-out measurements, in its own process."""
+    options = {**setting, "core": THEIRS}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.fanout_server", json.dumps(options)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Mock(int(process.stdout.readline()))
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+# --- the contenders ----------------------------------------------------------------
+
+
+async def by_hand(url: str, rows: int, concurrency: int) -> float:
+    """A worker pool on aiohttp: what a careful user writes; gives the CPU seconds."""
+    left = iter(range(rows))
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    connector = aiohttp.TCPConnector(limit=concurrency)
+    characters = 0
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        nonlocal characters
+        for _ in left:
+            body = orjson.dumps(
+                {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
+            )
+            async with session.post(
+                f"{url}/chat/completions", data=body, headers=headers
+            ) as response:
+                assert response.status == 200
+                reply = orjson.loads(await response.read())
+            characters += len(reply["choices"][0]["message"]["content"])
+            assert reply["usage"]["cost"] >= 0
+
+    cpu = cpu_seconds()
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await asyncio.gather(*(work(session) for _ in range(concurrency)))
+    assert characters
+    return cpu_seconds() - cpu
+
+
+async def by_run(url: str, rows: int, concurrency: int, **options: Any) -> float:
+    """`send_many`; gives the CPU seconds."""
+    cpu = cpu_seconds()
+    async with AsyncOpenRouter(KEY, base_url=url) as client:
+        prompts = (QUESTION for _ in range(rows))
+        async with client.chat.send_many(
+            prompts, concurrency=concurrency, model=MODEL, **options
+        ) as run:
+            async for result in run:
+                assert result.text
+        assert run.stats.ok == rows
+    return cpu_seconds() - cpu
+
+
+# --- the measurements --------------------------------------------------------------
+
+
+def overhead(quick: bool) -> None:  # noqa: FBT001
+    """(1) No latency, 128 in flight: wall and CPU beside the loop by hand."""
+    rows, rounds = (2000, 1) if quick else (20_000, 5)
+    ratios: dict[str, list[tuple[float, float]]] = {"run": [], "run+journal": []}
+    with mock() as server, tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds + 1):
+            hand = timed(partial(by_hand, server.url, rows, 128))
+            journal = Path(folder) / f"{number}.jsonl"
+            with_journal = partial(by_run, journal=journal)
+            ours = {
+                "run": timed(partial(by_run, server.url, rows, 128)),
+                "run+journal": timed(partial(with_journal, server.url, rows, 128)),
+            }
+            if number == 0 and rounds > 1:
+                continue  # Warm-up.
+            tell(f"hand {rows / hand[0]:,.0f}/s, {hand[1] / rows * 1e6:.0f} us CPU")
+            for name, (wall, cpu) in ours.items():
+                ratios[name].append((hand[0] / wall, cpu / hand[1]))
+                tell(f"  {name}: {rows / wall:,.0f}/s, {cpu / rows * 1e6:.0f} us CPU")
+    for name, pairs in ratios.items():
+        speed = statistics.median(pair[0] for pair in pairs)
+        cost = statistics.median(pair[1] for pair in pairs)
+        tell(f"{name}: {speed:.2f} x hand's calls/s, {cost:.2f} x hand's CPU per call")
+
+
+def utilisation(quick: bool) -> None:  # noqa: FBT001
+    """(2) 0.5 s a reply, 500 in flight: wall against the ideal, mean in flight."""
+    rows = 5000 if quick else 50_000
+    ideal = rows / 500 * 0.5
+    for name, work in (("hand", by_hand), ("run", by_run)):
+        with mock(latency=0.5) as server:
+            before = server.stats()
+            wall, _ = timed(partial(work, server.url, rows, 500))
+            stats = server.stats()
+            mean = (stats["busy"] - before["busy"]) / wall
+            tell(
+                f"{name}: {wall:.1f} s, ideal {ideal:.1f} s; in flight {mean:.0f} on "
+                f"average, {stats['peak']} at the most"
+            )
+
+
+def memory(quick: bool, rows: int = 1_000_000) -> None:  # noqa: FBT001
+    """(3) Peak memory of few rows and of many, each in a process of its own."""
+    few, many = (2000, 20_000) if quick else (10_000, rows)
+    with mock() as server, tempfile.TemporaryDirectory() as folder:
+        for ordered in (False, True):
+            peaks: list[float] = []
+            for count in (few, many):
+                path = Path(folder) / f"{ordered}-{count}.jsonl"
+                command = ["--child", server.url, str(count), str(path)]
+                done = subprocess.run(
+                    [sys.executable, "-m", "benchmarks.fanout", *command]
+                    + (["--ordered"] if ordered else []),
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                    check=True,
+                )
+                peaks.append(float(done.stdout))
+                path.unlink()
+            tell(
+                f"ordered={ordered}: {few:,} rows {peaks[0]:.0f} MiB, "
+                f"{many:,} rows {peaks[1]:.0f} MiB: {peaks[1] - peaks[0]:+.0f} MiB"
+            )
+
+
+def child(url: str, rows: int, journal: str, *, ordered: bool) -> None:
+    """Be the process whose memory is measured."""
+
+    async def prompts() -> AsyncIterator[str]:
+        for number in range(rows):
+            yield f"{QUESTION} {number}"
+
+    async def main() -> None:
+        async with AsyncOpenRouter(KEY, base_url=url) as client:
+            async with client.chat.send_many(
+                prompts(), concurrency=64, model=MODEL, journal=journal, ordered=ordered
+            ) as run:
+                async for result in run:
+                    assert result.ok
+            assert run.stats.ok == rows
+
+    asyncio.run(main())
+    # KiB on Linux.
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def capacity(quick: bool) -> None:  # noqa: FBT001
+    """(4) A hidden limit of 64, then 256, then 32: goodput and refusals."""
+    span = 20.0 if quick else 60.0
+    latency, sigma = 0.2, 0.3
+    mean = latency * 1.046  # Of a lognormal with this sigma.
+    with mock(latency=latency, sigma=sigma, limit=64) as server:
+        samples = asyncio.run(_watch(server, span))
+    for number, limit in enumerate((64, 256, 32)):
+        start, settled = number * span, (10.0, min(20.0, span - 8), 5.0)[number]
+        kept = [s for s in samples if start + settled <= s[0] < start + span]
+        first, last = kept[0], kept[-1]
+        seconds = last[0] - first[0]
+        good = (last[1] - first[1]) / seconds
+        refused = (last[2] - first[2]) / max(1, last[1] - first[1])
+        tell(
+            f"limit {limit}: from {settled:.0f} s on {good:.0f}/s of "
+            f"{limit / mean:.0f}/s ({100 * good * mean / limit:.0f} %), refused "
+            f"{100 * refused:.2f} %"
+        )
+
+
+async def _watch(server: Mock, span: float) -> list[tuple[float, int, int]]:
+    started = time.monotonic()
+    limits = [(span, 256), (2 * span, 32)]
+    samples: list[tuple[float, int, int]] = []
+
+    def prompts() -> Iterator[str]:
+        while time.monotonic() - started < 3 * span:
+            yield QUESTION
+
+    async def look() -> None:
+        while True:
+            at = time.monotonic() - started
+            if limits and at >= limits[0][0]:
+                await asyncio.to_thread(server.set, limit=limits.pop(0)[1])
+            stats = await asyncio.to_thread(server.stats)
+            samples.append((at, stats["completed"], stats["refused"]))
+            await asyncio.sleep(0.5)
+
+    async with AsyncOpenRouter(KEY, base_url=server.url) as client:
+        looking = asyncio.create_task(look())
+        async with client.chat.send_many(prompts(), model=MODEL) as run:
+            async for result in run:
+                assert result.ok, result.error
+        looking.cancel()
+    return samples
+
+
+def pause(quick: bool) -> None:  # noqa: FBT001
+    """(5) One 429 with `Retry-After`: nobody comes before it is over."""
+    seconds = 1.0 if quick else 3.0
+    setting = {"latency": 0.1, "retry_after": seconds, "refuse_once_at": 2000}
+    with mock(arrivals=1, **setting) as server:
+
+        async def main() -> BatchRun:
+            async with AsyncOpenRouter(KEY, base_url=server.url) as client:
+                async with client.chat.send_many(
+                    (QUESTION for _ in range(5000)), concurrency=128, model=MODEL
+                ) as run:
+                    async for result in run:
+                        assert result.ok, result.error
+                return run
+
+        run = asyncio.run(main())
+        stats = server.stats()
+    at = stats["refused_at"]
+    during = [t for t in stats["arrivals"] if at + 0.05 <= t < at + seconds]
+    after = [t for t in stats["arrivals"] if t >= at + seconds]
+    early = [t for t in after if t < after[0] + 0.1]
+    tell(
+        f"{len(during)} arrivals in the pause of {seconds:g} s; {len(early)} in the "
+        f"first 100 ms after it (at most {128 * 0.1 + 2:.0f}); {run.stats.ok} ok"
+    )
+
+
+def kill(quick: bool) -> None:  # noqa: FBT001
+    """(6) SIGKILL at random moments: rows lost, rows twice, calls twice."""
+    rows, kills = (2000, 5) if quick else (20_000, 25)
+    chance = random.Random(1)
+    with mock(latency=0.02) as server, tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
+        _write_rows(source, rows)
+        killed = 0
+        while True:
+            process = _start(server, source, out)
+            try:
+                code = process.wait(chance.uniform(0.7, 1.5) if killed < kills else 600)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                killed += 1
+                continue
+            assert code == 0, code
+            break
+        lines = [json.loads(line) for line in out.read_bytes().splitlines()]
+        names = [line["custom_id"] for line in lines]
+        stats = server.stats()
+        tell(
+            f"{killed} kills: {len(set(names))} of {rows} rows, "
+            f"{len(names) - len(set(names))} twice; "
+            f"{stats['requests'] - rows} calls more than rows"
+        )
+
+
+def budget(quick: bool) -> None:  # noqa: FBT001
+    """(7) A promise, and an estimate, of one dollar."""
+    limit = 0.1 if quick else 1.0
+    for name, options, setting in (
+        ("promise", {"max_tokens": 500}, {"cost": 0.0005}),
+        ("estimate", {}, {"cost": 0.001, "cost_sigma": 0.5}),
+    ):
+        with mock(latency=0.05, **setting) as server:
+
+            async def main(url: str, options: dict[str, Any]) -> BatchRun:
+                async with AsyncOpenRouter(KEY, base_url=url) as client:
+                    async with client.chat.send_many(
+                        (QUESTION for _ in range(100_000)),
+                        concurrency=64,
+                        model=MODEL,
+                        max_cost=limit,
+                        **options,
+                    ) as run:
+                        async for result in run:
+                            assert result.ok, result.error
+                    return run
+
+            run = asyncio.run(main(server.url, options))
+            stats = run.stats
+            cost = server.stats()["cost"]
+            tell(
+                f"{name} ({stats.budget}): ${cost:.4f} of ${limit:g}, {stats.ok} rows, "
+                f"stopped by {stats.stop_reason}"
+            )
+
+
+def soup(quick: bool) -> None:  # noqa: FBT001
+    """(8) Faults of all kinds: every row comes to a result, and later to a reply."""
+    rows = 2000 if quick else 10_000
+    with mock(latency=0.02, faults=1) as server, tempfile.TemporaryDirectory() as name:
+        source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+        _write_rows(source, rows)
+        code = _start(server, source, out, timeout=5).wait()
+        good = len(out.read_bytes().splitlines())
+        errors = out.with_name("out.errors.jsonl")
+        bad = len(errors.read_bytes().splitlines())
+        tell(f"exit {code}: {good} ok + {bad} failed = {good + bad} of {rows}")
+        server.set(faults=0)
+        code = _start(server, errors, out).wait()
+        good = len({json.loads(x)["custom_id"] for x in out.open("rb")})
+        tell(f"healed, failures sent again: exit {code}, {good} ok of {rows}")
+    with (
+        mock(latency=0.02, broke_at=rows // 2, arrivals=1) as server,
+        tempfile.TemporaryDirectory() as name,
+    ):
+        source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+        _write_rows(source, rows)
+        code = _start(server, source, out).wait()
+        stats = server.stats()
+        late = [t for t in stats["arrivals"] if t > stats["refused_at"] + 0.1]
+        tell(f"402 in the middle: exit {code}, {len(late)} arrivals after 100 ms")
+
+
+def interrupt(quick: bool) -> None:  # noqa: FBT001
+    """(9) SIGINT in the middle: what was out is written, a second one is at once."""
+    latency = 0.5 if quick else 2.0
+    for signals in (1, 2):
+        with mock(latency=latency) as server, tempfile.TemporaryDirectory() as name:
+            source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+            _write_rows(source, 2000)
+            process = _start(server, source, out, concurrency=200)
+            while server.stats()["completed"] < 600:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            if signals == 2:
+                time.sleep(0.1)
+                process.send_signal(signal.SIGINT)
+            started = time.monotonic()
+            code = process.wait()
+            seconds = time.monotonic() - started
+            written = len(out.read_bytes().splitlines())
+            done = server.stats()["completed"]
+            tell(
+                f"{signals} SIGINT: exit {code} after {seconds:.2f} s; {written} rows "
+                f"written, {done} completed"
+            )
+            if signals == 1:
+                code = _start(server, source, out, concurrency=500).wait()
+                tell(f"resumed: exit {code}, {len(out.read_bytes().splitlines())} rows")
+
+
+# --- what they share ---------------------------------------------------------------
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Run it; wall seconds, and what it gives."""
+    started = time.perf_counter()
+    value = asyncio.run(work())
+    return time.perf_counter() - started, value
+
+
+def _write_rows(path: Path, rows: int) -> None:
+    with path.open("w") as file:
+        for number in range(rows):
+            message = {"role": "user", "content": f"{QUESTION} {number}"}
+            body = {"model": MODEL, "messages": [message]}
+            file.write(json.dumps({"custom_id": f"r{number}", "body": body}) + "\n")
+
+
+def _start(
+    server: Mock, source: Path, out: Path, concurrency: int = 128, timeout: int = 60
+) -> "subprocess.Popen[bytes]":
+    command = ["batch", "run", str(source), "-o", str(out), "-c", str(concurrency)]
+    rest = ["--progress", "none", "--timeout", str(timeout)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "openrouter_async", *command, *rest],
+        env={
+            **os.environ,
+            "OPENROUTER_BASE_URL": server.url,
+            "OPENROUTER_API_KEY": KEY,
+        },
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+
+
+def tell(text: str) -> None:
+    """Say a line at once."""
+    print(text, flush=True)
+
+
+MEASUREMENTS: dict[str, Callable[[bool], None]] = {
+    "overhead": overhead,
+    "utilisation": utilisation,
+    "memory": memory,
+    "capacity": capacity,
+    "pause": pause,
+    "kill": kill,
+    "budget": budget,
+    "soup": soup,
+    "interrupt": interrupt,
+}
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS)
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--ordered", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of `memory`")
+    asked = parser.parse_args()
+    if OURS is not None:
+        os.sched_setaffinity(0, {OURS})
+    if asked.child:
+        url, rows, path = asked.child
+        child(url, int(rows), path, ordered=asked.ordered)
+        return
+    unknown = set(asked.names) - MEASUREMENTS.keys()
+    if unknown:
+        parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
+    for name in asked.names or MEASUREMENTS:
+        measure = MEASUREMENTS[name]
+        tell(f"== {name}: {(measure.__doc__ or '').strip()}")
+        if measure is memory:
+            memory(asked.quick, asked.rows)
+        else:
+            measure(asked.quick)
+
+
+if __name__ == "__main__":
+    main()

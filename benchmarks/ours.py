@@ -1,0 +1,158 @@
+"""
+openrouter_async, used as its README shows.
+
+Run by every case (`python -m benchmarks`). It is measured with its defaults: clocks,
+retries and limits are on. Not measured here: what `on_call` hooks cost.
+"""
+
+# ruff: noqa: D102 -- the base class says it
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import inputs
+from benchmarks.contender import API_KEY, Contender, Folded, Tally
+from openrouter_async import (
+    AssistantMessage,
+    AsyncOpenRouter,
+    ChatGenerationParams,
+    ChatResponse,
+    ChatStreamingResponseChunk,
+    FunctionTool,
+    ImagePart,
+    ProviderPreferences,
+    SystemMessage,
+    TextPart,
+    ToolResponseMessage,
+    UserMessage,
+)
+
+# `request` and `fold` look at one step alone; there is no public way to that.
+from openrouter_async.codec import encode
+from openrouter_async.fold import Fold
+from openrouter_async.wire import chat_body
+
+
+class Ours(Contender):
+    """The library of this repository."""
+
+    def __init__(self, base_url: str, connections: int) -> None:
+        self.client = AsyncOpenRouter(
+            api_key=API_KEY, base_url=base_url, max_connections=connections
+        )
+
+    async def aclose(self) -> None:
+        await self.client.aclose()
+
+    async def complete(self) -> str:
+        reply = await self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)]
+        )
+        return reply.text
+
+    async def stream(self, seen: Callable[[], None] | None = None) -> Tally:
+        chunks = 0
+        text: list[str] = []
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            async for chunk in stream:
+                chunks += 1
+                if chunk.text:
+                    text.append(chunk.text)
+                if seen is not None:
+                    seen()
+        return Tally(chunks, len("".join(text)))
+
+    async def fold(self) -> Folded:
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            reply = await stream.collect()
+        return Folded(
+            len(reply.text),
+            len(reply.reasoning or ""),
+            sum(len(call.function.arguments) for call in reply.tool_calls),
+        )
+
+    async def chunks(self) -> list[ChatStreamingResponseChunk]:
+        """Every chunk of a stream, kept."""
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            return [chunk async for chunk in stream]
+
+    async def leave(self) -> None:
+        """Open a stream, take one chunk, go away."""
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            async for _ in stream:
+                break
+
+    @staticmethod
+    def encoder() -> Callable[[], bytes]:
+        turns = inputs.turns()
+
+        def build_and_encode() -> bytes:
+            messages: list[Message] = [_system()]
+            messages.extend(_message(*turn) for turn in turns)
+            params = ChatGenerationParams(
+                model=inputs.MODEL,
+                messages=messages,
+                temperature=0.2,
+                max_tokens=4096,
+                tools=[
+                    _tool(number, parameters)
+                    for number, parameters in enumerate(inputs.TOOL_PARAMETERS)
+                ],
+                tool_choice="auto",
+                provider=ProviderPreferences(
+                    order=inputs.LIKED_PROVIDERS,
+                    allow_fallbacks=False,
+                    data_collection="deny",
+                    sort="throughput",
+                ),
+            )
+            return encode(chat_body(params, {}, stream=True, extra=None))
+
+        return build_and_encode
+
+
+Message = SystemMessage | UserMessage | AssistantMessage | ToolResponseMessage
+
+
+def _system() -> SystemMessage:
+    part = TextPart(inputs.SYSTEM, cache_control={"type": "ephemeral"})
+    return SystemMessage([part])
+
+
+def _tool(number: int, parameters: dict[str, Any]) -> FunctionTool:
+    return FunctionTool(
+        {
+            "name": f"look_up_{number}",
+            "description": "Look up a row by its key.",
+            "parameters": parameters,
+        }
+    )
+
+
+def _message(kind: str, text: str, call_id: str) -> Message:
+    if kind == "user":
+        picture = ImagePart({"url": inputs.PICTURE, "detail": "low"})
+        return UserMessage([TextPart(text), picture])
+    if kind == "call":
+        function = {"name": "look_up_0", "arguments": inputs.arguments(text)}
+        call = {"id": call_id, "type": "function", "function": function}
+        return AssistantMessage(tool_calls=[call])
+    if kind == "tool":
+        return ToolResponseMessage(text, tool_call_id=call_id)
+    return AssistantMessage(text)
+
+
+def fold_alone(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
+    """Add up chunks that are already there: what a stream does as it reads."""
+    fold = Fold()
+    for chunk in chunks:
+        fold.add(chunk)
+    return fold.reply()
