@@ -15,7 +15,7 @@ from .calls import Calls
 from .door import Door, Scopes
 from .extras import Limiter
 from .gate import RowGate
-from .index import Index
+from .index import Index, Keys
 from .items import Row, fingerprint, given_name, name_key, read_item
 from .results import BatchResult
 from .shelf import Shelf
@@ -115,7 +115,7 @@ class Crew:
         self._done = done
         self._finish = finish
         self._halt = halt
-        self._seen = None if done is None else Index()
+        self._seen = None if done is None else Keys()
         self._loop = asyncio.get_running_loop()
         self._hands: set[Hand] = set()
         self._idle = 0
@@ -265,7 +265,7 @@ class Crew:
         if self._done is None or self._seen is None:
             return 0
         key, printed = name_key(row.name), fingerprint(canonical(body or b""))
-        if not self._seen.add(key, 1):
+        if not self._seen.add(key):
             raise ConfigurationError(
                 f"Row {row.index} has the custom_id of an earlier row: {row.name!r}."
             )

@@ -1,4 +1,4 @@
-"""A map of 64-bit numbers in a few bytes each: which rows are done, of millions."""
+"""Maps and sets of 64-bit numbers in a few bytes each: which rows, of millions."""
 
 from array import array
 from typing import Final
@@ -8,16 +8,10 @@ _FIRST_SIZE: Final = 1024
 _FULL: Final = 0.6
 
 
-class Index:
-    """
-    64-bit keys, not 0, to 64-bit values, in an open hash table.
+class Keys:
+    """A set of 64-bit keys, not 0, in an open hash table: 13 to 27 bytes each."""
 
-    24 to 54 bytes a row, where a dict of ints takes 150. That two names of a million
-    share a key has odds of one in forty million; their rows' fingerprints would then
-    differ, which is noticed.
-    """
-
-    __slots__ = ("_count", "_keys", "_mask", "_values")
+    __slots__ = ("_count", "_keys", "_mask")
 
     def __init__(self) -> None:
         self._count = 0
@@ -26,13 +20,11 @@ class Index:
     def __len__(self) -> int:
         return self._count
 
-    def get(self, key: int) -> int | None:
-        """Return the value of a key; None if it is not there."""
-        place = self._find(key)
-        return self._values[place] if self._keys[place] else None
+    def __contains__(self, key: int) -> bool:
+        return self._keys[self._find(key)] != 0
 
-    def add(self, key: int, value: int) -> bool:
-        """Put a key in; return False, and change nothing, if it is there."""
+    def add(self, key: int) -> bool:
+        """Put a key in; return False if it is there."""
         place = self._find(key)
         if self._keys[place]:
             return False
@@ -40,14 +32,8 @@ class Index:
             self._grow()
             place = self._find(key)
         self._keys[place] = key
-        self._values[place] = value
         self._count += 1
         return True
-
-    def put(self, key: int, value: int) -> None:
-        """Put a key in, or change its value."""
-        if not self.add(key, value):
-            self._values[self._find(key)] = value
 
     def _find(self, key: int) -> int:
         """Return where a key is, or where it would be."""
@@ -61,13 +47,44 @@ class Index:
     def _make(self, size: int) -> None:
         self._mask = size - 1
         self._keys = array("Q", bytes(8 * size))
+
+    def _grow(self) -> None:
+        keys = self._keys
+        self._make(2 * len(keys))
+        for key in keys:
+            if key:
+                self._keys[self._find(key)] = key
+
+
+class Index(Keys):
+    """
+    64-bit keys, not 0, to 64-bit values, in an open hash table.
+
+    16 to 54 bytes a row, where a dict of ints takes 150. That two names of a million
+    share a key has odds of one in forty million; their rows' fingerprints would then
+    differ, which is noticed.
+    """
+
+    __slots__ = ("_values",)
+
+    def get(self, key: int) -> int | None:
+        """Return the value of a key; None if it is not there."""
+        place = self._find(key)
+        return self._values[place] if self._keys[place] else None
+
+    def put(self, key: int, value: int) -> bool:
+        """Put a key in, or change its value; return whether it is new."""
+        new = self.add(key)
+        self._values[self._find(key)] = value
+        return new
+
+    def _make(self, size: int) -> None:
+        super()._make(size)
         self._values = array("Q", bytes(8 * size))
 
     def _grow(self) -> None:
         keys, values = self._keys, self._values
-        self._make(2 * len(keys))
+        super()._grow()
         for key, value in zip(keys, values, strict=True):
             if key:
-                place = self._find(key)
-                self._keys[place] = key
-                self._values[place] = value
+                self._values[self._find(key)] = value

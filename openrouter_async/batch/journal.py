@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from ..codec import decode
 from ..errors import JournalError, MalformedResponseError
 from .extras import Lock, make_lock
-from .index import Index
+from .index import Index, Keys
 from .items import name_key
 from .lines import LineFile
 from .results import OURS, BatchResult
@@ -52,8 +52,8 @@ class Journal:
 
     Attributes:
         path: The file of successes.
-        done: The names of rows that succeeded, with the fingerprints of their
-            requests.
+        done: The names of rows that succeeded in earlier runs, with the fingerprints
+            of their requests.
         spent: US dollars that these cost.
     """
 
@@ -61,6 +61,9 @@ class Journal:
         self.path = Path(path)
         self.done = Index()
         self.spent = 0.0
+        # Of earlier runs, and which of these have succeeded in this one.
+        self._failed = Keys()
+        self._healed = Keys()
         self._synced = float("-inf")
         self._lock: Lock | None = None
         self._rows: LineFile | None = None
@@ -90,7 +93,8 @@ class Journal:
         try:
             self._rows = LineFile(self.path, _STARTS)
             if errors_path(self.path).exists():
-                self._open_errors()
+                for line in self._open_errors().read():
+                    self._failed.add(_key_of(line))
             self._scan(self._rows)
         except OSError as error:
             self._let_go()
@@ -106,8 +110,15 @@ class Journal:
     def _scan(self, rows: LineFile) -> None:
         for line in _entries(rows.path, rows.read()):
             ours = line[OURS]
-            if self.done.add(name_key(line["custom_id"]), int(ours["fp"], 16)):
+            key = name_key(line["custom_id"])
+            if key not in self.done:
+                self.done.put(key, int(ours["fp"], 16))
                 self.spent += ours.get("cost") or 0.0
+
+    def succeeded(self, key: int) -> None:
+        """Note that a row has a reply now; `key` is its name's."""
+        if key in self._failed:
+            self._healed.add(key)
 
     def write(self, rows: bytes, errors: bytes, now: float) -> None:
         """
@@ -167,7 +178,8 @@ class Journal:
             with os.fdopen(handle, "wb") as file:
                 for number, line in enumerate(errors.read()):
                     key = _key_of(line)
-                    if last.get(key) == number and self.done.get(key) is None:
+                    healed = key in self._healed or key in self.done
+                    if last.get(key) == number and not healed:
                         kept += 1
                         file.write(line)
                 file.flush()

@@ -270,7 +270,8 @@ class BatchRun(Generic[T_co]):
     def _line_of(self, order: Order, result: BatchResult) -> bytes:
         name = order.row.name
         if result.ok:
-            self._mark(name, order.print)
+            if self._journal is not None:
+                self._journal.succeeded(name_key(name))
             found = result_line(result, name, order.print, time.time())
             return encode(found) + b"\n"
         try:
@@ -278,10 +279,6 @@ class BatchRun(Generic[T_co]):
         except ConfigurationError:
             # What was given is no JSON; its text must do.
             return encode(failure_line(result, name, repr(order.body))) + b"\n"
-
-    def _mark(self, name: str, printed: int) -> None:
-        if self._journal is not None:
-            self._journal.done.add(name_key(name), printed)
 
     def _journal_failed(self, error: JournalError) -> None:
         self._halt("journal", error)

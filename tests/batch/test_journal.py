@@ -75,7 +75,7 @@ def test_without_a_failure_there_is_no_file_of_them(path: Path) -> None:
 
     journal.open()
     journal.write(row(2), b"", 0.0)
-    journal.done.add(name_key("r2"), 2)
+    journal.succeeded(name_key("r2"))
     journal.close()
     assert not errors_path(path).exists()
 
@@ -86,7 +86,7 @@ def test_failures_are_tidied(path: Path) -> None:
     journal = Journal(path)
     journal.open()
     journal.write(row(1), failure(2, "new") + failure(3), 0.0)
-    journal.done.add(name_key("r1"), 1)
+    journal.succeeded(name_key("r1"))
     journal.close()
 
     lines = errors_path(path).read_bytes()
@@ -237,11 +237,12 @@ def test_closing_may_fail_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @given(st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1))))
 def test_an_index_is_a_dict(pairs: list[tuple[int, int]]) -> None:
-    """Of numbers to numbers; the first value of a key stays."""
+    """Of numbers to numbers; the last value of a key counts."""
     index, model = Index(), dict[int, int]()
     for key, value in pairs:
-        assert index.add(key, value) is (key not in model)
-        model.setdefault(key, value)
+        assert (key in index) is (key in model)
+        assert index.put(key, value) is (key not in model)
+        model[key] = value
 
     assert len(index) == len(model)
     assert all(index.get(key) == value for key, value in model.items())
