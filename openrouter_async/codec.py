@@ -416,7 +416,16 @@ def read_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
     return _read_chunk(raw)
 
 
+def _first_response(raw: dict[str, Any], http: Exchange | None) -> ChatResponse:
+    global _read_response  # noqa: PLW0603 -- likewise.
+    reader: Any = _replies.get_structure_hook(ChatResponse)
+    _read_response = reader
+    return read_response(raw, http)
+
+
+_read_response: Callable[..., ChatResponse] = _first_response
+
+
 def read_response(raw: dict[str, Any], http: Exchange | None = None) -> ChatResponse:
     """Return the reply in a JSON object; it keeps `raw`, and never raises."""
-    reply: ChatResponse = _replies.get_structure_hook(ChatResponse)(raw, http)
-    return reply
+    return _read_response(raw, http)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from making import MakeClient
 
 from openrouter_async import (
     APITimeoutError,
@@ -397,26 +398,48 @@ async def test_a_clock_behind_the_finish_reason_is_no_error(
     assert reply.http.attempts[0].billing == "billed"
 
 
-async def test_no_timer_is_left(
+async def test_total_covers_the_key_of_a_later_attempt(
+    server: LocalOpenRouter, make_client: MakeClient
+) -> None:
+    """A function that has to find a key, and hangs, hangs no longer than the call."""
+    asked: list[None] = []
+
+    async def find_key() -> str:
+        asked.append(None)
+        if len(asked) > 1:
+            await asyncio.sleep(3600)
+        return "sk-or-test"
+
+    client = make_client(api_key=find_key, retries=Retries(base=0.01))
+    server.reply(error(503))
+
+    with pytest.raises(APITimeoutError) as caught:
+        await client.chat.send(HELLO, timeouts=0.1)
+
+    assert caught.value.phase == "total"
+    assert len(asked) == 2
+    assert [attempt.status for attempt in caught.value.attempts] == [503]
+    assert (client.stats.in_use, client.stats.queued) == (0, 0)
+
+
+async def test_one_timer_serves_all_calls(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A call that is over has no timer running."""
+    """However many there are; and none is left when the client is closed."""
 
-    def timers() -> list[asyncio.TimerHandle]:
+    def timers() -> int:
         loop: Any = asyncio.get_running_loop()
         scheduled: list[asyncio.TimerHandle] = loop._scheduled
-        return [h for h in scheduled if not h.cancelled() and "Watch" in repr(h)]
+        return sum(not h.cancelled() and "Ticker" in repr(h) for h in scheduled)
 
-    await client.chat.send(HELLO)
     async with client.chat.send(HELLO, stream=True) as stream:
-        running = len(timers())
+        await asyncio.gather(*(client.chat.send(HELLO) for _ in range(20)))
+        running = timers()
         await stream.collect()
-    server.reply(error(400))
-    with pytest.raises(Exception, match="400"):
-        await client.chat.send(HELLO)
+    await client.aclose()
 
     assert running == 1
-    assert timers() == []
+    assert timers() == 0
 
 
 async def test_timings_tell_where_the_time_went(

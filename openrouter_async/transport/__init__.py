@@ -72,7 +72,7 @@ class Transport:
         # Not the call itself: an open stream need not keep the bytes of its request.
         report = partial(self._report, call.model, call.stream, http, started)
         try:
-            pool = await self._pools.get()
+            pool = self._pools.find() or await self._pools.open()
             answer = await Dispatch(
                 call, pool, http, self._clock, self._budget(call), gate
             ).run()

@@ -164,8 +164,7 @@ class Feed:
 
     def leave(self, pool: Pool) -> None:
         """Give its slot back to the pool."""
-        pool.active.discard(self._watch)
-        pool.release()
+        pool.slots.release()
 
     def usage(self) -> Usage | None:
         """Return what the stream said so far that it used up."""

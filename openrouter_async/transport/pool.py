@@ -3,7 +3,7 @@
 import asyncio
 import io
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from yarl import URL
 from ..errors import ClosedError, ConfigurationError
 from .broken import forget_reason
 from .network import Proxies, make_connector
+from .slots import Slots
+from .ticker import Ticker
 from .watch import Stage, Watch
 
 # aiohttp warns of bytes beyond this, and may keep the loop busy sending them.
@@ -24,19 +26,11 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
 )
 _USED: Final = "_openrouter_async_used"
 
-_watch: ContextVar["Sending | None"] = ContextVar("openrouter_async_sending")
+current: ContextVar["Watch | None"] = ContextVar("openrouter_async_watch")
+"""The clocks of the request that the running task is sending."""
 
-
-class Sending:
-    """One request on its way: what is learned between the slot and the headers."""
-
-    __slots__ = ("connected_at", "protocol", "reused", "watch")
-
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self.connected_at: float | None = None
-        self.protocol: Any = None
-        self.reused = False
+# A client calls few places; a query may make each URL another one.
+_MOST_PLACES: Final = 100
 
 
 class _Request(aiohttp.ClientRequest):
@@ -47,20 +41,17 @@ class _Request(aiohttp.ClientRequest):
     """
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        sending = _watch.get(None)
-        if sending is not None:
+        watch = current.get(None)
+        if watch is not None:
             protocol = conn.protocol
-            sending.connected_at = self.loop.time()
-            sending.reused = getattr(protocol, _USED, False)
-            setattr(protocol, _USED, True)
-            sending.protocol = protocol
-            sending.watch.transport = conn.transport
-            sending.watch.stage = Stage.REPLY
-            if sending.reused and protocol.should_close:
+            reused = getattr(protocol, _USED, False)
+            watch.connected(self.loop.time(), conn, reused=reused)
+            if not reused:
+                setattr(protocol, _USED, True)
+                forget_reason(protocol)
+            elif protocol.should_close:
                 # Bytes came while it was idle: they would pass for our answer.
                 raise aiohttp.ServerDisconnectedError
-            if not sending.reused:
-                forget_reason(protocol)
         return await super().send(conn)
 
 
@@ -101,12 +92,10 @@ class Pool:
 
     def __init__(self, network: Network) -> None:
         self.loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(network.max_connections)
-        self._max = network.max_connections
-        self.in_use = 0
-        self.queued = 0
+        self.slots = Slots(network.max_connections)
+        self.ticker = Ticker(self.loop)
         self.closed = False
-        self.active: set[Watch] = set()
+        self._places: dict[str, URL] = {}
         self.guard: AsyncGenerator[None, None] | None = None
         self._session = self._open(network)
         self._proxies = Proxies(network.proxy, environment=network.env_proxies)
@@ -139,82 +128,70 @@ class Pool:
         connector: Any = self._session.connector
         return 0 if connector is None else sum(map(len, connector._conns.values()))  # noqa: SLF001
 
-    async def acquire(self, watch: Watch) -> float:
+    async def queue(self, watch: Watch) -> None:
         """
-        Wait for a slot; return the time it was granted.
+        Wait for a slot.
 
         Raises:
             APITimeoutError: Its phase is "queue".
             ClosedError: The client was closed meanwhile.
         """
-        now = self.loop.time()
-        if self._slots.locked():
-            self.queued += 1
-            watch.enter(Stage.QUEUE, now)
-            try:
-                await self._slots.acquire()
-            except asyncio.CancelledError:
-                if watch.caught() and watch.failure is not None:
-                    raise watch.failure from None
-                raise
-            finally:
-                self.queued -= 1
-            now = self.loop.time()
-        else:
-            # Free slots are granted without a suspension.
-            await self._slots.acquire()
-        self.in_use += 1
-        return now
+        watch.enter(Stage.QUEUE, self.loop.time())
+        try:
+            await self.slots.wait()
+        except asyncio.CancelledError:
+            if watch.caught() and watch.failure is not None:
+                raise watch.failure from None
+            raise
 
-    def release(self) -> None:
-        """Give a slot back."""
-        self.in_use -= 1
-        self._slots.release()
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
-        sending: Sending,
-    ) -> aiohttp.ClientResponse:
-        """Send a request; return the reply once its headers are in."""
-        data: Any = body
-        if body is not None and len(body) > _LARGE_BODY:
-            data = io.BytesIO(body)
+    def request(
+        self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Send the `current` request; gives the reply once its headers are in."""
         if self._session.closed:
             raise ClosedError("The session that was handed in is closed.")
-        place = URL(url, encoded=True)
+        data: Any = None
+        if body is not None:
+            large = len(body) > _LARGE_BODY
+            data = io.BytesIO(body) if large else aiohttp.BytesPayload(body)
+        place = self._places.get(url) or self._place(url)
         proxy = self._proxies.choose(place)
+        if proxy is None:
+            return self._session.request(
+                method, place, headers=headers, data=data, allow_redirects=False
+            )
         tunnel: dict[str, str] | None = None
-        if proxy is not None and proxy.authorization is not None:
+        if proxy.authorization is not None:
             credentials: dict[str, str] = {"Proxy-Authorization": proxy.authorization}
             if place.scheme == "https":
                 tunnel = credentials
             else:
                 headers.update(credentials)
-        token = _watch.set(sending)
-        try:
-            return await self._session.request(
-                method,
-                place,
-                headers=headers,
-                data=data,
-                allow_redirects=False,
-                proxy=None if proxy is None else proxy.url,
-                proxy_headers=tunnel,
-            )
-        finally:
-            _watch.reset(token)
+        return self._session.request(
+            method,
+            place,
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+            proxy=proxy.url,
+            proxy_headers=tunnel,
+        )
+
+    def _place(self, url: str) -> URL:
+        """Parse a URL once: aiohttp asks it for its parts, which it then keeps."""
+        place = URL(url, encoded=True)
+        if len(self._places) < _MOST_PLACES:
+            self._places[url] = place
+        return place
 
     async def aclose(self, reason: str) -> None:
         """Close the session and end the calls under way; the second time nothing."""
         if self.closed:
             return
         self.closed = True
-        for watch in list(self.active):
+        for watch in self.ticker.members:
             watch.fail(ClosedError(reason))
+        self.ticker.stop()
         await self._session.close()
         guard, self.guard = self.guard, None
         if guard is not None:
@@ -233,23 +210,26 @@ class Pools:
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self.closed = False
 
-    async def get(self) -> Pool:
+    def find(self) -> Pool | None:
         """
-        Return the pool of the running loop, made on its first call.
+        Return the pool of the running loop, if there is one.
 
         Raises:
             ClosedError: The client is closed.
         """
         if self.closed:
             raise ClosedError("The client is closed.")
+        pool = self._pools.get((os.getpid(), asyncio.get_running_loop()))
+        return None if pool is None or pool.closed else pool
+
+    async def open(self) -> Pool:
+        """Make the pool of the running loop."""
+        for old in [k for k, p in self._pools.items() if p.closed or _over(k)]:
+            self._pools.pop(old, None)
         key = (os.getpid(), asyncio.get_running_loop())
-        pool = self._pools.get(key)
-        if pool is None or pool.closed:
-            for old in [k for k, p in self._pools.items() if p.closed or _over(k)]:
-                self._pools.pop(old, None)
-            pool = self._pools[key] = Pool(self._network)
-            pool.guard = self._until_the_loop_ends(key, pool)
-            await anext(pool.guard)
+        pool = self._pools[key] = Pool(self._network)
+        pool.guard = self._until_the_loop_ends(key, pool)
+        await anext(pool.guard)
         return pool
 
     async def _until_the_loop_ends(
@@ -277,8 +257,8 @@ class Pools:
             pool for (pid, _), pool in list(self._pools.items()) if pid == os.getpid()
         ]
         return Stats(
-            in_use=sum(pool.in_use for pool in mine),
-            queued=sum(pool.queued for pool in mine),
+            in_use=sum(pool.slots.in_use for pool in mine),
+            queued=sum(pool.slots.queued for pool in mine),
             idle=sum(pool.idle for pool in mine if not pool.closed),
         )
 

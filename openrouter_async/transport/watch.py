@@ -1,16 +1,20 @@
-"""The clocks of one call: a single timer, and what it does when one runs out."""
+"""The clocks of one call, and what happens when one runs out."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Any
 
 from ..errors import APITimeoutError, OpenRouterError, Phase
 from ..types import Timeouts
+from .ticker import Ticker
 
 
 class Stage(Enum):
     """How far an attempt has come; it decides which clocks run."""
 
+    GATE = auto()
     QUEUE = auto()
     CONNECT = auto()
     REPLY = auto()
@@ -32,42 +36,43 @@ class Watch:
     """
     What runs beside one call: its clocks, and the way to end it from outside.
 
-    A read only stores the time. The one timer, when it fires early, arms itself
-    again for what is left: making and cancelling a timer for each read costs more
-    than all the rest of a paced stream.
+    A read only stores the time; the ticker asks when the earliest clock may have run
+    out. Making and cancelling a timer for each read costs more than all the rest of a
+    paced stream.
     """
 
     __slots__ = (
         "_cancelled",
         "_cancelling",
-        "_handle",
-        "_loop",
         "_task",
+        "_ticker",
         "_timeouts",
         "away",
+        "connected_at",
         "deadline",
         "failure",
         "granted",
         "last_byte",
         "last_data",
         "on_fail",
+        "protocol",
+        "reused",
         "stage",
         "token_seen",
         "transport",
         "waiting_since",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
-        self._loop = loop
+    def __init__(self, ticker: Ticker, timeouts: Timeouts) -> None:
+        self._ticker = ticker
         self._timeouts = timeouts
-        self._handle: asyncio.TimerHandle | None = None
-        self._task = asyncio.current_task(loop)
+        self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         self._cancelled = False
         self.stage = Stage.REST
         self.failure: OpenRouterError | None = None
         self.on_fail: Callable[[], None] | None = None
-        self.transport: asyncio.Transport | None = None
+        self._unconnected()
         self.deadline: float | None = None
         self.granted = 0.0
         self.last_byte = 0.0
@@ -76,6 +81,7 @@ class Watch:
         self.token_seen = False
         # None: the caller is busy with what it got, and no clock of ours runs.
         self.waiting_since: float | None = None
+        ticker.add(self)
 
     def enter(self, stage: Stage, now: float) -> None:
         """Start the clocks of a stage."""
@@ -84,7 +90,9 @@ class Watch:
             self.waiting_since = now
         elif stage is Stage.STREAM:
             self.last_byte = self.last_data = self.waiting_since = now
-        self._arm()
+        due = self._due(now)[0]
+        if due is not None:
+            self._ticker.want(due)
 
     def begin(self, now: float) -> None:
         """Start the clocks of an attempt: its slot was granted."""
@@ -93,8 +101,8 @@ class Watch:
         self.granted = now
         self.away = 0.0
         self.token_seen = False
-        self.transport = None
-        # What `_arm` would find, without its lists: this is done for every call.
+        self._unconnected()
+        # What `_due` would find, without its lists: this is done for every call.
         times = self._timeouts
         soonest = times.connect
         if times.first_token is not None and (
@@ -104,19 +112,31 @@ class Watch:
         due = None if soonest is None else now + soonest
         if self.deadline is not None and (due is None or self.deadline < due):
             due = self.deadline
-        self._disarm()
         if due is not None:
-            self._handle = self._loop.call_at(due, self._fire)
+            self._ticker.want(due)
+
+    def _unconnected(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.connected_at: float | None = None
+        self.protocol: Any = None
+        self.reused = False
+
+    def connected(self, now: float, connection: Any, *, reused: bool) -> None:
+        """Learn which connection the attempt was given."""
+        self.connected_at = now
+        self.protocol = connection.protocol
+        self.transport = connection.transport
+        self.reused = reused
+        self.stage = Stage.REPLY
 
     def rest(self) -> None:
         """Stop the clocks, all but `total`, which is a time of day."""
         self.stage = Stage.REST
-        self.transport = None
-        self._disarm()
+        self.transport = self.protocol = None
 
     def stop(self) -> None:
         """Stop everything; the call is over."""
-        self._disarm()
+        self._ticker.discard(self)
         self.on_fail = None
         self._task = None
 
@@ -134,7 +154,6 @@ class Watch:
         if self.failure is not None:
             return
         self.failure = failure
-        self._disarm()
         if self.transport is not None:
             self.transport.abort()
         if self.on_fail is not None:
@@ -152,27 +171,13 @@ class Watch:
         self._cancelled = False
         return self._task.uncancel() <= self._cancelling
 
-    def _arm(self) -> None:
-        due = self._due()[0]
-        if due is None:
-            self._disarm()
-        elif self._handle is None or due < self._handle.when():
-            self._disarm()
-            self._handle = self._loop.call_at(due, self._fire)
-
-    def _disarm(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _fire(self) -> None:
-        self._handle = None
-        due, phase, seconds = self._due()
-        if due is None:
-            return
-        if due > self._loop.time():
-            self._handle = self._loop.call_at(due, self._fire)
-            return
+    def tick(self, now: float) -> float:
+        """End the call if one of its clocks has run out; return when one may."""
+        due, phase, seconds = self._due(now)
+        if due is None or self.failure is not None:
+            return math.inf
+        if due > now:
+            return due
         self.fail(
             APITimeoutError(
                 f"{_WHAT[phase]} within {seconds:g} seconds ({phase}).",
@@ -182,20 +187,23 @@ class Watch:
                 retryable=phase == "connect",
             )
         )
+        return math.inf
 
-    def _due(self) -> tuple[float | None, Phase, float]:
+    def _due(self, now: float) -> tuple[float | None, Phase, float]:
         """Return when the next clock runs out, which one, and what it was set to."""
         best: float | None = None
         phase: Phase = "total"
         limit = 0.0
-        for since, seconds, name in self._clocks():
+        for since, seconds, name in self._clocks(now):
             if seconds is not None and (best is None or since + seconds < best):
                 best, phase, limit = since + seconds, name, seconds
         return best, phase, limit
 
-    def _clocks(self) -> list[tuple[float, float | None, Phase]]:
+    def _clocks(self, now: float) -> list[tuple[float, float | None, Phase]]:
         """Return since when each clock of this stage runs, and its limit."""
         times = self._timeouts
+        if self.stage is Stage.GATE:
+            return []
         if self.stage is Stage.QUEUE:
             return [(self.waiting_since or 0.0, times.queue, "queue")]
         clocks: list[tuple[float, float | None, Phase]] = []
@@ -206,12 +214,12 @@ class Watch:
         waiting = self.waiting_since
         away = self.away
         if self.stage is not Stage.STREAM:
-            if not self.token_seen:
+            if not self.token_seen and self.stage is not Stage.REST:
                 clocks.append((self.granted, times.first_token, "first_token"))
             return clocks
         if waiting is None:
             # As if the caller came back right now: it can not be earlier than that.
-            waiting = self._loop.time()
+            waiting = now
             away += waiting - self.last_byte
         clocks.append((max(self.last_byte, waiting), times.silence, "silence"))
         clocks.append((max(self.last_data, waiting), times.idle, "idle"))

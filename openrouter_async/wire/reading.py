@@ -18,6 +18,7 @@ DONE: Final = "[DONE]"
 """The data of the event that ends a stream."""
 
 _EVENT_STREAM: Final = "text/event-stream"
+_TELLING: Final = frozenset({_EVENT_STREAM, "application/json", "text/html"})
 
 
 def read_json(body: bytes, http: Exchange, wall: float) -> Any:
@@ -155,7 +156,7 @@ def _unnamed_error(choice: Mapping[str, Any]) -> dict[str, Any]:
 def is_event_stream(http: Exchange, start: bytes) -> bool:
     """Return whether a body is a stream: by its type, else by how it starts."""
     media = media_type(http)
-    if media in (_EVENT_STREAM, "application/json", "text/html"):
+    if media in _TELLING:
         return media == _EVENT_STREAM
     return start.lstrip()[:1] in (b":", b"d", b"e")
 
@@ -187,24 +188,22 @@ def usage_of(value: object) -> Usage | None:
 
 
 def _decode(body: bytes, http: Exchange) -> Any:
+    try:
+        return decode(body)
+    except MalformedResponseError as error:
+        fault = error
     text = body.strip()
     if not text:
         what = "empty" if http.status == 200 else f"empty, with status {http.status}"  # noqa: PLR2004
         raise MalformedResponseError(f"The reply is {what}.", http=http)
-    try:
-        return decode(text)
-    except MalformedResponseError as error:
-        start = text[:2048].decode("utf-8", "replace")
-        title = page_title(start)
-        if title is not None:
-            raise MalformedResponseError(
-                f"The reply is an HTML page, {title!r}, not JSON.",
-                http=http,
-                hint="Something between here and OpenRouter answered; check base_url.",
-            ) from error
-        error.http = http
-        error.generation_id = http.generation_id
-        raise
+    title = page_title(text[:2048].decode("utf-8", "replace"))
+    if title is not None:
+        raise MalformedResponseError(
+            f"The reply is an HTML page, {title!r}, not JSON.",
+            http=http,
+            hint="Something between here and OpenRouter answered; check base_url.",
+        ) from fault
+    raise attach(fault, http)
 
 
 def attach(error: OpenRouterError, http: Exchange) -> OpenRouterError:

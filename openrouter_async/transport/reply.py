@@ -1,0 +1,194 @@
+"""The reply to one attempt, from its headers on: read whole, or opened as a stream."""
+
+import logging
+import time
+from typing import Final, Generic, TypeVar
+
+import aiohttp
+
+from ..codec import encode
+from ..envelope import error_from_body, error_from_reply
+from ..errors import MalformedResponseError, StreamInterruptedError
+from ..fold import Fold
+from ..sse import ServerSentEvent
+from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
+from ..wire import (
+    DONE,
+    Call,
+    Secret,
+    chunk_of,
+    find_error,
+    folded,
+    is_empty,
+    is_event_stream,
+    media_type,
+    read_event,
+)
+from .answer import Answer
+from .faults import CAUGHT
+from .feed import Feed
+from .pool import Pool
+from .watch import Stage, Watch
+
+T = TypeVar("T")
+
+logger = logging.getLogger("openrouter_async")
+
+_OK: Final = range(200, 300)
+
+
+class Reply(Generic[T]):
+    """What came back; what its bodies cost in time and room is bounded."""
+
+    __slots__ = ("_call", "_http", "_pool", "_response", "_watch")
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        call: Call[T],
+        http: Exchange,
+        pool: Pool,
+        watch: Watch,
+    ) -> None:
+        self._response = response
+        self._call = call
+        self._http = http
+        self._pool = pool
+        self._watch = watch
+
+    async def read(self, key: Secret) -> Answer[T]:
+        """
+        Return what it says, or the stream with its first event.
+
+        Args:
+            key: The header that was sent; a server might echo it.
+
+        Raises:
+            OpenRouterError: It is an error, or nothing that can be understood.
+            ClientError, OSError, EOFError: The connection broke.
+        """
+        call = self._call
+        http = self._http
+        if self._response.status not in _OK:
+            body = _without(await self._read_error(call.limits.error_bytes), key)
+            raise error_from_reply(body, http, wall=time.time())
+        if call.stream:
+            return await self._open()
+        body = await self._read_body(b"")
+        value = call.parse(body, http, time.time())
+        if (
+            call.retries.ambiguous
+            and len(http.attempts) < call.retries.max_attempts
+            and isinstance(value, ChatResponse)
+            and is_empty(value)
+        ):
+            http.attempts[-1].billing = "insured"
+            raise MalformedResponseError(
+                "The completion is empty.", http=http, retryable=True
+            )
+        return Answer(http, value)
+
+    async def _read_error(self, limit: int) -> bytes:
+        content = self._response.content
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while size < limit and (data := await content.readany()):
+                parts.append(data)
+                size += len(data)
+        except CAUGHT:
+            # The status alone tells what happened; the rest of the words is lost.
+            logger.debug("The body of an error broke off.")
+        return b"".join(parts)[:limit]
+
+    async def _read_body(self, start: bytes) -> bytes:
+        """Read a whole body; white space in front of it keeps nothing alive."""
+        limit = self._call.limits.body_bytes
+        content = self._response.content
+        parts: list[bytes] = []
+        size = 0
+        data = start or await content.readany()
+        while data:
+            if not size:
+                data = data.lstrip()
+                if not data:
+                    data = await content.readany()
+                    continue
+                self._first_byte()
+                if content.at_eof() and len(data) <= limit:
+                    # All of it is here, as most often.
+                    return data
+            size += len(data)
+            if size > limit:
+                raise MalformedResponseError(
+                    f"The reply is larger than Limits.body_bytes ({limit})."
+                )
+            parts.append(data)
+            data = await content.readany()
+        return b"".join(parts)
+
+    def _first_byte(self) -> None:
+        watch = self._watch
+        watch.token_seen = True
+        now = self._pool.loop.time()
+        self._http.timings.first_token = now - watch.granted
+
+    async def _open(self) -> Answer[T]:
+        """Return a stream once its first event is in and is no error."""
+        http = self._http
+        watch = self._watch
+        watch.enter(Stage.STREAM, self._pool.loop.time())
+        content = self._response.content
+        start = b""
+        stream = media_type(http) == "text/event-stream"
+        if not stream and media_type(http) not in ("application/json", "text/html"):
+            while not start and (data := await content.readany()):
+                start = data.lstrip()
+            stream = is_event_stream(http, start)
+        feed = Feed(
+            self._response, watch, http, self._call.limits.event_bytes, self._pool.loop
+        )
+        if not stream:
+            return await self._open_whole(start, feed)
+        events = await feed.read(start)
+        if events is None:
+            raise StreamInterruptedError("The stream ended before its first event.")
+        first = events[0]
+        if first.data != DONE:
+            self._judge(read_event(first, http))
+        return Answer(http=http, feed=feed, events=events)
+
+    def _judge(self, chunk: ChatStreamingResponseChunk) -> None:
+        """Raise if the first event is an error: nothing was delivered yet."""
+        http = self._http
+        http.generation_id = http.generation_id or chunk.id
+        error = find_error(chunk.raw)
+        if error is None:
+            return
+        fold = Fold()
+        fold.add(chunk)
+        raise error_from_body(
+            chunk.raw,
+            http,
+            wall=time.time(),
+            error=error,
+            partial=folded(fold, http),
+        )
+
+    async def _open_whole(self, start: bytes, feed: Feed) -> Answer[T]:
+        """A completion in place of a stream becomes a stream of one chunk."""
+        self._watch.stage = Stage.REPLY
+        body = await self._read_body(start)
+        value = self._call.parse(body, self._http, time.time())
+        if not isinstance(value, ChatResponse):
+            raise MalformedResponseError("The reply is no stream and no completion.")
+        events = [
+            ServerSentEvent(data=encode(chunk_of(value).raw).decode()),
+            ServerSentEvent(data=DONE),
+        ]
+        return Answer(http=self._http, feed=feed, events=events)
+
+
+def _without(body: bytes, key: Secret) -> bytes:
+    """Return what a server said without the key, should it have echoed it."""
+    return body.replace(key.removeprefix("Bearer ").encode(), b"***")
