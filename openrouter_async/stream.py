@@ -128,13 +128,17 @@ class ChatStream:
             chunk = parse_chunk(event.data)
         except OpenRouterError as error:
             raise self._fail(error) from error.__cause__
-        self._fold.add(chunk)
         suspect = "error" in chunk.raw
         for choice in chunk.choices:
             if choice.finish_reason is not None or choice.error is not None:
                 self._finished = suspect = True
-        if suspect:
-            self._raise_error_in(chunk)
+        if suspect and find_error(chunk.raw) is not None:
+            # Rebound, so that no traceback with locals shows what it may have echoed.
+            event = self._feed.conceal(event)
+            chunk = parse_chunk(event.data)
+            self._fold.add(chunk)
+            raise self._fail(self._error_of(chunk))
+        self._fold.add(chunk)
         if not self._token_seen:
             self._feed.saw(chunk)
             self._token_seen = self._feed.token_seen
@@ -176,14 +180,11 @@ class ChatStream:
             )
         )
 
-    def _raise_error_in(self, chunk: ChatStreamingResponseChunk) -> None:
-        error = find_error(chunk.raw)
-        if error is not None:
-            raise self._fail(
-                error_from_body(
-                    chunk.raw, self._feed.http, wall=time.time(), error=error
-                )
-            )
+    def _error_of(self, chunk: ChatStreamingResponseChunk) -> OpenRouterError:
+        raw = chunk.raw
+        return error_from_body(
+            raw, self._feed.http, wall=time.time(), error=find_error(raw)
+        )
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
         """Note why it ended, let go of everything, and return the error to raise."""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 import aiohttp
+from attrs import evolve
 
 from ..errors import ClosedError, OpenRouterError
 from ..fold import Fold, has_token
 from ..record import Outcome
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import ChatStreamingResponseChunk, Exchange, Usage
-from ..wire import usage_of
+from ..wire import Secret, conceal, usage_of
 from .broken import take_rest
 from .faults import CAUGHT, broken_body
 from .pool import Pool
@@ -43,6 +44,7 @@ class Feed:
         "ended",
         "fold",
         "http",
+        "key",
     )
 
     def __init__(
@@ -52,6 +54,7 @@ class Feed:
         http: Exchange,
         limit_bytes: int,
         loop: asyncio.AbstractEventLoop,
+        key: Secret,
     ) -> None:
         self._response = response
         self._content = response.content
@@ -61,6 +64,7 @@ class Feed:
         self._on_end: Callable[[Outcome, OpenRouterError | None], None] | None = None
         self.fold = Fold()
         self.http = http
+        self.key = key
         self.ended = False
 
     @property
@@ -114,6 +118,10 @@ class Feed:
                 if watch.failure is not None:
                     raise watch.failure
                 return None
+
+    def conceal(self, event: ServerSentEvent) -> ServerSentEvent:
+        """Return an event without the key, should the server have echoed it."""
+        return evolve(event, data=conceal(event.data, self.key))
 
     def saw(self, chunk: ChatStreamingResponseChunk) -> None:
         """Stop the clock of the first token, if this chunk brings it."""

@@ -8,15 +8,20 @@ import aiohttp
 
 from ..codec import encode
 from ..envelope import error_from_body, error_from_reply
-from ..errors import MalformedResponseError, StreamInterruptedError
+from ..errors import (
+    MalformedResponseError,
+    OpenRouterError,
+    StreamInterruptedError,
+)
 from ..fold import Fold
 from ..sse import ServerSentEvent
-from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
+from ..types import ChatResponse, Exchange
 from ..wire import (
     DONE,
     Call,
     Secret,
     chunk_of,
+    conceal,
     find_error,
     folded,
     is_empty,
@@ -70,12 +75,11 @@ class Reply(Generic[T]):
         call = self._call
         http = self._http
         if self._response.status not in _OK:
-            body = _without(await self._read_error(call.limits.error_bytes), key)
+            body = conceal(await self._read_error(call.limits.error_bytes), key)
             raise error_from_reply(body, http, wall=time.time())
         if call.stream:
-            return await self._open()
-        body = await self._read_body(b"")
-        value = call.parse(body, http, time.time())
+            return await self._open(key)
+        value = self._parse(await self._read_body(b""), key)
         if (
             call.retries.ambiguous
             and len(http.attempts) < call.retries.max_attempts
@@ -87,6 +91,18 @@ class Reply(Generic[T]):
                 "The completion is empty.", http=http, retryable=True
             )
         return Answer(http, value)
+
+    def _parse(self, body: bytes, key: Secret) -> T:
+        try:
+            return self._call.parse(body, self._http, time.time())
+        except OpenRouterError:
+            told = body
+            # Rebound, so that no traceback with locals shows it.
+            body = conceal(body, key)
+            if told == body:
+                raise
+            del told
+        return self._call.parse(body, self._http, time.time())
 
     async def _read_error(self, limit: int) -> bytes:
         content = self._response.content
@@ -133,7 +149,7 @@ class Reply(Generic[T]):
         now = self._pool.loop.time()
         self._http.timings.first_token = now - watch.granted
 
-    async def _open(self) -> Answer[T]:
+    async def _open(self, key: Secret) -> Answer[T]:
         """Return a stream once its first event is in and is no error."""
         http = self._http
         watch = self._watch
@@ -145,41 +161,40 @@ class Reply(Generic[T]):
             while not start and (data := await content.readany()):
                 start = data.lstrip()
             stream = is_event_stream(http, start)
-        feed = Feed(
-            self._response, watch, http, self._call.limits.event_bytes, self._pool.loop
-        )
+        limit = self._call.limits.event_bytes
+        feed = Feed(self._response, watch, http, limit, self._pool.loop, key)
         if not stream:
             return await self._open_whole(start, feed)
         events = await feed.read(start)
         if events is None:
             raise StreamInterruptedError("The stream ended before its first event.")
-        first = events[0]
-        if first.data != DONE:
-            self._judge(read_event(first, http))
+        if events[0].data != DONE:
+            self._judge(feed, events)
         return Answer(http=http, feed=feed, events=events)
 
-    def _judge(self, chunk: ChatStreamingResponseChunk) -> None:
+    def _judge(self, feed: Feed, events: list[ServerSentEvent]) -> None:
         """Raise if the first event is an error: nothing was delivered yet."""
         http = self._http
+        chunk = read_event(events[0], http)
         http.generation_id = http.generation_id or chunk.id
-        error = find_error(chunk.raw)
-        if error is None:
+        if find_error(chunk.raw) is None:
             return
+        events[0] = feed.conceal(events[0])
+        chunk = read_event(events[0], http)
         fold = Fold()
         fold.add(chunk)
         raise error_from_body(
             chunk.raw,
             http,
             wall=time.time(),
-            error=error,
+            error=find_error(chunk.raw),
             partial=folded(fold, http),
         )
 
     async def _open_whole(self, start: bytes, feed: Feed) -> Answer[T]:
         """A completion in place of a stream becomes a stream of one chunk."""
         self._watch.stage = Stage.REPLY
-        body = await self._read_body(start)
-        value = self._call.parse(body, self._http, time.time())
+        value = self._parse(await self._read_body(start), feed.key)
         if not isinstance(value, ChatResponse):
             raise MalformedResponseError("The reply is no stream and no completion.")
         events = [
@@ -187,8 +202,3 @@ class Reply(Generic[T]):
             ServerSentEvent(data=DONE),
         ]
         return Answer(http=self._http, feed=feed, events=events)
-
-
-def _without(body: bytes, key: Secret) -> bytes:
-    """Return what a server said without the key, should it have echoed it."""
-    return body.replace(key.removeprefix("Bearer ").encode(), b"***")

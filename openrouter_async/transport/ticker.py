@@ -15,9 +15,11 @@ class Timed(Protocol):
 
     def tick(self, now: float) -> float:
         """End what is over; return when to look again, infinity for never."""
+        ...
 
     def fail(self, failure: OpenRouterError) -> None:
         """End it with this error."""
+        ...
 
 
 class Ticker:

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, AnyStr, Final, Generic, TypeVar
 from urllib.parse import unquote, urlencode, urlsplit
 
 from attrs import define, field, frozen
@@ -215,6 +215,20 @@ def bearer(key: object, origin: Origin) -> Secret:
     if len(origin.bearers) < _MOST_BEARERS:
         origin.bearers[text] = secret
     return secret
+
+
+def conceal(said: AnyStr, key: Secret) -> AnyStr:
+    """
+    Return what a server said without the key, should it have echoed it.
+
+    Args:
+        said: A body, or the data of an event.
+        key: The header that was sent.
+    """
+    text = key.removeprefix("Bearer ")
+    if isinstance(said, bytes):
+        return said.replace(text.encode(), b"***")
+    return said.replace(text, "***")
 
 
 def join_url(origin: Origin, path: str, query: Mapping[str, Any] | None) -> str:

@@ -82,11 +82,41 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
 }
 
 
-async def echo(at: Any) -> None:
+def said_by(at: Any) -> str:
     """An error that repeats all that was sent, the key as well."""
+    return json.dumps({"error": {"code": 400, "message": at.head.decode()}})
+
+
+async def echo(at: Any) -> None:
+    """It is a 400."""
     await read(at)
-    said = json.dumps({"error": {"code": 400, "message": at.head.decode()}})
-    await send(http(said.encode(), "400 No"))(at)
+    await send(http(said_by(at).encode(), "400 No"))(at)
+
+
+async def echo_in_a_200(at: Any) -> None:
+    """It is a 200."""
+    await read(at)
+    await send(http(said_by(at).encode()))(at)
+
+
+async def echo_at_once(at: Any) -> None:
+    """It is the first event of a stream."""
+    await read(at)
+    await send(sse(event(said_by(at))))(at)
+
+
+async def echo_later(at: Any) -> None:
+    """It is the second event of a stream."""
+    await read(at)
+    await send(sse(chunk("hel") + event(said_by(at))))(at)
+
+
+ECHOES = {
+    "an echo": echo,
+    "an echo in a 200": echo_in_a_200,
+    "an echo at once": echo_at_once,
+    "an echo later": echo_later,
+}
 
 
 class Ears(logging.Handler):
@@ -180,7 +210,7 @@ async def fail(client: AsyncOpenRouter, *, stream: bool, **more: Any) -> BaseExc
     return AssertionError("It did not fail.")
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "an echo"])
+@pytest.mark.parametrize("name", [*SCRIPTS, *ECHOES])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_no_failure_shows_the_key(
     name: str, heard: list[str], *, stream: bool
@@ -190,7 +220,7 @@ async def test_no_failure_shows_the_key(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         async with no_leaks(), ScriptServer() as server:
-            steps = SCRIPTS.get(name, (echo,))
+            steps = SCRIPTS.get(name) or (ECHOES[name],)
             for _ in range(3):
                 server.script(*steps)
             async with client_with(server, on_call=records.append) as client:
