@@ -16,7 +16,7 @@ from .answer import Answer
 from .broken import end_with_connection
 from .faults import CAUGHT, broken_body, forget_frames, is_stale, translate
 from .gate import Gate
-from .pool import Pool, current
+from .pool import PoisonedError, Pool, current
 from .reply import Reply
 from .watch import Stage, Watch
 
@@ -122,7 +122,8 @@ class Dispatch(Generic[T]):
             logger.info("A pooled connection was dead; sending again.")
             return None
         cause = stale.__cause__
-        error = translate(cause or stale, self._place, self._http, connected=True)
+        sent = not isinstance(cause, PoisonedError)
+        error = translate(cause or stale, self._place, self._http, connected=sent)
         error.__cause__ = cause
         return error
 

@@ -33,6 +33,10 @@ current: ContextVar["Watch | None"] = ContextVar("openrouter_async_watch")
 _MOST_PLACES: Final = 100
 
 
+class PoisonedError(aiohttp.ServerDisconnectedError):
+    """Bytes came over a pooled connection before anything was asked."""
+
+
 class _Request(aiohttp.ClientRequest):
     """
     aiohttp's request, which tells when it was given a connection, and which.
@@ -50,8 +54,8 @@ class _Request(aiohttp.ClientRequest):
                 setattr(protocol, _USED, True)
                 forget_reason(protocol)
             elif protocol.should_close:
-                # Bytes came while it was idle: they would pass for our answer.
-                raise aiohttp.ServerDisconnectedError
+                # They would pass for our answer.
+                raise PoisonedError
         return await super().send(conn)
 
 

@@ -33,6 +33,7 @@ from script import (
 )
 
 from openrouter_async import (
+    APIConnectionError,
     APIError,
     APITimeoutError,
     AsyncOpenRouter,
@@ -90,6 +91,26 @@ async def test_every_status_has_its_class(kind: Kind) -> None:
             assert caught.value.status_code == status
         assert server.connections == 1
         assert len(server.requests) == 200
+
+
+@both
+async def test_a_poisoned_connection_costs_nothing(kind: Kind) -> None:
+    """Where bytes came that nobody asked for nothing is sent; a single try says so."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        poison = send(http(b"{}", "418 Poison"))
+        server.script(read, send(http()), wait(0.01), poison, silence)
+        await call(client, kind)
+        await asyncio.sleep(0.05)
+        once = attrs.evolve(client.retries, max_attempts=1)
+
+        with pytest.raises(APIConnectionError) as caught:
+            await call(client, kind, retries=once)
+
+        assert [attempt.billing for attempt in caught.value.attempts] == [
+            "not_accepted"
+        ]
+        assert len(server.requests) == 1
+        assert_at_rest(client)
 
 
 def in_future(seconds: float) -> str:
