@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 from attrs import Factory, define
 from yarl import URL
 
@@ -29,10 +31,13 @@ from openrouter_async import (
 )
 from openrouter_async.testing import LocalOpenRouter, error
 from openrouter_async.transport import Network
-from openrouter_async.transport.network import Proxies, Proxy
+from openrouter_async.transport.broken import end_with_connection, forget_reason
+from openrouter_async.transport.network import Proxies, Proxy, _make_socket
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ONCE = Retries(max_attempts=1)
+NAME = "openrouter.test"
+"""No such host, by RFC 2606; the proxy below knows better."""
 
 
 @define
@@ -75,6 +80,7 @@ class SmallProxy:
         method, target, _ = head.decode().split(" ", 2)
         place = target if method == "CONNECT" else target.split("/")[2]
         host, _, port = place.rpartition(":")
+        host = "127.0.0.1" if host == NAME else host
         upstream, sink = await asyncio.open_connection(host, int(port))
         try:
             if method == "CONNECT":
@@ -108,6 +114,11 @@ async def proxy() -> AsyncIterator[SmallProxy]:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others, timeout=1)
+
+
+def by_name(server: LocalOpenRouter) -> str:
+    """The server's base URL, by a name that only the proxy knows."""
+    return server.url.replace("127.0.0.1", NAME)
 
 
 async def ask(client: AsyncOpenRouter) -> str:
@@ -151,7 +162,7 @@ class TestProxies:
         """As with curl, with or without its scheme."""
         monkeypatch.setenv(name, proxy.url.removeprefix("http://"))
 
-        text = await ask(make_client())
+        text = await ask(make_client(base_url=by_name(server), allow_http=True))
 
         assert text
         assert len(proxy.heads) == len(server.requests) == 1
@@ -162,20 +173,34 @@ class TestProxies:
         make_client: Callable[..., AsyncOpenRouter],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """`env_proxies=False` and NO_PROXY go straight there."""
+        """`env_proxies=False` and NO_PROXY go straight there, where nobody is."""
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        place = {"base_url": by_name(server), "allow_http": True}
         with pytest.raises(APIConnectionError, match="proxy"):
-            await ask(make_client())
-        assert await ask(make_client(env_proxies=False))
-        monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
-        assert await ask(make_client())
-        monkeypatch.setenv("NO_PROXY", server.origin.removeprefix("http://"))
-        assert await ask(make_client())
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1:1")
-        with pytest.raises(APIConnectionError, match="proxy"):
-            await ask(make_client())
+            await ask(make_client(**place))
+        with pytest.raises(APIConnectionError, match=f"name of {NAME}"):
+            await ask(make_client(**place, env_proxies=False))
+        port = server.url.split(":")[2].split("/")[0]
+        for left_out, what in (
+            (f"example.com,{NAME}", "name of"),
+            (f"{NAME}:{port}", "name of"),
+            (f"{NAME}:1", "proxy"),
+        ):
+            monkeypatch.setenv("NO_PROXY", left_out)
+            with pytest.raises(APIConnectionError, match=what):
+                await ask(make_client(**place))
 
-        assert len(server.requests) == 3
+    async def test_the_environments_proxy_is_not_asked_for_this_machine(
+        self,
+        server: LocalOpenRouter,
+        make_client: Callable[..., AsyncOpenRouter],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What the local server serves needs no NO_PROXY."""
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+        assert await ask(make_client())
+        assert len(server.requests) == 1
 
     async def test_a_given_proxy_wins(
         self,
@@ -278,6 +303,7 @@ class TestProxies:
 
     async def test_a_proxy_of_another_kind_is_refused(
         self,
+        server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -287,7 +313,7 @@ class TestProxies:
         monkeypatch.setenv("ALL_PROXY", "socks5://me:s3cret@host:1")
 
         with pytest.raises(ConfigurationError, match="env_proxies") as caught:
-            await make_client().chat.send(HELLO)
+            await ask(make_client(base_url=by_name(server), allow_http=True))
 
         assert "s3cret" not in str(caught.value)
 
@@ -295,10 +321,12 @@ class TestProxies:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """NO_PROXY names it without brackets."""
+        url = URL("http://[fd00::1]:80/")
         monkeypatch.setenv("HTTP_PROXY", "http://one:1")
-        monkeypatch.setenv("NO_PROXY", "::1")
+        assert Proxies(None, environment=True).choose(url) is not None
+        monkeypatch.setenv("NO_PROXY", "fd00::1")
 
-        assert Proxies(None, environment=True).choose(URL("http://[::1]:80/")) is None
+        assert Proxies(None, environment=True).choose(url) is None
 
     def test_the_network_does_not_show_its_password(self) -> None:
         """A repr may end in a log."""
@@ -336,6 +364,38 @@ async def test_connections_are_kept_alive_by_tcp(client: AsyncOpenRouter) -> Non
         ]
 
     assert options == [1, 60, 30, 5, 1]
+
+
+async def test_a_system_without_an_option_is_no_obstacle(
+    client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where TCP takes no such figure, the system's own holds."""
+    system = socket.socket()
+    usual = system.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+    system.close()
+    monkeypatch.delattr(socket, "TCP_KEEPCNT")
+    made = _make_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("", 0)))
+    monkeypatch.undo()
+    options = [
+        made.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPCNT")
+    ]
+    made.close()
+
+    assert options == [60, usual]
+
+
+async def test_a_body_whose_connection_is_gone_ends() -> None:
+    """It may be lost before anybody could ask to be told of it."""
+    loop = asyncio.get_running_loop()
+    protocol = ResponseHandler(loop)
+    protocol.connection_lost(None)
+    forget_reason(protocol)
+    body = aiohttp.StreamReader(protocol, 2**16, loop=loop)
+    end_with_connection(body, protocol)
+
+    with pytest.raises(aiohttp.ClientPayloadError, match="broke off"):
+        await body.read()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -12,7 +12,8 @@ from attrs import frozen
 from yarl import URL
 
 from ..errors import ConfigurationError
-from ..wire import Secret
+from ..types.shape import Value
+from ..wire import Secret, is_loopback
 
 # A reasoning model can be silent for minutes, and NAT boxes drop what is silent:
 # probes after 60 s, every 30 s, five of them.
@@ -49,8 +50,8 @@ def _make_socket(
     return made
 
 
-@frozen
-class Proxy:
+@frozen(eq=False, repr=False)
+class Proxy(Value):
     """
     A proxy, its password apart from its place.
 
@@ -84,7 +85,10 @@ class Proxies:
     Which proxy a request goes through.
 
     The environment is read once: aiohttp's own way costs two thread hops for each
-    call, and lets a netrc entry replace our Authorization.
+    call, and lets a netrc entry replace our Authorization. It is not asked for this
+    machine itself.
+
+    Source: Go's `http.ProxyFromEnvironment`, curl's variables.
     """
 
     def __init__(self, explicit: str | None, *, environment: bool) -> None:
@@ -108,7 +112,8 @@ class Proxies:
 
     def _look_up(self, url: URL) -> Proxy | None:
         found = self._environment.get(url.scheme) or self._environment.get("all")
-        if not found or not url.host:
+        # Nobody else's machine leads back to this one.
+        if not found or not url.host or is_loopback(url.host):
             return None
         # NO_PROXY may name a port.
         place = url.host if ":" in url.host else f"{url.host}:{url.port}"

@@ -15,6 +15,7 @@ from .call import (
     check_headers,
     conceal,
     hide,
+    is_loopback,
     join_url,
     read_origin,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "hide",
     "is_empty",
     "is_event_stream",
+    "is_loopback",
     "join_url",
     "media_type",
     "read_chat",

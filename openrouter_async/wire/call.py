@@ -10,22 +10,24 @@ from attrs import define, field, frozen
 
 from ..errors import ConfigurationError
 from ..types import Exchange, Limits, Retries, Timeouts
+from ..types.shape import Value
 
 T = TypeVar("T")
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function (plain or async) that is asked for it before each attempt."""
 
+# Compiled when they are first needed, not by the import.
 # RFC 9110, 5.5: visible ASCII and, inside, blanks.
-_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?"
+_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _OURS: Final = frozenset(
     {"authorization", "connection", "content-length", "host", "transfer-encoding"}
 )
 # What every call asks for is not read anew each time.
 _CHECKED: Final = frozenset({"/chat/completions"})
-_PATH: Final = re.compile(r"/[\x21-\x7e]*")
-_PLACE: Final = re.compile(r"[\x21-\x7e]*")
+_PATH: Final = r"/[\x21-\x7e]*"
+_PLACE: Final = r"[\x21-\x7e]*"
 
 
 # A backend that calls with its users' keys does not grow without end.
@@ -51,8 +53,8 @@ def hide(value: Any) -> Any:
     return Secret(value) if isinstance(value, str) else value
 
 
-@frozen
-class Origin:
+@frozen(eq=False, repr=False)
+class Origin(Value):
     """
     Where requests go.
 
@@ -131,7 +133,7 @@ def read_origin(base_url: str, *, allow_http: bool) -> Origin:
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("base_url must not hold a user or a password.")
-    if "?" in text or "#" in text or not _PLACE.fullmatch(text):
+    if "?" in text or "#" in text or not re.fullmatch(_PLACE, text):
         raise ConfigurationError(
             "base_url must be a plain place: no query, no fragment, no blanks."
         )
@@ -139,13 +141,14 @@ def read_origin(base_url: str, *, allow_http: bool) -> Origin:
         base_url=text,
         key_allowed=parts.scheme == "https"
         or allow_http
-        or _is_loopback(parts.hostname),
+        or is_loopback(parts.hostname),
         identity=(parts.scheme, parts.hostname, port),
         place=f"{parts.hostname}:{port}",
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
     if host == "localhost":
         return True
     try:
@@ -165,7 +168,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
     if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"Headers are a mapping, not a {type(headers).__name__}.")
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"{name!r} is no name for a header.")
         if name.lower() == "authorization":
             raise ConfigurationError("Give the key as api_key, not as a header.")
@@ -181,7 +184,7 @@ def check_header_value(name: str, value: str) -> None:
     Raises:
         ConfigurationError: Naming the header, never its value.
     """
-    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(
             f"The value of {name} must be plain ASCII text, without control "
             "characters and without blanks at its ends."
@@ -240,7 +243,7 @@ def join_url(origin: Origin, path: str, query: Mapping[str, Any] | None) -> str:
     """
     if path in _CHECKED and not query:
         return origin.base_url + path
-    if not _PATH.fullmatch(path) or path.startswith("//"):
+    if not re.fullmatch(_PATH, path) or path.startswith("//"):
         raise ConfigurationError(
             f"A path starts with one slash and has no blanks, like /models; "
             f"got {path!r}."
