@@ -1,24 +1,48 @@
-"""The chat operation: `send`, and what it returns; `send_many`."""
+"""
+The chat operation: `send`, and what it returns; `run_tools`, `send_many`.
+
+Typed outputs, tools and the fan-out are loaded by the first call that needs them.
+"""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 import typing_extensions
 from typing_extensions import TypeForm
 
-from .batch import BatchRun, Calls, Concurrency, Items, OnError, Plan, Progress, Scopes
 from .media import load
-from .output import ParsedResponse, Reader, ask_for, read_arguments, reader_of
-from .parsed import ParsedStream
 from .settings import Settings
 from .stream import ChatStream
-from .tools import Loop, OnToolError, ToolRun, ToolStream, make_tool
 from .transport import Answer, Transport
-from .types import ChatFields, ChatGenerationParams, ChatResponse, Retries, Timeouts
+from .types import (
+    ChatFields,
+    ChatGenerationParams,
+    ChatResponse,
+    Retries,
+    Timeouts,
+    ToolCall,
+)
 from .types.above import above
 from .wire import Call, chat_body, hide, read_chat
+
+if TYPE_CHECKING:
+    from .batch import BatchRun, Concurrency, Items, OnError, Progress, Scopes
+    from .output import ParsedResponse, Reader
+    from .parsed import ParsedStream
+    from .tools import OnToolError, ToolRun, ToolStream
 
 T = TypeVar("T")
 S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
@@ -120,7 +144,10 @@ class Chat:
     """The chat operation of a client."""
 
     def __init__(
-        self, settings: Settings, transport: Transport, scopes: Scopes
+        self,
+        settings: Settings,
+        transport: Transport,
+        scopes: Callable[[], Scopes],
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -233,7 +260,7 @@ class Chat:
         """
         if "api_key" in fields:
             fields["api_key"] = hide(fields["api_key"])
-        reader = None if output is None else reader_of(output)
+        reader = _reader(output)
         call = self._call(params, dict(fields), stream=stream, reader=reader)
         if stream:
             return PendingStream(self._open(call, reader))
@@ -363,9 +390,11 @@ class Chat:
             ToolCallTruncatedError: A call is cut off.
             OpenRouterError: As from `send`. The run itself keeps what was said.
         """
+        from .tools import Loop, ToolRun, ToolStream
+
         if "api_key" in fields:
             fields["api_key"] = hide(fields["api_key"])
-        reader = None if output is None else reader_of(output)
+        reader = _reader(output)
         given: Mapping[str, Any] = (
             {name: getattr(params, name) for name in _RUN_FIELDS}
             if isinstance(params, ChatGenerationParams)
@@ -470,6 +499,8 @@ class Chat:
             TypeError: An argument that the signature refuses.
             ConfigurationError: An impossible option.
         """
+        from .batch import BatchRun, Calls, Plan
+
         if "api_key" in fields:
             fields["api_key"] = hide(fields["api_key"])
         given: dict[str, Any] = dict(fields)
@@ -481,7 +512,7 @@ class Chat:
             given,
             extra=options.get("extra_body"),
             query=options.get("extra_query"),
-            reader=None if output is None else reader_of(output),
+            reader=_reader(output),
         )
         plan = Plan(
             items=items,
@@ -493,7 +524,7 @@ class Chat:
             progress=progress,
             rpm=rpm,
         )
-        return BatchRun(plan, calls, self._scopes)
+        return BatchRun(plan, calls, self._scopes())
 
     def _call(
         self,
@@ -503,10 +534,14 @@ class Chat:
         stream: bool,
         reader: Reader[Any] | None = None,
     ) -> Call[ChatResponse]:
-        options = {name: fields.pop(name) for name in _OPTIONS & fields.keys()}
+        options: dict[str, Any] = {}
+        if not _OPTIONS.isdisjoint(fields):
+            options = {name: fields.pop(name) for name in _OPTIONS & fields.keys()}
         extra = options.get("extra_body")
         body = chat_body(params, fields, stream=stream, extra=extra)
         if reader is not None:
+            from .output import ask_for
+
             ask_for(body, reader.schema)
         settings = self._settings
         if options:
@@ -536,6 +571,8 @@ class Chat:
         assert answer.feed is not None  # noqa: S101
         if reader is None:
             return ChatStream(answer.feed, answer)
+        from .parsed import ParsedStream
+
         return ParsedStream(answer.feed, answer, reader)
 
 
@@ -543,7 +580,34 @@ def _as_it_is(reply: ChatResponse) -> ChatResponse:
     return reply
 
 
+def _reader(output: Any) -> Reader[Any] | None:
+    if output is None:
+        return None
+    from .output import reader_of
+
+    return reader_of(output)
+
+
+def new_scopes() -> Scopes:
+    """Return what the runs of one client know of the places that they talk to."""
+    from .batch import Scopes
+
+    return Scopes()
+
+
+def _parse_call(call: ToolCall, kind: Any) -> Any:
+    from .output import read_arguments
+
+    return read_arguments(call, kind)
+
+
+def _make_tool(function: Callable[..., Any], **options: Any) -> Any:
+    from .tools import make_tool
+
+    return make_tool(function, **options)
+
+
 # What the shapes offer in our name: `from_path`, `parse`, `from_function`.
 above.load = load
-above.parse_call = read_arguments
-above.make_tool = make_tool
+above.parse_call = _parse_call
+above.make_tool = _make_tool

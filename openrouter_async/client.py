@@ -3,11 +3,11 @@
 import os
 import ssl as tls
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .batch import Scopes
-from .chat import Chat
+from .chat import Chat, new_scopes
 from .errors import ConfigurationError
 from .record import CallRecord
 from .settings import Settings
@@ -120,7 +120,8 @@ class AsyncOpenRouter:
         )
         self._transport = Transport(network, on_call, clock)
         self._owner = True
-        self._scopes = Scopes()
+        # Made by the first run, one for this client and its siblings.
+        self._scopes = cache(new_scopes)
         self._chat = Chat(self._settings, self._transport, self._scopes)
 
     @property

@@ -1,7 +1,7 @@
 """
 JSON bytes to plain values, plain values to reply objects, and request objects back.
 
-Both directions are hooks of cattrs converters, made from the attrs fields on first
+Both directions are hooks of a cattrs converter, made from the attrs fields on first
 use. Replies are read leniently: what is not of its type degrades the one field, and
 nothing raises.
 """
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import attrs
 import orjson
-from cattrs import Converter
+from cattrs import BaseConverter
 from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
@@ -78,10 +78,12 @@ def _finite(literal: str) -> float:
 
 # --- request objects -> JSON -----------------------------------------------------
 
-_requests = Converter()
+# One for both directions. What `Converter` adds, hooks for collections and the like,
+# is nothing that these shapes ask for.
+_converter = BaseConverter()
 
 
-@_requests.register_unstructure_hook_factory(attrs.has)
+@_converter.register_unstructure_hook_factory(attrs.has)
 def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
     """
     Make the function that turns a `cls` into a dict of what is set, one level deep.
@@ -98,7 +100,7 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
         for field in attrs.fields(cls)
     }
     write = make_dict_unstructure_fn(
-        cls, _requests, _cattrs_use_linecache=False, **overrides
+        cls, _converter, _cattrs_use_linecache=False, **overrides
     )
     return _with_null_content(write) if cls is AssistantMessage else write
 
@@ -165,7 +167,7 @@ def _default(value: Any) -> Any:
     if write is not None:
         return write(value)
     if issubclass(kind, Shape):
-        write = _writers[kind] = _requests.get_unstructure_hook(kind)
+        write = _writers[kind] = _converter.get_unstructure_hook(kind)
         return write(value)
     if issubclass(kind, Mapping):
         return dict(value)
@@ -233,7 +235,6 @@ def canonical(data: bytes) -> bytes:
 # --- JSON -> reply objects -------------------------------------------------------
 
 _T = TypeVar("_T")
-_replies = Converter()
 
 
 def _exact_int(value: Any) -> int | None:
@@ -288,7 +289,7 @@ Where these are all there is, nothing else is looked for: a sixth of the time.
 """
 
 
-@_replies.register_structure_hook_factory(attrs.has)
+@_converter.register_structure_hook_factory(attrs.has)
 def _reader(cls: type[_T]) -> Callable[..., _T]:
     """
     Write and compile the function that makes a `cls` from a JSON object.
@@ -346,7 +347,7 @@ def _reading(
         if not attrs.has(member):
             members = "[m for m in v if m.__class__ is dict]"
             return [take, f"self.{name} = {members} if v.__class__ is list else []"]
-        names[nested] = _replies.get_structure_hook(member)
+        names[nested] = _converter.get_structure_hook(member)
         one = "v[0].__class__ is dict"
         return [
             take,
@@ -355,7 +356,7 @@ def _reading(
             f"else: self.{name} = [{nested}(m) for m in v if m.__class__ is dict]",
         ]
     if attrs.has(kind):
-        names[nested] = _replies.get_structure_hook(kind)
+        names[nested] = _converter.get_structure_hook(kind)
         absent = "None" if optional else f"{nested}({{}})"
         return [
             take,
@@ -383,7 +384,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 def _first_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
     global _read_chunk  # noqa: PLW0603 -- compiled once, then called directly.
-    reader: Any = _replies.get_structure_hook(ChatStreamingResponseChunk)
+    reader: Any = _converter.get_structure_hook(ChatStreamingResponseChunk)
     _read_chunk = reader
     return read_chunk(raw)
 
@@ -418,7 +419,7 @@ def read_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
 
 def _first_response(raw: dict[str, Any], http: Exchange | None) -> ChatResponse:
     global _read_response  # noqa: PLW0603 -- likewise.
-    reader: Any = _replies.get_structure_hook(ChatResponse)
+    reader: Any = _converter.get_structure_hook(ChatResponse)
     _read_response = reader
     return read_response(raw, http)
 

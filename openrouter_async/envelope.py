@@ -57,12 +57,11 @@ _ERROR_STATUS: Final = range(400, 600)
 _REDIRECT: Final = range(300, 400)
 _OK: Final = range(200, 300)
 
-_ACCOUNT: Final = re.compile(r"\b(user|org)_[A-Za-z0-9]{6,}")
-_KEY: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{6,}")
-_TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
-_HTML: Final = re.compile(
-    r"[\s\ufeff]*<(!doctype|!--|html|head|title|body|center|\?xml)", re.IGNORECASE
-)
+# Compiled by the first error, not by the import.
+_ACCOUNT: Final = r"\b(user|org)_[A-Za-z0-9]{6,}"
+_KEY: Final = r"\bsk-[A-Za-z0-9_-]{6,}"
+_TITLE: Final = r"(?i)<title[^>]*>([^<]{1,200})"
+_HTML: Final = r"(?i)[\s\ufeff]*<(!doctype|!--|html|head|title|body|center|\?xml)"
 
 
 def error_from_reply(body: bytes, http: Exchange, *, wall: float) -> APIError:
@@ -157,14 +156,14 @@ def error_from_body(
 
 def scrub(text: str) -> str:
     """Return the text without account ids and keys."""
-    return _KEY.sub("sk-***", _ACCOUNT.sub(r"\1_***", text))
+    return re.sub(_KEY, "sk-***", re.sub(_ACCOUNT, r"\1_***", text))
 
 
 def page_title(text: str) -> str | None:
     """Return the title of an HTML page, or "untitled"; None if it is no page."""
-    if not _HTML.match(text):
+    if not re.match(_HTML, text):
         return None
-    title = _TITLE.search(text)
+    title = re.search(_TITLE, text)
     return title.group(1).strip() if title else "untitled"
 
 

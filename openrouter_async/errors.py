@@ -167,7 +167,8 @@ class RunStoppedError(OpenRouterError):
 
     Attributes:
         reason: "alike": all of the first rows failed, and alike; "stalled": the
-            server refused for a long time and nothing succeeded meanwhile.
+            server refused for a long time and nothing succeeded meanwhile; "source"
+            or "error": its items, or a worker of it, were cancelled from outside.
     """
 
     def __init__(self, message: str, *, reason: str, **more: Any) -> None:

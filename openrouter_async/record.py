@@ -6,12 +6,13 @@ from attrs import frozen
 
 from .errors import OpenRouterError
 from .types import Exchange, Usage
+from .types.shape import Value
 
 Outcome = Literal["ok", "error", "closed", "cancelled"]
 
 
-@frozen
-class CallRecord:
+@frozen(eq=False, repr=False)
+class CallRecord(Value):
     """
     One call that is over: plain, streamed, or inside a run.
 

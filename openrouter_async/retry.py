@@ -16,7 +16,7 @@ _ALWAYS: Final = frozenset({429, 500, 502, 503, 521, 522, 523, 529})
 _WITH_ENVELOPE: Final = frozenset({408, 504, 520, 524})
 _NOT_ACCEPTED: Final = range(300, 500)
 
-_DIGITS: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,12})?", re.ASCII)
+_DIGITS: Final = r"[0-9]{1,15}(?:\.[0-9]{0,12})?"
 _LONGEST_WISH: Final = 1e12
 _LAST_MOMENT: Final = 1e15
 _EPOCH_MILLISECONDS: Final = 1e11
@@ -171,7 +171,7 @@ def _seconds(value: Any, *, below: float = _LONGEST_WISH) -> float | None:
     """A number or its ASCII digits; not negative, not infinite, of sane length."""
     if isinstance(value, str):
         value = value.strip()
-        if not _DIGITS.fullmatch(value):
+        if not re.fullmatch(_DIGITS, value):
             return None
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 from .codec import encode
 from .errors import ConfigurationError
 from .types import Exchange, Limits, Retries, Timeouts
+from .types.shape import Value
 from .wire import ApiKey, Call, Origin, check_headers, join_url, read_origin
 
 T = TypeVar("T")
@@ -25,8 +26,8 @@ _PLAIN: Final[Mapping[str, str]] = {
 }
 
 
-@frozen
-class Settings:
+@frozen(eq=False, repr=False)
+class Settings(Value):
     """
     What all calls of a client share.
 

@@ -10,6 +10,7 @@ from typing import Final
 from attrs import define
 
 from .errors import MalformedResponseError
+from .types.shape import Shape
 
 __all__ = ["SSEDecoder", "ServerSentEvent"]
 
@@ -18,8 +19,8 @@ _RETRY_DIGITS: Final = 18
 """A reconnection time of more digits is no time; such a line is passed over."""
 
 
-@define
-class ServerSentEvent:
+@define(eq=False, repr=False)
+class ServerSentEvent(Shape):
     """
     One event of a stream.
 

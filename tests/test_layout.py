@@ -2,6 +2,9 @@
 
 import ast
 import inspect
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -45,6 +48,9 @@ FLOORS: dict[str, float] = {
 
 PURE = [name for name, place in FLOORS.items() if place < 5] + ["settings"]
 
+# Of `batch`, what says how a run goes, and does nothing.
+DECIDING = ("items", "results", "control", "budget", "verdict", "index", "stats")
+
 NOT_PURE = {
     *("aiohttp", "asyncio", "concurrent", "http", "logging", "multiprocessing", "os"),
     *("pathlib", "random", "secrets", "select", "selectors", "signal", "socket"),
@@ -54,6 +60,20 @@ NOT_PURE = {
 EMPTY_WORDS = {
     *("utils", "util", "helpers", "helper", "common", "misc", "base", "core"),
     *("models", "manager", "managers", "_utils", "_models"),
+}
+
+LONG_TAIL = {"openrouter_async.types.plugins", "openrouter_async.types.server_tools"}
+BESIDES = {
+    f"openrouter_async.{name}" for name in ("batch", "output", "parsed", "tools")
+}
+
+# Who puts what off until it is first used; an import should not pay for it.
+PUT_OFF: dict[tuple[str, ...], set[str]] = {
+    ("__init__",): BESIDES | LONG_TAIL,
+    ("chat",): BESIDES,
+    ("types", "request"): LONG_TAIL,
+    # For the hint in an error.
+    ("wire", "body"): {"difflib"},
 }
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py"))
@@ -69,16 +89,24 @@ def imported(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     is a module, else `a`.
     """
     for node in ast.walk(TREES[parts]):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield tuple(alias.name.split("."))
-        elif isinstance(node, ast.ImportFrom):
-            here = (PACKAGE, *parts[:-1])
-            start = here[: len(here) - node.level + 1] if node.level else ()
-            module = (*start, *(node.module or "").split(".")) if node.module else start
-            for alias in node.names:
-                deeper = (*module, alias.name)
-                yield deeper if is_module(deeper) else module
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from named(node, parts)
+
+
+def named(
+    node: ast.Import | ast.ImportFrom, parts: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the modules that one statement imports."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield tuple(alias.name.split("."))
+        return
+    here = (PACKAGE, *parts[:-1])
+    start = here[: len(here) - node.level + 1] if node.level else ()
+    module = (*start, *(node.module or "").split(".")) if node.module else start
+    for alias in node.names:
+        deeper = (*module, alias.name)
+        yield deeper if is_module(deeper) else module
 
 
 def is_module(name: tuple[str, ...]) -> bool:
@@ -137,21 +165,21 @@ def test_no_imports_run_in_a_circle() -> None:
 @pytest.mark.parametrize(
     "parts", [parts for parts in MODULES if floor(parts[0]) < 10], ids=label
 )
-def test_no_cycle_is_hidden(parts: tuple[str, ...]) -> None:
-    """There is no `if TYPE_CHECKING`, and no import inside a function."""
-    tree = TREES[parts]
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    attributes = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-    inside = [
-        inner.lineno
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(outer)
-        if isinstance(inner, ast.Import | ast.ImportFrom)
-    ]
+def test_only_what_is_put_off_is_imported_inside(parts: tuple[str, ...]) -> None:
+    """
+    Imports stand at the top, but for those of what is put off.
 
-    assert "TYPE_CHECKING" not in names | attributes
-    assert inside == []
+    The floors hold for these as well, so they hide no cycle.
+    """
+    top = [id(node) for node in TREES[parts].body]
+    inside = {
+        ".".join(name)
+        for node in ast.walk(TREES[parts])
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top
+        for name in named(node, parts)
+    }
+
+    assert inside == PUT_OFF.get(parts, set())
 
 
 @pytest.mark.parametrize(
@@ -213,6 +241,18 @@ def test_below_transport_all_is_pure(parts: tuple[str, ...]) -> None:
     assert {name[0] for name in imported(parts)} & NOT_PURE == set()
 
 
+@pytest.mark.parametrize("name", DECIDING)
+def test_what_decides_of_a_run_is_pure(name: str) -> None:
+    """Engines on other machines use these: they know no asyncio, and none of `batch`'s."""
+    parts = ("batch", name)
+    ours = [own(found) for found in imported(parts) if found[0] == PACKAGE]
+
+    assert {found[0] for found in imported(parts)} & NOT_PURE == set()
+    assert {found[1] for found in ours if found[0] == "batch"} <= set(DECIDING)
+    assert {found[0] for found in ours} - {"batch"} <= set(PURE)
+    assert not any(isinstance(n, ast.AsyncFunctionDef) for n in ast.walk(TREES[parts]))
+
+
 def test_modules_are_named_by_what_they_hold() -> None:
     """There is no drawer for everything; and here a model is an LLM."""
     assert [label(parts) for parts in MODULES if EMPTY_WORDS & set(parts)] == []
@@ -235,9 +275,10 @@ def place(name: str) -> tuple[int, str]:
 
 def test_all_is_what_is_public() -> None:
     """`__all__` has every public name, sorted, once, and no other."""
+    there = {name: getattr(openrouter_async, name) for name in dir(openrouter_async)}
     bound = {
         name
-        for name, value in vars(openrouter_async).items()
+        for name, value in there.items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
 
@@ -246,16 +287,84 @@ def test_all_is_what_is_public() -> None:
 
 
 def test_the_door_holds_nothing_of_its_own() -> None:
-    """`__init__` has imports and `__all__`, and nothing else."""
+    """`__init__` has imports, what is put off, and `__all__`, and nothing else."""
     docstring, *statements = TREES["__init__",].body
+    imports = ast.Import | ast.ImportFrom
+    rest = [node for node in statements if not isinstance(node, imports)]
 
     assert isinstance(docstring, ast.Expr)
-    assert [
-        ast.unparse(node)
-        for node in statements
-        if not isinstance(node, ast.ImportFrom)
-        and not ast.unparse(node).startswith("__all__ = ")
-    ] == []
+    assert [ast.unparse(node).split()[:2] for node in rest] == [
+        ["if", "typing.TYPE_CHECKING:"],
+        ["__all__", "="],
+    ]
+
+
+def test_what_is_put_off_is_said_twice_alike() -> None:
+    """Type checkers see the very names, from the modules, that the table has."""
+    (block,) = [node for node in TREES["__init__",].body if isinstance(node, ast.If)]
+    seen = {
+        f".{node.module}": tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+
+    assert seen == vars(openrouter_async)["_LATER"]
+
+
+_FRESH = """
+import json, sys
+import openrouter_async
+loaded = sorted(sys.modules)
+from openrouter_async import *
+found = [name for name in openrouter_async.__all__ if name in globals()]
+print(json.dumps([loaded, found, dir(openrouter_async), sorted(sys.modules)]))
+"""
+
+
+def test_the_import_leaves_out_what_most_programs_do_without() -> None:
+    """What is put off, and what only that needs, is loaded by the first use."""
+    command = [sys.executable, "-c", _FRESH]
+    answer = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
+    loaded, found, listed, after = json.loads(answer.stdout)
+    absent = {"decimal", "difflib", "concurrent.futures.thread", "pydantic", "jiter"}
+
+    assert (BESIDES | LONG_TAIL | absent) & set(loaded) == set()
+    assert set(after) >= BESIDES | LONG_TAIL
+    assert found == openrouter_async.__all__
+    assert set(listed) >= set(openrouter_async.__all__)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "ToolCall(function=ToolCallFunction('f', '[]')).parse",
+        "lambda: FunctionTool.from_function(lambda: 0)",
+        "lambda: AsyncOpenRouter('k').chat.send_many(None)",
+        "lambda: AsyncOpenRouter('k').chat.run_tools(max_turns=0)",
+        "lambda: AsyncOpenRouter('k').chat.send(output={}.items())",
+    ],
+)
+def test_the_first_use_loads_what_was_put_off(use: str) -> None:
+    """Whatever comes first finds its module, and refuses what it should."""
+    names = "AsyncOpenRouter, FunctionTool, ToolCall, ToolCallFunction"
+    program = f"""
+from openrouter_async import {names}, OpenRouterError
+try:
+    ({use})()
+except (OpenRouterError, TypeError) as error:
+    print("refused", error)
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    answer = subprocess.run(command, capture_output=True, check=False, text=True)  # noqa: S603
+
+    assert answer.stderr == ""
+    assert answer.stdout.startswith("refused")
+
+
+def test_a_name_that_there_is_not() -> None:
+    """It is an AttributeError, as in any module."""
+    with pytest.raises(AttributeError, match=r"'openrouter_async' has no .* 'nobody'"):
+        getattr(openrouter_async, "nobody")  # noqa: B009
 
 
 def described(name: str) -> bool:

@@ -41,8 +41,10 @@ from openrouter_async.types import (
     Usage,
     UserMessage,
     VideoPart,
+    plugins,
+    server_tools,
 )
-from openrouter_async.types.shape import Shape
+from openrouter_async.types.shape import Shape, Value
 
 MODULES = [
     import_module(f"{types.__name__}.{module.name}")
@@ -55,7 +57,7 @@ SHAPES = [
     if inspect.isclass(value)
     and value.__module__ == module.__name__
     and (attrs.has(value) or is_typeddict(value))
-    and value not in {Shape, ChatFields}
+    and value not in {Value, Shape, ChatFields}
 ]
 
 
@@ -66,13 +68,19 @@ def fields_of(shape: type[Any]) -> dict[str, Any]:
 
 
 # What the shapes share, and what is entered from above, is nobody else's.
-INNER = {"Shape", "Above", "PathLike"}
+INNER = {"Value", "Shape", "Above", "PathLike"}
 
 
 def test_all_lists_every_public_name() -> None:
-    """`__all__` is sorted and holds every public class and vocabulary, and no more."""
+    """
+    `__all__` holds every public class and vocabulary, and no more.
+
+    The long tail is named by the package's own `__all__` alone.
+    """
     made: set[str] = set()
     for module in MODULES:
+        if module in {plugins, server_tools}:
+            continue
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 made.add(node.name)

@@ -136,6 +136,7 @@ class Dispatch(Generic[T]):
         wait = self._spared(error)
         if wait is not None:
             self._spare += 1
+            self._leave_out(wait)
         else:
             wait = self._next_wait(error, len(attempts) - self._spare)
         if wait is None:
@@ -236,11 +237,15 @@ class Dispatch(Generic[T]):
             self._budget.first(self._started)
             watch.deadline = None if total is None else granted + total
         else:
-            self._queued += queued
-            if watch.deadline is not None:
-                watch.deadline += queued
+            self._leave_out(queued)
         http.status = None
         watch.begin(granted)
+
+    def _leave_out(self, seconds: float) -> None:
+        """Let the clock of the whole call stand for so long: it was not its fault."""
+        self._queued += seconds
+        if self._watch.deadline is not None:
+            self._watch.deadline += seconds
 
     async def _exchange(self, key: Secret, granted: float) -> Answer[T]:
         """Send the request and read the reply, in a slot."""

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClosedError, ConfigurationError
+from ..types.shape import Value
 from .broken import forget_reason
 from .network import Proxies, make_connector
 from .slots import Slots
@@ -59,8 +60,8 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-@frozen
-class Stats:
+@frozen(eq=False, repr=False)
+class Stats(Value):
     """
     A snapshot of the connections of a client.
 

@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from .shape import Value
+
 _MIB = 1024 * 1024
 
 
@@ -45,8 +47,8 @@ def _flag(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> N
         raise TypeError(f"{attribute.name} is True or False, not {value!r}.")
 
 
-@frozen
-class Timeouts:
+@frozen(eq=False, repr=False)
+class Timeouts(Value):
     """
     How long each part of a call may take, in seconds; None is no limit.
 
@@ -74,8 +76,8 @@ class Timeouts:
     total: float | None = field(default=None, validator=_seconds)
 
 
-@frozen
-class Retries:
+@frozen(eq=False, repr=False)
+class Retries(Value):
     """
     Whether and when a failed attempt is made again.
 
@@ -101,8 +103,8 @@ class Retries:
     budget: float = field(default=0.1, validator=_amount)
 
 
-@frozen
-class Limits:
+@frozen(eq=False, repr=False)
+class Limits(Value):
     """
     How much of a reply is held in memory, in bytes.
 
@@ -120,8 +122,8 @@ class Limits:
     error_bytes: int = field(default=_MIB, validator=_count)
 
 
-@frozen
-class Clock:
+@frozen(eq=False, repr=False)
+class Clock(Value):
     """
     Where time and chance come from; tests bring their own.
 

@@ -3,18 +3,25 @@
 # ruff: noqa: PYI051 -- open vocabularies name the words that are known.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 
 from attrs import define
 
 from .messages import Effort, MessageLike
 from .null import Null
 from .parts import CacheControl
-from .plugins import Plugin
 from .routing import ProviderPreferences
-from .server_tools import SearchContextSize, ServerTool, XSearchOptions
 from .shape import Shape
 from .tools import FunctionTool, ToolChoice
+
+if TYPE_CHECKING:
+    from .plugins import Plugin
+    from .server_tools import SearchContextSize, ServerTool, XSearchOptions
+else:
+    # At run time they are plain mappings and strings; the fifty classes that say more
+    # are loaded when they are named.
+    Plugin = ServerTool = XSearchOptions = Mapping[str, Any]
+    SearchContextSize = str
 
 ServiceTier = (
     Literal["auto", "default", "fast", "flex", "priority", "scale", "ultrafast"] | str

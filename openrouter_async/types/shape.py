@@ -1,16 +1,16 @@
-"""What all shapes share: equality, and a repr that shows what is set."""
+"""What all shapes share: equality, and a repr."""
 
 from typing import Any, ClassVar
 
 import attrs
 
 
-class Shape:
+class Value:
     """
-    The base of the request and reply classes.
+    The base of the classes that do not change.
 
-    attrs would compile a repr and an equality for each class, a third of the
-    package's import time, and its repr of a request would list sixty Nones.
+    attrs would compile an equality, a hash and a repr for each class, which takes as
+    long as all the rest of it.
     """
 
     __slots__ = ()
@@ -24,6 +24,33 @@ class Shape:
             for attribute in self.__attrs_attrs__
             if attribute.eq
         )
+
+    def __hash__(self) -> int:
+        return hash(
+            tuple(
+                getattr(self, attribute.name)
+                for attribute in self.__attrs_attrs__
+                if attribute.eq
+            )
+        )
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{attribute.name}={getattr(self, attribute.name)!r}"
+            for attribute in self.__attrs_attrs__
+            if attribute.repr
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Shape(Value):
+    """
+    The base of the classes that travel.
+
+    Its repr shows what is set: one of a request would list sixty Nones.
+    """
+
+    __slots__ = ()
 
     # Values that can change have no hash.
     __hash__ = None  # type: ignore[assignment]

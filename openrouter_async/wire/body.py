@@ -1,7 +1,6 @@
 """Parameters and keywords -> the mapping that becomes the body."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 import attrs
@@ -68,6 +67,8 @@ def chat_body(
 
 
 def _unexpected(name: str) -> TypeError:
+    from difflib import get_close_matches
+
     close = get_close_matches(name, _ORDER, n=1)
     more = f" Did you mean {close[0]!r}?" if close else ""
     return TypeError(
