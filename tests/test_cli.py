@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -656,7 +657,42 @@ def test_a_reader_that_leaves_ends_the_stream(server: LocalOpenRouter) -> None:
     process.stderr.close()
 
 
+@ON_UNIX
+def test_a_pipe_that_nobody_reads_is_no_failure(
+    server: LocalOpenRouter,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is said of it, and what Python still has to write goes nowhere."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as nobody:
+        monkeypatch.setattr("sys.stdout", nobody)
+        code = run(["chat", "hi"])
+        print("more", file=nobody, flush=True)
+
+    assert code == 141
+    assert capsys.readouterr() == ("", "")
+
+
 # Real processes.
+
+
+@pytest.mark.parametrize("package", ["openrouter_async", "openrouter_async.cli"])
+def test_main_runs_the_command_when_it_is_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    """`python -m` exits with the command's code; an import does nothing."""
+    monkeypatch.setattr("sys.argv", ["-m", "--version"])
+    monkeypatch.delitem(sys.modules, f"{package}.__main__", raising=False)
+    runpy.run_module(f"{package}.__main__")
+    imported = capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(package, run_name="__main__")
+
+    assert imported == ""
+    assert capsys.readouterr().out == f"openrouter-async {__version__}\n"
+    assert ended.value.code == 0
 
 
 def test_python_m_runs_the_command() -> None:
@@ -813,13 +849,12 @@ def test_a_host_that_is_not_here_is_told(capsys: pytest.CaptureFixture[str]) -> 
 # The demo.
 
 
-def test_the_demo_runs_without_a_key() -> None:
+def test_the_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     """As a stranger runs it, piped: plain text, its own server, a table at the end."""
-    process = start("demo", debug=False)
+    code = run(["demo"])
 
-    out, err = process.communicate(timeout=30)
-
-    assert (process.returncode, told(err)) == (0, "")
+    out, err = capsys.readouterr()
+    assert (code, told(err)) == (0, "")
     assert "\x1b" not in out
     assert "Hello from your own machine" in out
     assert "BadRequestError: 400: openai/gpt-0 is not a valid model ID" in out

@@ -497,3 +497,21 @@ async def test_a_clock_and_a_close_at_once_are_one_error(
         await client.chat.send(HELLO)
 
     assert [record.outcome for record in records] == ["error", "closed"]
+
+
+async def test_a_clock_that_ran_out_before_a_close_counts(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Two ends in one moment: the call fails of the first."""
+    server.reply(stop="silence")
+    call = asyncio.create_task(client.chat.send(HELLO, timeouts=Timeouts(total=0.02)))
+    await server.until(requests=1)
+    # The clock's turn comes behind ours, and then ours before the call's.
+    time.sleep(0.03)  # noqa: ASYNC251
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await client.aclose()
+
+    with pytest.raises(APITimeoutError) as caught:
+        await call
+    assert caught.value.phase == "total"

@@ -578,6 +578,7 @@ TEXTS: dict[str, tuple[list[Json], Json]] = {
     "never": ([{"role": "assistant"}], {"role": "assistant"}),
     "no text": ([{"content": [{"type": "text"}]}], {"content": [{"type": "text"}]}),
     "no text, then text": ([{"content": 5}, {"content": "a"}], {"content": "a"}),
+    "no text, then null": ([{"content": 5}, {"content": None}], {"content": 5}),
     "reasoning null and empty": ([{"reasoning": None}, {"reasoning": ""}], {"reasoning": None}),
     "reasoning empty and null": ([{"reasoning": ""}, {"reasoning": None}], {"reasoning": None}),
     "reasoning": ([{"reasoning": None}, {"reasoning": "a"}, {"reasoning": "b"}], {"reasoning": "ab"}),
@@ -798,6 +799,10 @@ BROKEN: dict[str, tuple[list[list[Any]], list[tuple[str, str, str]]]] = {
         [(f"call_gen17AbC_0_{n}", "f", "{}") for n in range(3)],
     ),
     "no index, an id late": ([[part(name="f")], [part(..., "a", arguments="{}")]], [("a", "f", "{}")]),
+    "the name each time, cut in a number": (
+        [[part(name="f", arguments=text)] for text in ('{"a":', "1", "2", "}")],
+        [("call_gen17AbC_0_0", "f", '{"a":12}')],
+    ),
     "nothing to go by": ([[part(arguments="{")], [part(arguments="}")]], [("call_gen17AbC_0_0", "", "{}")]),
     "one index for all": (
         [[part(0, "a", "f", "{}")], [part(0, "b", "g", "")], [part(0, arguments="[]")], [part(0, "a", arguments=" ")]],

@@ -447,6 +447,17 @@ async def test_a_redirect_is_not_followed(
     assert len(server.requests) == 1
 
 
+async def test_very_many_places_are_told_apart(
+    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only some URLs are remembered; each request goes to its own."""
+    monkeypatch.setattr("openrouter_async.transport.pool._MOST_PLACES", 1)
+    for number in ("1", "2", "2", "1"):
+        await client.chat.send(HELLO, extra_query={"n": number})
+
+    assert [seen.query["n"] for seen in server.requests] == ["1", "2", "2", "1"]
+
+
 async def test_cookies_are_not_kept(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:

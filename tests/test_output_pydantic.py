@@ -18,6 +18,7 @@ from attrs import define
 from openrouter_async import AsyncOpenRouter, OutputValidationError, UserMessage, tool
 from openrouter_async.output import converter
 from openrouter_async.schema import schema_of
+from openrouter_async.schema.strict import strictly
 from openrouter_async.testing import LocalOpenRouter
 
 pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
@@ -154,6 +155,47 @@ def test_open_models_are_not_strict() -> None:
         some: dict[str, int]
 
     assert not schema_of(Free).strict
+
+
+def test_a_model_is_told_by_its_members() -> None:
+    """Among several, the one whose members are most like what came."""
+    kind = Line | Node | Box[int]
+
+    assert converter.structure({"name": "a", "below": []}, kind) == Node(name="a")
+    assert converter.structure({"value": 1}, kind) == Box[int](value=1)
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Owner(BaseModel):
+    pet: Cat | Dog = Field(discriminator="kind")
+
+
+def test_a_discriminator_is_left_out() -> None:
+    """It says again what the branches say, in words that strict forms do not know."""
+    made = schema_of(Owner)
+
+    assert Owner.model_json_schema()["properties"]["pet"]["discriminator"]
+    assert "discriminator" not in made.document["properties"]["pet"]
+    assert made.strict
+
+
+def test_what_is_all_of_one_is_that_one() -> None:
+    """As pydantic wrote it up to 2.8; what stands beside goes before."""
+    inner = {"type": "string", "description": "Any word."}
+    both = {"allOf": [{"type": "string"}, {"minLength": 1}]}
+
+    assert strictly({"allOf": [inner], "description": "A word."}, {}, strict=True) == (
+        {"type": "string", "description": "A word."},
+        False,
+    )
+    assert strictly(both, {}, strict=True) == (both, False)
 
 
 async def test_a_model_is_the_output(

@@ -109,7 +109,16 @@ class Knot:
     late: int = field(init=False, default=0)
 
 
+@define
+class Crate(Generic[T]):
+    value: T
+    others: list[T]
+    amount: int
+
+
 Name = NewType("Name", str)
+make_alias: Any = typing_extensions.TypeAliasType
+Word = make_alias("Word", str)
 
 TYPES: list[Any] = [
     *(Invoice, Line, Note, Point, Box[int], Box[Line], Knot, Colour, Level, Name),
@@ -120,6 +129,7 @@ TYPES: list[Any] = [
     *(Literal["a"], Literal["a", "b"], Literal[1, True, "a"], Literal[Colour.RED]),
     *(int | str, int | int, Annotated[list[Line], "Many."], Box[T], T),  # type: ignore[valid-type]
     *(Annotated[str, typing_extensions.Doc("A word.")], typing_extensions.Any),
+    *(Word, dict[Word, Word], Crate[Line]),  # type: ignore[valid-type]
 ]  # fmt: skip
 
 
@@ -177,6 +187,42 @@ def test_descriptions_come_from_where_they_are_written() -> None:
     assert schema_of(Annotated[str, typing_extensions.Doc("A word.")]).document[
         "properties"
     ]["value"] == {"type": "string", "description": "A word."}
+
+
+def value_of(kind: Any) -> Any:
+    """The schema of what is wrapped."""
+    return schema_of(kind).document["properties"]["value"]
+
+
+def test_notes_that_are_no_words_are_passed_over() -> None:
+    """What others keep beside a type, a validator say, describes nothing."""
+    kind = Annotated[int, "How many.", attrs.validators.gt(0)]
+
+    assert value_of(kind) == {"type": "integer", "description": "How many."}
+
+
+def test_types_that_are_one_in_json_are_told_once() -> None:
+    """A union of them is no union there."""
+    assert value_of(Name | str) == {"type": "string"}
+    assert value_of(Name | int | str) == {"anyOf": [{"type": "string"}, {"type": "integer"}]}  # fmt: skip
+
+
+def test_a_tuple_has_the_length_of_its_type() -> None:
+    """One of no items is not one of any items."""
+    assert value_of(tuple) == {"type": "array", "items": {}}
+    assert value_of(tuple[()])["maxItems"] == 0
+    assert value_of(tuple[int, str])["maxItems"] == 2
+
+
+def test_a_generic_class_is_filled() -> None:
+    """Its variables get their types; members of other types keep theirs."""
+    members = schema_of(Crate[str]).document["properties"]
+
+    assert members == {
+        "value": {"type": "string"},
+        "others": {"type": "array", "items": {"type": "string"}},
+        "amount": {"type": "integer"},
+    }
 
 
 def test_a_type_of_itself_is_referred_to() -> None:

@@ -249,6 +249,22 @@ async def test_partials_of_a_wrapped_value(
     assert ["one", "t"] in found
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_wrapper_may_be_left_out(
+    server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
+) -> None:
+    """Models take an object for the answer as it is; so does whoever reads it."""
+    text = '{"price": 2.5}'
+    server.reply(Reply(list(text)))
+    send: Any = client.chat.send
+
+    reply = await send(messages=MESSAGES, output=Line | list[int], stream=stream)
+    found = [partial async for partial in reply.partials()] if stream else []
+
+    assert reply.output == Line(2.5)
+    assert found[-1:] == [json.loads(text)] * stream
+
+
 async def test_partials_of_no_json(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:

@@ -20,6 +20,7 @@ from uuid import UUID
 import attrs
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+import typing_extensions
 from attrs import define, make_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +87,8 @@ class Order:
 
 
 Count = NewType("Count", int)
+make_alias: Any = typing_extensions.TypeAliasType
+Word = make_alias("Word", str)
 ID = "00000000-0000-0000-0000-000000000003"
 
 FITTING: list[tuple[Any, Any, Any]] = [
@@ -98,6 +101,8 @@ FITTING: list[tuple[Any, Any, Any]] = [
     (object, "x", "x"),
     (Count, 3, 3),
     (Annotated[int, "How many"], 3, 3),
+    (Word, "a", "a"),
+    (Annotated[dict[Word, Word], "Words"], {"a": "b"}, {"a": "b"}),  # type: ignore[valid-type]
     (Decimal, 1.25, Decimal("1.25")),
     (Decimal, "12345678901234567890.5", Decimal("12345678901234567890.5")),
     (UUID, ID, UUID(ID)),
@@ -175,6 +180,7 @@ NOT_FITTING: list[tuple[Any, Any, dict[str, str]]] = [
     (list[str], "abc", {"": "'abc' is not an array"}),
     (list[int], {"a": 1}, {"": "an object is not an array"}),
     (tuple[int, str], [1], {"": "it has 1 items, not 2"}),
+    (tuple[()], [1], {"": "it has 1 items, not 0"}),
     (dict[str, int], {"a b": "x"}, {"['a b']": "'x' is not a whole number"}),
     (Line, [], {"": "an array is not an object"}),
     (Line, {}, {".price": "it is missing"}),
@@ -282,6 +288,7 @@ FOUND = {
     "fenced, no language": '```\n{"a": 1}```',
     "fenced, with words": 'Here it is:\n\n```json\n{"a": 1}\n```\nAnything else?',
     "fence left open": '```json\n{"a": 1}',
+    "fence around words": '```\nHere it is: {"a": 1}\n```',
     "words before": 'Here it is: {"a": 1}',
     "words behind": '{"a": 1} I hope that helps.',
 }

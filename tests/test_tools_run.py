@@ -694,6 +694,26 @@ async def test_closing_from_another_task(
     assert waiting.ended == (["cancelled"] if moment == "tools" else [])
 
 
+async def test_a_reader_that_is_cancelled_as_its_stream_opens(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """The stream was opened for nobody, and is closed."""
+    server.reply(Reply("x y", between=60))
+    run = client.chat.run_tools(messages=MESSAGES, stream=True)
+    reader = asyncio.create_task(finished(run))
+    await asyncio.sleep(0)
+    (opening,) = run._loop.busy  # pyright: ignore[reportPrivateUsage]
+    while not opening.done():  # noqa: ASYNC110 -- the very moment is meant
+        await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+
+    await server.until(closed=1)
+    assert client.stats.in_use == 0
+    assert run.turns == []
+
+
 async def test_a_run_that_is_not_begun_closes_nothing(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -773,6 +793,36 @@ def streamed(*deltas: dict[str, Any], finish: str = "tool_calls") -> Reply:
             for delta in listed
         ]
     )
+
+
+async def test_only_the_first_choice_is_followed(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """What a model says besides is in the reply, and no event."""
+    choices = [{"index": n, "delta": {"content": f"{n}"}} for n in (1, 0)]
+    ends: list[dict[str, Any]] = [
+        {"index": n, "delta": {}, "finish_reason": "stop"} for n in (0, 1)
+    ]
+    server.reply(Reply(chunks=[{"choices": choices}, {"choices": ends}]))
+
+    async with client.chat.run_tools(messages=MESSAGES, stream=True) as run:
+        events = [event async for event in run]
+
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["0"]
+    assert [choice.message.content for choice in run.reply.choices] == ["0", "1"]
+
+
+async def test_a_run_that_is_over_stays_over(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Asked again it has no more events, and the same reply."""
+    async with client.chat.run_tools(messages=MESSAGES, stream=True) as run:
+        assert [event async for event in run]
+        reply = run.reply
+        again = [event async for event in run]
+
+    assert again == []
+    assert run.reply is reply
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -12,8 +12,15 @@ from typing import Any, Literal, Self
 
 from attrs import frozen
 
-from openrouter_async.batch import BatchRun, RunStats, errors_path, read_journal
-from openrouter_async.batch.items import read_item
+from openrouter_async.batch import (
+    BatchResult,
+    BatchRun,
+    RunStats,
+    errors_path,
+    read_journal,
+)
+from openrouter_async.batch.index import Keys
+from openrouter_async.batch.items import name_key, read_item, row_name
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
 from openrouter_async.codec import encode
 from openrouter_async.errors import (
@@ -22,6 +29,7 @@ from openrouter_async.errors import (
     OpenRouterError,
     RunStoppedError,
 )
+from openrouter_async.types import Usage
 
 from .access import connect
 from .exits import CommandError, ExitCode, code_of
@@ -244,18 +252,34 @@ async def _rehearse(work: Work, rows: Rows, screen: Screen) -> ExitCode:
         count += 1
     screen.note(f"{count:,} rows, {bad:,} of them no request, {there:,} done before.")
     if first is not None:
-        model = {} if work.model is None else {"model": work.model}
-        sys.stdout.write(encode({**model, **first}).decode() + "\n")
+        common = {"model": work.model, "max_tokens": work.max_tokens}
+        given = {name: value for name, value in common.items() if value is not None}
+        sys.stdout.write(encode({**given, **first}).decode() + "\n")
     return ExitCode.ROWS_FAILED if bad else ExitCode.OK
 
 
 def _names(out: Path) -> set[str]:
     if not out.exists():
         return set()
-    return {
-        result.custom_id if result.custom_id is not None else f"row-{result.index}"
-        for result in read_journal(out)
-    }
+    return {_name(result) for result in read_journal(out)}
+
+
+def _name(result: BatchResult) -> str:
+    return row_name(result.index) if result.custom_id is None else result.custom_id
+
+
+def _failures(path: Path, done: Keys) -> collections.Counter[str]:
+    """Count what failed by kind: each row once, and not if it has a reply by now."""
+    failed: dict[str, str] = {}
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError):
+                    found = json.loads(line)
+                    failed[found["custom_id"]] = found["error"]["type"]
+    return collections.Counter(
+        kind for name, kind in failed.items() if name_key(name) not in done
+    )
 
 
 def status(out: Path, screen: Screen) -> ExitCode:
@@ -265,21 +289,16 @@ def status(out: Path, screen: Screen) -> ExitCode:
     count = tokens = 0
     cost = seconds = 0.0
     providers: collections.Counter[str] = collections.Counter()
+    done = Keys()
     for result in read_journal(out):
         count += 1
+        done.add(name_key(_name(result)))
         cost += result.cost or 0.0
         seconds += result.latency
-        usage = result.usage
-        if usage is not None:
-            tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        usage = result.usage or Usage()
+        tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         providers[result.provider or "unknown"] += 1
-    failures: collections.Counter[str] = collections.Counter()
-    errors = errors_path(out)
-    if errors.exists():
-        with errors.open("rb") as file:
-            for line in file:
-                with suppress(ValueError, KeyError, TypeError):
-                    failures[json.loads(line)["error"]["type"]] += 1
+    failures = _failures(errors_path(out), done)
     facts = {
         "ok": count,
         "failed": sum(failures.values()),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 from attrs import define, field
 
 from openrouter_async.batch import BatchItem, Item
+from openrouter_async.batch.items import Broken
 from openrouter_async.errors import ConfigurationError
 
 from .exits import CommandError, ExitCode
@@ -58,11 +59,12 @@ class Rows:
 
     def _measure(self, file: BinaryIO) -> None:
         count = 0
+        last = b"\n"
         while block := file.read(_BLOCK):
             count += block.count(b"\n")
             self.size += len(block)
-            if len(block) < _BLOCK and not block.endswith(b"\n"):
-                count += 1
+            last = block[-1:]
+        count += last != b"\n"
         self._count = count if self.limit is None else min(count, self.limit)
 
     def __length_hint__(self) -> int:
@@ -109,8 +111,8 @@ class Rows:
         where = f"{self.name}, line {number}"
         try:
             found: Any = json.loads(line)
-        except ValueError as error:
-            return cast("Item", ConfigurationError(f"{where}: {error}"))
+        except (ValueError, RecursionError) as error:
+            return _broken(line, f"{where}: {error}")
         if self.template is None:
             return cast("Item", found)
         fields: Mapping[str, Any] = (
@@ -121,10 +123,15 @@ class Rows:
         try:
             prompt = self.template.format_map(fields)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
-            return cast("Item", ConfigurationError(f"{where} has no field {error}."))
+            return _broken(line, f"{where} has no field {error}.")
         name = fields.get("custom_id")
         body = {"messages": [{"role": "user", "content": prompt}]}
         return BatchItem(name if isinstance(name, str) else None, body)
+
+
+def _broken(line: bytes, why: str) -> Item:
+    text = line.decode("utf-8", "replace").rstrip("\r\n")
+    return cast("Item", Broken(text, ConfigurationError(why)))
 
 
 def _check(template: str) -> None:

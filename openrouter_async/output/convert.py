@@ -29,7 +29,14 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 from ..codec import encode
 from ..errors import ConfigurationError
 from ..schema import is_pydantic, members, stripped
-from ..schema.build import ANYTHING, LISTS, MAPPINGS, UNIONS, literal_values
+from ..schema.build import (
+    ANYTHING,
+    LISTS,
+    MAPPINGS,
+    UNIONS,
+    literal_values,
+    tuple_items,
+)
 from ..schema.members import is_object
 from ..types.shape import Shape
 from .faults import MisfitError, faults_of, step
@@ -93,11 +100,7 @@ class Converter:
         try:
             return self._hook(kind)(value, kind)
         except Exception as error:
-            try:
-                inner = tuple(faults_of(error, ""))
-            except RecursionError:
-                inner = (("", "it is nested too deeply"),)
-            raise MisfitError(str(error), inner) from error
+            raise MisfitError(str(error), tuple(faults_of(error, ""))) from error
 
     def unstructure(self, value: Any) -> Any:
         """Return a typed value as plain JSON values."""
@@ -174,12 +177,10 @@ class Converter:
         return structure
 
     def _tuple(self, kind: Any) -> _Hook:
-        kinds = get_args(kind) or (Any, ...)
+        kinds = tuple_items(kind)
         if len(kinds) == 2 and kinds[1] is ...:  # noqa: PLR2004 -- tuple[X, ...]
             sequence = self._sequence(GenericAlias(list, kinds[:1]))
             return lambda value, given: tuple(sequence(value, given))
-        if kinds == ((),):
-            kinds = ()
         hooks = [(self._hook(each), each) for each in kinds]
 
         def structure(value: Any, _: Any) -> Any:

@@ -201,7 +201,7 @@ class _Builder:
         if origin is Literal or origin is typing_extensions.Literal:
             return enumerated(literal_values(kind))
         if origin is tuple:
-            return self._tuple(get_args(kind))
+            return self._tuple(tuple_items(kind))
         if origin in LISTS:
             (item,) = get_args(kind) or (Any,)
             return {"type": "array", "items": self.node(item)}
@@ -266,16 +266,15 @@ class _Builder:
         return made[0] if len(made) == 1 else {"anyOf": made}
 
     def _tuple(self, kinds: Sequence[Any]) -> dict[str, Any]:
-        if not kinds:
-            return {"type": "array", "items": self.node(Any)}
         if len(kinds) == 2 and kinds[1] is ...:  # noqa: PLR2004 -- tuple[X, ...]
             return {"type": "array", "items": self.node(kinds[0])}
-        size = 0 if kinds == ((),) else len(kinds)
+        if not kinds:
+            return {"type": "array", "items": {}, "maxItems": 0}
         return {
             "type": "array",
-            "prefixItems": [self.node(kind) for kind in kinds[:size]],
-            "minItems": size,
-            "maxItems": size,
+            "prefixItems": [self.node(kind) for kind in kinds],
+            "minItems": len(kinds),
+            "maxItems": len(kinds),
         }
 
     def _mapping(self, kind: Any, key: Any, value: Any) -> dict[str, Any]:
@@ -338,6 +337,13 @@ class _Builder:
             rest = {key: value for key, value in fields.items() if key != "$ref"}
             fields = {**self.defs[reference.removeprefix(_DEFS)], **rest}
         return {key: self._inlined(value, trail) for key, value in fields.items()}
+
+
+def tuple_items(kind: Any) -> tuple[Any, ...]:
+    """Return what a tuple is made of: `(X, ...)` for any number, `()` for none."""
+    # `get_args` can not tell `tuple[()]` from `tuple`.
+    items: tuple[Any, ...] = getattr(kind, "__args__", (Any, ...))
+    return items
 
 
 def literal_values(kind: Any) -> list[Any]:

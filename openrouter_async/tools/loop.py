@@ -106,7 +106,9 @@ class Loop:
             ToolCallTruncatedError: A call is cut off; it is not executed.
             OpenRouterError: Whatever sending raises.
         """
-        for turn in range(1, self._max_turns + 1):
+        turn = 0
+        while True:
+            turn += 1
             watch = Watch(turn)
             if stream:
                 async with await self._open() as self.stream:

@@ -1,5 +1,8 @@
 """Faults on the caller's side: slots, hooks, loops, clocks, streams left open."""
 
+# A few moments can be met only from inside.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import gc
 import logging
@@ -16,6 +19,7 @@ from covers import covers
 from leaks import assert_at_rest, memory_below, no_leaks
 from matrix import CONTENT, Kind
 from script import (
+    LAST,
     ScriptServer,
     Step,
     chunk,
@@ -369,6 +373,26 @@ async def test_a_process_that_was_suspended_goes_on(kind: Kind) -> None:
         assert caught.value.phase == "total"
         assert_at_rest(client)
         assert (await call(client, kind)).text == "hello"
+
+
+async def test_a_close_in_the_moment_of_the_end_is_a_close() -> None:
+    """Who closes a stream whose end is here, but not read, is not told of the end."""
+    start, end = sse(chunk("he"))[: -len(LAST)], LAST
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(start), wait(0.02), send(end))
+        stream = await open_stream(client)
+        reader = asyncio.create_task(stream.collect())
+        content = stream._feed._content
+        while not content.is_eof():  # noqa: ASYNC110 -- the very moment is meant
+            await asyncio.sleep(0)
+        await stream.aclose()
+
+        with pytest.raises(ClosedError) as caught:
+            await reader
+
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "he"
+        assert_at_rest(client)
 
 
 @covers("F43", "the body stalls, its length not known", "`APITimeoutError` (total)")
