@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from said import told
 
 from openrouter_async import AsyncOpenRouter, UserMessage, __version__
 from openrouter_async.cli import main
@@ -87,11 +88,6 @@ def start(
         start_new_session=own_group,
         encoding="utf-8",
     )
-
-
-def told(err: str) -> str:
-    """What stderr says, but for asyncio's debug mode on a machine that is busy."""
-    return re.sub(r"Executing <.* took [\d.]+ seconds\n", "", err)
 
 
 # What is said.

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from said import told
 
 from openrouter_async.testing import LocalOpenRouter
 
@@ -33,7 +34,7 @@ def test_a_block_of_the_readme_runs(number: int, tmp_path: Path) -> None:
             check=False,
         )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, told(done.stderr)) == (0, "")
 
 
 def test_the_readme_has_recipes() -> None:

@@ -253,8 +253,7 @@ class Dispatch(Generic[T]):
         response = await self._ask(key)
         timings = self._http.timings
         timings.headers = self._pool.loop.time() - granted
-        if watch.connected_at is not None:
-            timings.connect = watch.connected_at - granted
+        timings.connect = (watch.connected_at or granted) - granted
         self._note(response)
         content = response.content
         if content.is_eof():

@@ -152,5 +152,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _bill(http: Exchange, billing: Billing) -> None:
-    if http.attempts:
-        http.attempts[-1].billing = billing
+    http.attempts[-1].billing = billing

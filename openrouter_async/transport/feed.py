@@ -160,9 +160,10 @@ class Feed:
             watch.transport.abort()
         watch.stop()
         self._response.close()
-        if self._on_end is not None:
-            self._on_end(outcome, error)
-            self._on_end = None
+        # What `begin` was given; it came first.
+        on_end, self._on_end = self._on_end, None
+        assert on_end is not None  # noqa: S101
+        on_end(outcome, error)
 
     def close(self, error: OpenRouterError) -> None:
         """End it from outside, at once; a reader that waits gets this error."""

@@ -27,7 +27,7 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
 )
 _USED: Final = "_openrouter_async_used"
 
-current: ContextVar["Watch | None"] = ContextVar("openrouter_async_watch")
+current: ContextVar[Watch] = ContextVar("openrouter_async_watch")
 """The clocks of the request that the running task is sending."""
 
 # A client calls few places; a query may make each URL another one.
@@ -46,17 +46,15 @@ class _Request(aiohttp.ClientRequest):
     """
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        watch = current.get(None)
-        if watch is not None:
-            protocol = conn.protocol
-            reused = getattr(protocol, _USED, False)
-            watch.connected(self.loop.time(), conn, reused=reused)
-            if not reused:
-                setattr(protocol, _USED, True)
-                forget_reason(protocol)
-            elif protocol.should_close:
-                # They would pass for our answer.
-                raise PoisonedError
+        protocol = conn.protocol
+        reused = getattr(protocol, _USED, False)
+        current.get().connected(self.loop.time(), conn, reused=reused)
+        if not reused:
+            setattr(protocol, _USED, True)
+            forget_reason(protocol)
+        elif protocol.should_close:
+            # They would pass for our answer.
+            raise PoisonedError
         return await super().send(conn)
 
 

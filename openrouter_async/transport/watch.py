@@ -88,7 +88,7 @@ class Watch:
         self.stage = stage
         if stage is Stage.QUEUE:
             self.waiting_since = now
-        elif stage is Stage.STREAM:
+        else:
             self.last_byte = self.last_data = self.waiting_since = now
         due = self._due(now)[0]
         if due is not None:
@@ -151,14 +151,14 @@ class Watch:
 
     def fail(self, failure: OpenRouterError) -> None:
         """End the call with this error, wherever it is; the first one counts."""
-        if self.failure is not None:
+        if self.failure is not None or self._task is None:
             return
         self.failure = failure
         if self.transport is not None:
             self.transport.abort()
         if self.on_fail is not None:
             self.on_fail()
-        elif self._task is not None:
+        else:
             # Until a stream is handed over, the task of the call is what waits.
             # A body of which the session's own end took hold never wakes it.
             self._cancelled = True
