@@ -554,8 +554,8 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
     assert run(["--version"]) == 0
 
     assert capsys.readouterr().out == f"openrouter-async {__version__}\n"
-    for told in (bare, asked):
-        assert all(word in told for word in ("demo", "chat", "serve", "Exit codes"))
+    for words in (bare, asked):
+        assert all(word in words for word in ("demo", "chat", "serve", "Exit codes"))
 
 
 def test_every_option_says_what_it_is_for() -> None:
