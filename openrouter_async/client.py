@@ -45,7 +45,7 @@ class AsyncOpenRouter:
         timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
         retries: Retries = Retries(),  # noqa: B008  # frozen
         limits: Limits = Limits(),  # noqa: B008  # frozen
-        max_connections: int = _MAX_CONNECTIONS,
+        max_connections: int | None = None,
         headers: Mapping[str, str] | None = None,
         session: ClientSession | None = None,
         proxy: str | None = None,
@@ -69,6 +69,7 @@ class AsyncOpenRouter:
             retries: When a failed attempt is made again.
             limits: Sizes, in bytes.
             max_connections: Slots for each event loop; further calls queue.
+                Default: 1000.
             headers: Sent with every request.
             session: Lends its connections. It is never closed by us, and nothing
                 else of it (headers, cookies, timeouts) reaches OpenRouter.
@@ -112,7 +113,7 @@ class AsyncOpenRouter:
             allow_http=allow_http,
         )
         network = Network(
-            max_connections=max_connections,
+            max_connections=max_connections or _MAX_CONNECTIONS,
             session=session,
             proxy=proxy,
             ssl=ssl,
@@ -241,12 +242,14 @@ class AsyncOpenRouter:
 
 def _check(
     *,
-    max_connections: int,
+    max_connections: int | None,
     session: ClientSession | None,
     ssl: tls.SSLContext | bool,
     proxy: str | None,
 ) -> None:
-    if isinstance(max_connections, bool) or max_connections < 1:
+    if max_connections is not None and (
+        isinstance(max_connections, bool) or max_connections < 1
+    ):
         raise ConfigurationError("max_connections must be 1 or more.")
     if ssl is not True and not isinstance(ssl, tls.SSLContext):
         raise ConfigurationError(
@@ -257,7 +260,7 @@ def _check(
         raise ConfigurationError(
             "proxy is an http:// or https:// URL, such as http://proxy.local:3128."
         )
-    if session is not None and (ssl is not True or max_connections != _MAX_CONNECTIONS):
+    if session is not None and (ssl is not True or max_connections is not None):
         raise ConfigurationError(
             "A session that is handed in brings its own connections: "
             "give ssl and limits to its connector, not to the client."

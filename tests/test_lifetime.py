@@ -449,6 +449,6 @@ class TestBorrowedSession:
         context = ssl.create_default_context()
 
         with pytest.raises(ConfigurationError, match="session"):
-            AsyncOpenRouter(session=session, max_connections=5)
+            AsyncOpenRouter(session=session, max_connections=1000)
         with pytest.raises(ConfigurationError, match="session"):
             AsyncOpenRouter(session=session, ssl=context)
