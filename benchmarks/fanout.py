@@ -300,7 +300,9 @@ def kill(quick: bool) -> None:  # noqa: FBT001
     """(6) SIGKILL at random moments: rows lost, rows twice, calls twice."""
     rows, kills = (2000, 5) if quick else (20_000, 25)
     chance = random.Random(1)
-    with mock(latency=0.02) as server, tempfile.TemporaryDirectory() as folder:
+    # So slow that all the kills come before the end.
+    latency = 0.2 if quick else 0.1
+    with mock(latency=latency) as server, tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
         _write_rows(source, rows)
         killed = 0

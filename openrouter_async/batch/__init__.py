@@ -1,8 +1,10 @@
 """
 Fan-out: many calls at bounded concurrency, nothing lost, nothing paid twice.
 
-`items`, `results`, `control`, `budget` and `verdict` decide and know nothing of asyncio
-or of this machine; `crew` and `run` do.
+`items`, `results`, `control`, `budget`, `verdict` and `stats` decide, and know nothing
+of asyncio or of this machine. What does, in the order that a row passes it: `source`,
+`intake`, `crew`, `sender` (`cashier`, `gate`, `door`), `scribe` (`journal`, `lines`),
+`shelf`. `run` is what the caller holds, `running` what is inside of it.
 """
 
 from .calls import Calls

@@ -15,10 +15,15 @@ _BLIND: Final = 8
 # A token is at least a byte, but roles and turns have tokens of their own.
 _EXTRA_TOKENS: Final = 8
 
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+# Whoever caches or thinks may pay more for the same tokens.
+_EXTRAS: Final = ("input_cache_write", "internal_reasoning", "request")
+
 # What costs more than the tokens of the text that is there to be counted.
 _UNCOUNTABLE: Final = (
     *("models", "tools", "plugins", "web_search_options", "modalities", "audio"),
     *("x_search_filter", "preset", "prompt", "service_tier", "speed", "transforms"),
+    *("cache_control", "prompt_cache_options", "prediction", "deferred_tools", "n"),
 )
 
 
@@ -38,33 +43,41 @@ class Price:
     request: float = 0.0
 
 
-def read_price(endpoints: Sequence[Mapping[str, Any]]) -> Price | None:
+def read_price(endpoints: Sequence[Any]) -> Price | None:
     """
     Return the highest price among endpoints or models; None if one is not known.
 
     Args:
         endpoints: With `pricing`, as `GET /models/{id}/endpoints` lists them.
     """
-    prices: list[tuple[float, float, float]] = []
+    prices: list[Price] = []
     for endpoint in endpoints:
-        pricing = endpoint.get("pricing")
-        if not isinstance(pricing, Mapping):
+        price = _price(endpoint)
+        if price is None:
             return None
-        known = cast("Mapping[str, Any]", pricing)
-        try:
-            prices.append(
-                (
-                    float(known["prompt"]),
-                    float(known["completion"]),
-                    float(known.get("request") or 0.0),
-                )
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
-    # -1 stands for "it depends", as of a router.
-    if not prices or min(min(price) for price in prices) < 0:
+        prices.append(price)
+    if not prices:
         return None
-    return Price(*(max(column) for column in zip(*prices, strict=True)))
+    return Price(
+        max(price.prompt for price in prices),
+        max(price.completion for price in prices),
+        max(price.request for price in prices),
+    )
+
+
+def _price(endpoint: Any) -> Price | None:
+    """Return the most that an endpoint asks for; None if that is not known."""
+    try:
+        pricing = endpoint["pricing"]
+        told = float(pricing["prompt"]), float(pricing["completion"])
+        written, thought, request = (float(pricing.get(n) or 0.0) for n in _EXTRAS)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    # -1 stands for "it depends", as of a router; and NaN is not at least 0.
+    found = (*told, written, thought, request)
+    if not all(0 <= price < float("inf") for price in found):
+        return None
+    return Price(max(told[0], written), max(told[1], thought), request)
 
 
 def most_it_costs(
@@ -79,8 +92,10 @@ def most_it_costs(
         prices: By model.
     """
     price = prices.get(str(body.get("model")))
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    if price is None or not isinstance(limit, int):
+    limits = [body.get(name) for name in _LIMITS]
+    # Who counts with which of the two is not told.
+    limit = max((n for n in limits if isinstance(n, int)), default=None)
+    if price is None or limit is None:
         return None
     if any(body.get(name) for name in _UNCOUNTABLE):
         return None

@@ -1,6 +1,6 @@
 """A run's rows -> calls, and the sending of one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -102,7 +102,7 @@ class Calls:
             rest = {k: v for k, v in fields.items() if getattr(params, k) is None}
             return chat_body(params, rest, stream=False, extra=self._extra)
         if row.prompt is not None and "messages" not in (self._extra or ()):
-            return {**self._prompt, "messages": [UserMessage(row.prompt)]}
+            return {**self._prompt, **params}
         rest = {k: v for k, v in fields.items() if k not in params}
         return chat_body(params, rest, stream=False, extra=self._extra)
 
@@ -144,7 +144,7 @@ class Calls:
         endpoints: Any = _object(_object(found).get("data")).get("endpoints")
         if not isinstance(endpoints, list):
             return None
-        return read_price(cast("list[Mapping[str, Any]]", endpoints))
+        return read_price(cast("Sequence[Any]", endpoints))
 
     async def _get(self, path: str) -> Any:
         try:

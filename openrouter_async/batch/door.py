@@ -55,6 +55,11 @@ class Door:
         # The first refusal since the last answer; None if there was none.
         self.refused_since: float | None = None
 
+    def begin(self) -> None:
+        """Note that a run begins here; what an earlier one met is no stall of its."""
+        if not self.in_flight and not self.waiting:
+            self.refused_since = None
+
     @property
     def room(self) -> int:
         """How many more could pass now, but for a pause."""

@@ -3,13 +3,12 @@ The output file of a run, which is also its memory.
 
 `out.jsonl` has the rows that succeeded, each once, ever; `out.errors.jsonl` those that
 failed, as rows that can be sent again. A row is handed to the operating system before
-anybody sees its result, so `kill -9` loses none, and within a second to the disk.
+anybody sees its result, so `kill -9` loses none, and within a second to the disk: a
+power cut loses what came since.
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,12 +16,9 @@ from ..codec import decode
 from ..errors import JournalError, MalformedResponseError
 from .extras import Lock, make_lock
 from .index import Index, Keys
-from .items import name_key
+from .items import OURS, name_key
 from .lines import LineFile
-from .results import OURS, BatchResult
-
-SYNC_SECONDS: Final = 1.0
-"""How often rows are handed to the disk: a power cut loses what came since."""
+from .results import BatchResult
 
 _STARTS: Final = (b'{"id":',)
 _ERROR_STARTS: Final = (b'{"custom_id":',)
@@ -48,23 +44,25 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
 
 class Journal:
     """
-    One run's journal; blocking, for a thread of its own.
+    One run's journal; blocking. All but `write` is for a thread of its own.
 
     Attributes:
         path: The file of successes.
         done: The names of rows that succeeded in earlier runs, with the fingerprints
             of their requests.
         spent: US dollars that these cost.
+        is_behind: Whether rows were written that are not handed to the disk yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.done = Index()
         self.spent = 0.0
+        self.is_behind = False
+        self._given_up = False
         # Of earlier runs, and which of these have succeeded in this one.
         self._failed = Keys()
         self._healed = Keys()
-        self._synced = float("-inf")
         self._lock: Lock | None = None
         self._rows: LineFile | None = None
         self._errors: LineFile | None = None
@@ -103,12 +101,22 @@ class Journal:
             self._let_go()
             raise
 
+    def give_up(self) -> None:
+        """Let `open` on the other thread end soon: nothing is to be sent."""
+        self._given_up = True
+
+    def has_failed(self, key: int) -> bool:
+        """Tell whether a row failed in an earlier run; `key` is its name's."""
+        return key in self._failed
+
     def _open_errors(self) -> LineFile:
         self._errors = LineFile(errors_path(self.path), _ERROR_STARTS)
         return self._errors
 
     def _scan(self, rows: LineFile) -> None:
         for line in _entries(rows.path, rows.read()):
+            if self._given_up:
+                return
             ours = line[OURS]
             key = name_key(line["custom_id"])
             if key not in self.done:
@@ -120,14 +128,13 @@ class Journal:
         if key in self._failed:
             self._healed.add(key)
 
-    def write(self, rows: bytes, errors: bytes, now: float) -> None:
+    def write(self, rows: bytes, errors: bytes) -> None:
         """
-        Hand lines to the operating system, and now and then to the disk.
+        Hand lines to the operating system.
 
         Args:
             rows: Lines of rows that succeeded.
             errors: Lines of rows that failed.
-            now: The time.
 
         Raises:
             JournalError: They can not be written.
@@ -138,16 +145,26 @@ class Journal:
                 self._rows.append(rows)
             if errors:
                 (self._errors or self._open_errors()).append(errors)
-            if now - self._synced >= SYNC_SECONDS:
-                self._sync()
-                self._synced = now
         except OSError as error:
             raise _unusable(self.path, error) from error
+        finally:
+            self.is_behind = True
 
-    def _sync(self) -> None:
-        for file in (self._rows, self._errors):
-            if file is not None:
-                file.sync()
+    def sync(self) -> None:
+        """
+        Hand to the disk what was written.
+
+        Raises:
+            JournalError: It can not be.
+        """
+        # What is written meanwhile is behind again.
+        self.is_behind = False
+        try:
+            for file in (self._rows, self._errors):
+                if file is not None:
+                    file.sync()
+        except OSError as error:
+            raise _unusable(self.path, error) from error
 
     def close(self) -> None:
         """
@@ -159,7 +176,7 @@ class Journal:
         if self._lock is None:
             return
         try:
-            self._sync()
+            self.sync()
             if self._errors is not None:
                 self._tidy(self._errors)
         except OSError as error:
@@ -172,10 +189,11 @@ class Journal:
         last = Index()
         for number, line in enumerate(errors.read()):
             last.put(_key_of(line), number)
-        handle, name = tempfile.mkstemp(dir=errors.path.parent, prefix=".errors-")
+        # The lock makes the name ours; what a crash left there is written over.
+        tidy = errors.path.with_name(errors.path.name + ".tmp")
         try:
             kept = 0
-            with os.fdopen(handle, "wb") as file:
+            with tidy.open("wb") as file:
                 for number, line in enumerate(errors.read()):
                     key = _key_of(line)
                     healed = key in self._healed or key in self.done
@@ -187,12 +205,11 @@ class Journal:
             errors.close()
             self._errors = None
             if kept:
-                Path(name).replace(errors.path)
+                tidy.replace(errors.path)
             else:
                 errors.path.unlink()
         finally:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
+            tidy.unlink(missing_ok=True)
 
     def _let_go(self) -> None:
         for file in (self._rows, self._errors):

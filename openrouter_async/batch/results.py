@@ -9,12 +9,11 @@ from attrs import define
 from ..codec import read_response
 from ..errors import APIError, OpenRouterError
 from ..types import ChatResponse, Usage
+from .items import OURS
 
 T_co = typing_extensions.TypeVar("T_co", covariant=True, default=Any)
 
 VERSION: Final = 1
-OURS: Final = "x_openrouter"
-"""The key of what OpenAI's and OpenRouter's own lines do not have."""
 
 
 @define
@@ -100,17 +99,6 @@ def result_line(
     response = result.response
     assert response is not None  # noqa: S101
     id_ = response.http.generation_id or response.id
-    ours: dict[str, Any] = {
-        "v": VERSION,
-        "i": result.index,
-        "fp": f"{fingerprint:016x}",
-        "cost": result.cost,
-        "attempts": result.attempts,
-        "ms": round(result.latency * 1000),
-        "t": round(wall, 3),
-    }
-    if result.custom_id is None:
-        ours["named"] = False
     return {
         "id": id_,
         "custom_id": name,
@@ -120,11 +108,19 @@ def result_line(
             "body": response.raw,
         },
         "error": None,
-        OURS: ours,
+        OURS: {
+            **_identity(result, fingerprint),
+            "cost": result.cost,
+            "attempts": result.attempts,
+            "ms": round(result.latency * 1000),
+            "t": round(wall, 3),
+        },
     }
 
 
-def failure_line(result: BatchResult, name: str, body: Any) -> dict[str, Any]:
+def failure_line(
+    result: BatchResult, name: str, body: Any, fingerprint: int = 0
+) -> dict[str, Any]:
     """
     Return the line for a failure, which is itself a row to be sent.
 
@@ -132,6 +128,7 @@ def failure_line(result: BatchResult, name: str, body: Any) -> dict[str, Any]:
         result: Has an error.
         name: What the row is known by.
         body: The whole request; what was given, if it is none.
+        fingerprint: Of the request; 0: it has none.
     """
     error = result.error
     assert error is not None  # noqa: S101
@@ -149,7 +146,18 @@ def failure_line(result: BatchResult, name: str, body: Any) -> dict[str, Any]:
         },
         "response": None if came is None else {"body": came.raw},
         "attempts": result.attempts,
+        OURS: _identity(result, fingerprint),
     }
+
+
+def _identity(result: BatchResult, fingerprint: int) -> dict[str, Any]:
+    """Return what tells a row from others, whoever reads it again."""
+    ours: dict[str, Any] = {"v": VERSION, "i": result.index}
+    if fingerprint:
+        ours["fp"] = f"{fingerprint:016x}"
+    if result.custom_id is None:
+        ours["named"] = False
+    return ours
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -120,6 +120,8 @@ class Shelf:
             self._call_maker()
 
     def _call_maker(self) -> None:
-        future = self._makers.popleft()
-        if not future.done():
-            future.set_result(None)
+        while self._makers:
+            future = self._makers.popleft()
+            if not future.done():
+                future.set_result(None)
+                return

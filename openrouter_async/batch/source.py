@@ -12,9 +12,13 @@ from typing import BinaryIO, Final, Protocol
 from ..codec import decode
 from ..errors import ConfigurationError, MalformedResponseError
 from ..types import ChatGenerationParams
-from .items import Item
+from .items import Broken, Item
 
 _BLOCK: Final = 256 * 1024
+
+
+END: Final = object()
+"""What a source gives when there are no more rows."""
 
 
 class Source(Protocol):
@@ -24,23 +28,11 @@ class Source(Protocol):
     def total(self) -> int | None:
         """How many there are; None if that is not known."""
 
-    async def pull(self) -> "Pulled | None":
-        """Return the next one; None: there is no more."""
+    async def pull(self) -> object:
+        """Return the next one, as it was given; `END`: there is no more."""
 
     async def aclose(self) -> None:
         """Let go of it."""
-
-
-class Pulled:
-    """A row as it was given, or why it can not be read."""
-
-    __slots__ = ("fault", "item")
-
-    def __init__(
-        self, item: object = None, fault: ConfigurationError | None = None
-    ) -> None:
-        self.item = item
-        self.fault = fault
 
 
 def check_items(items: object) -> None:
@@ -88,10 +80,8 @@ class _Plain:
         self.total = _total(items)
         self._items: Iterator[object] = iter(items)
 
-    async def pull(self) -> Pulled | None:
-        for item in self._items:
-            return Pulled(item)
-        return None
+    async def pull(self) -> object:
+        return next(self._items, END)
 
     async def aclose(self) -> None:
         """Leave the iterator to its owner."""
@@ -105,15 +95,15 @@ class _Async:
         self._turn = asyncio.Lock()
         self._over = False
 
-    async def pull(self) -> Pulled | None:
+    async def pull(self) -> object:
         async with self._turn:
             if self._over:
-                return None
+                return END
             try:
-                return Pulled(await anext(self._items))
+                return await anext(self._items)
             except StopAsyncIteration:
                 self._over = True
-                return None
+                return END
 
     async def aclose(self) -> None:
         # Only generators have it; what we began is ours to end.
@@ -140,7 +130,7 @@ class _File:
         self._turn = asyncio.Lock()
         self.total: int | None = None
 
-    async def pull(self) -> Pulled | None:
+    async def pull(self) -> object:
         while True:
             while self._lines:
                 line = self._lines.popleft()
@@ -150,7 +140,7 @@ class _File:
             async with self._turn:
                 # Somebody else may have read on meanwhile.
                 if not self._lines and not await self._read_on():
-                    return None
+                    return END
 
     async def _read_on(self) -> bool:
         """Read the next block; False: there is no more."""
@@ -186,15 +176,13 @@ class _File:
             self._left = 0
         return block
 
-    def _parse(self, line: bytes) -> Pulled:
+    def _parse(self, line: bytes) -> object:
         try:
-            return Pulled(decode(line))
+            return decode(line)
         except MalformedResponseError as error:
-            return Pulled(
-                fault=ConfigurationError(
-                    f"{self._path.name}, line {self._number}: {error.message}"
-                )
-            )
+            where = f"{self._path.name}, line {self._number}"
+            fault = ConfigurationError(f"{where}: {error.message}")
+            return Broken(line.decode("utf-8", "replace"), fault)
 
     async def aclose(self) -> None:
         if self._file is not None:

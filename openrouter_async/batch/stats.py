@@ -5,6 +5,7 @@ from typing import Literal
 
 from attrs import define, field, frozen
 
+from .budget import Budget, Kind
 from .results import BatchResult
 
 StopReason = Literal[
@@ -64,7 +65,7 @@ class RunStats:
     abandoned: int
     cost: float
     spent: float
-    budget: Literal["promise", "estimate"] | None
+    budget: Kind | None
     overshoot: float | None
     prompt_tokens: int
     completion_tokens: int
@@ -89,6 +90,52 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     providers: dict[str, int] = field(factory=dict[str, int])
+
+    def stats(
+        self,
+        *,
+        total: int | None,
+        waiting: int,
+        budget: Budget | None,
+        before: float,
+        seconds: float,
+        is_over: bool,
+        stop_reason: StopReason | None,
+    ) -> RunStats:
+        """
+        Return a snapshot; what is not told here is as in `RunStats`.
+
+        Args:
+            total: So.
+            waiting: So.
+            budget: None without `max_cost`.
+            before: US dollars that earlier runs with the journal cost.
+            seconds: So.
+            is_over: So.
+            stop_reason: So.
+        """
+        return RunStats(
+            total=total,
+            done=self.ok + self.failed,
+            ok=self.ok,
+            failed=self.failed,
+            resumed=self.resumed,
+            in_flight=self.in_flight,
+            waiting=waiting,
+            attempts=self.attempts,
+            refusals=self.refusals,
+            abandoned=self.abandoned,
+            cost=self.cost,
+            spent=self.cost + before if budget is None else budget.spent,
+            budget=None if budget is None else budget.kind,
+            overshoot=None if budget is None else budget.overshoot,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            providers=dict(self.providers),
+            seconds=seconds,
+            is_over=is_over,
+            stop_reason=stop_reason,
+        )
 
     def add(self, result: BatchResult) -> None:
         """Count a result."""

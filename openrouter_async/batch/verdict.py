@@ -1,5 +1,7 @@
 """What an error means for a run: a refusal, its end, or one row's bad luck."""
 
+from typing import Final
+
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -10,8 +12,12 @@ from ..errors import (
     PaymentRequiredError,
     ProviderOverloadedError,
     RateLimitError,
+    RunStoppedError,
     ServiceUnavailableError,
 )
+
+ALIKE: Final = 20
+"""So many rows that fail, and alike, before any has a reply, end a run."""
 
 
 def is_refusal(error: OpenRouterError) -> bool:
@@ -47,8 +53,56 @@ def is_account(error: OpenRouterError) -> bool:
     return isinstance(error, ConfigurationError | ClosedError)
 
 
+class FirstRows:
+    """
+    Watches how a run begins: if the first rows all fail alike, the others will, too.
+
+    Rows that had failed in an earlier run are no sign: they come first when all
+    before them is done.
+    """
+
+    def __init__(self) -> None:
+        self._likeness: tuple[str, int | None, str | None] | None = None
+        self._alike = 0
+        self._is_over = False
+
+    def succeeded(self) -> None:
+        """Note a reply: the others have a chance."""
+        self._is_over = True
+
+    def failed(self, error: OpenRouterError) -> bool:
+        """Note a failure; return whether it is one too many."""
+        if self._is_over:
+            return False
+        found = likeness(error)
+        self._is_over = self._likeness not in (None, found)
+        self._likeness = found
+        self._alike += 1
+        return self._alike == ALIKE and not self._is_over
+
+
 def likeness(error: OpenRouterError) -> tuple[str, int | None, str | None]:
     """Return what two errors that are alike have in common."""
     status = error.status_code if isinstance(error, APIError) else None
     kind = error.error_type if isinstance(error, ChatError) else None
     return type(error).__name__, status, kind
+
+
+def all_alike(error: OpenRouterError) -> RunStoppedError:
+    """Return what ends a run whose first rows all failed like this."""
+    stopped = RunStoppedError(
+        f"The first {ALIKE} rows all failed alike: {error}",
+        reason="alike",
+        http=error.http,
+    )
+    stopped.__cause__ = error
+    return stopped
+
+
+def stalled(seconds: float, refusals: int) -> RunStoppedError:
+    """Return what ends a run that has been refused for so long."""
+    return RunStoppedError(
+        f"Nothing but refusals for {seconds:.0f} s ({refusals} in all).",
+        reason="stalled",
+        hint="Started again with its journal, the run goes on.",
+    )

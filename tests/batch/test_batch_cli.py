@@ -1,21 +1,26 @@
 """`openrouter-async batch`: run, status, retry, signals, exit codes, `kill -9`."""
 
+import asyncio
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openrouter_async.cli import app
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.cli.rows import Rows
+from openrouter_async.testing import LocalOpenRouter, SeenRequest, completion, error
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -167,6 +172,72 @@ def test_a_rehearsal_sends_nothing(
     assert "6 rows, 0 of them no request, 5 done before." in done.stderr
 
 
+def test_a_rehearsal_shows_what_is_sent(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    """All of it, what is common to all rows included."""
+    command = ("run", rows, "-o", out, *TEMPLATE, "--max-tokens", 9, "--limit", 1)
+    rehearsed = run(*command, "--dry-run")
+    run(*command)
+
+    (seen,) = server.requests
+    assert json.loads(rehearsed.stdout) == seen.json
+
+
+def test_a_rehearsal_without_a_request_shows_none(
+    run: Run, rows: Path, out: Path
+) -> None:
+    """Then there is only what is wrong with the rows."""
+    rows.write_text("7\n{}\n")
+    done = run("run", rows, "-o", out, "--dry-run")
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Row 0 is no prompt" in done.stderr
+    assert "2 rows, 2 of them no request, 0 done before." in done.stderr
+
+
+def test_a_reply_may_tell_no_usage(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    """It is counted, with the tokens and the cost that are known."""
+    bare = completion("ok")
+    del bare["usage"], bare["provider"]
+    server.reply(completion("ok", usage={"total_tokens": 9, "completion_tokens": 4}))
+    server.reply(json=bare, times=None)
+    run("run", rows, "-o", out, *TEMPLATE, "--limit", 3, "-c", 1)
+
+    facts = json.loads(run("status", out).stdout)
+    assert (facts["ok"], facts["tokens"], facts["cost"]) == (3, 4, 0)
+    assert facts["providers"] == {"unknown": 2, "OpenAI": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("1\n2\n", 2), ("1\n2\n3", 3), ("1" * 256 * 1024, 1)]
+)
+def test_the_last_row_needs_no_line_end(rows: Path, text: str, count: int) -> None:
+    """It is counted, even where the file ends with a block of our reading."""
+    rows.write_text(text)
+
+    assert length_hint(Rows(str(rows)), -1) == count
+
+
+@pytest.mark.parametrize(
+    ("later", "read"), [("1\n2\n3\n4\n", [1, 2, 3]), ("1\n2\n", [1, 2])]
+)
+def test_a_file_that_changes_is_read_to_where_it_ended(
+    rows: Path, later: str, read: list[int]
+) -> None:
+    """What is added once the run has begun is not read; what is cut off is missing."""
+    rows.write_text("1\n2\n3\n")
+    given = Rows(str(rows))
+    rows.write_text(later)
+
+    async def take() -> list[Any]:
+        return [item async for item in given]
+
+    assert asyncio.run(take()) == read
+
+
 def test_a_local_server_is_started_for_it(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
@@ -283,6 +354,55 @@ def wait_for(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@contextmanager
+def signalled(server: LocalOpenRouter, *numbers: int) -> Generator[None]:
+    """Send signals to this process when ten requests are out, and then the replies."""
+    sent = threading.Event()
+
+    async def reply(seen: SeenRequest) -> str:
+        while not sent.is_set():  # noqa: ASYNC110 -- it is another thread's
+            await asyncio.sleep(0.01)
+        return seen.prompt
+
+    def send() -> None:
+        server.wait(requests=10, timeout=30)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        sent.set()
+
+    # No run is over before it has heard the last signal.
+    server.reply(reply, times=None)
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_sigterm_drains(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    """As Ctrl-C does."""
+    with signalled(server, signal.SIGTERM):
+        done = run("run", rows, "-o", out, *TEMPLATE, "-c", 10)
+
+    assert done.returncode == 130
+    assert 10 <= len(names(out)) == server.stats.requests < 30
+    assert "abandoned" not in done.stderr
+
+
+def test_sigterm_after_an_interrupt_does_not(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    """What is out is cancelled, whichever signal the second one is."""
+    with signalled(server, signal.SIGINT, signal.SIGTERM):
+        done = run("run", rows, "-o", out, *TEMPLATE, "-c", 10)
+
+    assert done.returncode == 130
+    assert "0 ok, 0 failed, 10 abandoned, $" in done.stderr
+    assert names(out) == []
 
 
 def test_the_first_interrupt_drains(

@@ -19,6 +19,15 @@ def test_the_price_is_the_highest_of_the_endpoints() -> None:
     assert read_price([cheap, dear]) == Price(0.2, 0.4, 0.01)
 
 
+def test_the_price_is_that_of_the_dearest_tokens() -> None:
+    """Some read them dearer to keep them, and write them dearer to think."""
+    kept = {"pricing": {"prompt": 1, "completion": 2, "input_cache_write": 1.25}}
+    thought = {"pricing": {"prompt": 1, "completion": 2, "internal_reasoning": 3}}
+
+    assert read_price([kept]) == Price(1.25, 2.0)
+    assert read_price([thought]) == Price(1.0, 3.0)
+
+
 @pytest.mark.parametrize(
     "endpoints",
     [
@@ -27,9 +36,15 @@ def test_the_price_is_the_highest_of_the_endpoints() -> None:
         [{"pricing": {"prompt": "0.1"}}],
         [{"pricing": {"prompt": "?", "completion": "0.1"}}],
         [{"pricing": {"prompt": "-1", "completion": "-1"}}],
+        [{"pricing": {"prompt": "nan", "completion": "1"}}],
+        [{"pricing": {"prompt": "1", "completion": "1", "request": "inf"}}],
+        [{"pricing": "free"}],
+        [{"pricing": {"prompt": [], "completion": 1}}],
+        ["m", None, 5],
+        [None],
     ],
 )
-def test_a_price_that_is_not_whole_is_none(endpoints: list[dict[str, Any]]) -> None:
+def test_a_price_that_is_not_whole_is_none(endpoints: list[Any]) -> None:
     """A router's price depends, and says -1."""
     assert read_price(endpoints) is None
 
@@ -38,9 +53,11 @@ def test_the_most_is_every_byte_a_token_and_all_that_may_be_written() -> None:
     """A text has no more tokens than bytes."""
     body = {"model": "m", "messages": TEXT, "max_tokens": 5}
     again = {"model": "m", "messages": [UserMessage("hi")], "max_completion_tokens": 5}
+    both = {**body, "max_completion_tokens": 1}
 
     assert most_it_costs(body, 10, PRICES) == pytest.approx(0.018 + 0.05)
     assert most_it_costs(again, 10, PRICES) == pytest.approx(0.018 + 0.05)
+    assert most_it_costs(both, 10, PRICES) == pytest.approx(0.018 + 0.05)
 
 
 UNCOUNTABLE: list[dict[str, Any]] = [
@@ -49,6 +66,8 @@ UNCOUNTABLE: list[dict[str, Any]] = [
     {"max_tokens": None},
     {"tools": [{}]},
     {"models": ["n"]},
+    {"n": 2},
+    {"prediction": {"type": "content", "content": "hi"}},
     {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
 ]
 
@@ -115,3 +134,11 @@ def test_nothing_is_sent_for_nothing() -> None:
 
     assert budget.reserve(None) is None
     assert budget.reserve(0.0) == 0.0
+
+
+def test_nothing_is_sent_when_earlier_runs_spent_it_all() -> None:
+    """To the cent, say: a row without a known cost is no free one."""
+    budget = Budget(1.0, spent=1.0)
+
+    assert budget.reserve(None) is None
+    assert budget.is_idle

@@ -2,6 +2,8 @@
 
 import ast
 import json
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,9 @@ from openrouter_async import (
     UserMessage,
     batch,
 )
-from openrouter_async.batch.items import fingerprint, name_key, read_item
+from openrouter_async.batch.items import Broken, fingerprint, name_key, read_item
 from openrouter_async.batch.results import failure_line, result_line
+from openrouter_async.batch.source import END, open_source
 from openrouter_async.codec import read_response
 from openrouter_async.testing import completion
 
@@ -85,7 +88,7 @@ def test_a_row_has_many_forms(
         ({"custom_id": 5, "body": {"model": "m"}}, "custom_id is a string"),
         ({"custom_id": "a", "body": "hi"}, "body is a request, not a str"),
         ({"body": {}, "url": "/v1/embeddings"}, "only chat completions"),
-        (ConfigurationError("line 7"), "line 7"),
+        (Broken("{", ConfigurationError("line 7")), "line 7"),
     ],
 )
 def test_what_is_no_row_says_why(item: object, words: str) -> None:
@@ -121,7 +124,8 @@ def test_what_decides_knows_no_machine(module: str) -> None:
     }
 
     assert found <= {
-        *("array", "attrs", "collections", "hashlib", "typing", "typing_extensions"),
+        *("array", "attrs", "collections", "hashlib", "re", "typing"),
+        "typing_extensions",
     }
 
 
@@ -181,3 +185,44 @@ def test_a_failure_is_a_row_to_be_sent() -> None:
     row = read_item(line, 0)
     assert row.custom_id == "a"
     assert row.params == body
+
+
+async def test_a_file_that_is_cut_off_while_it_is_read_ends_there(
+    tmp_path: Path,
+) -> None:
+    """What was read of it is still given; the torn line says that it is no JSON."""
+    path = tmp_path / "in.jsonl"
+    line = json.dumps("x" * 1000) + "\n"
+    path.write_text(line * 400)
+    with ThreadPoolExecutor(1) as threads:
+        source = open_source(path, threads)
+        pulled = [await source.pull()]
+        path.write_text("")
+        while (found := await source.pull()) is not END:
+            pulled.append(found)
+        await source.aclose()
+
+    assert source.total == 400
+    *whole, torn = pulled
+    assert whole == ["x" * 1000] * 261
+    assert isinstance(torn, Broken)
+    assert torn.text == line[: 256 * 1024 - 261 * len(line)]
+    assert "in.jsonl, line 262" in str(torn.fault)
+
+
+async def test_rows_that_have_ended_stay_ended() -> None:
+    """Several workers may ask; a generator is asked until it ends, and then let be."""
+    asked = 0
+
+    async def rows() -> AsyncIterator[str]:
+        nonlocal asked
+        asked += 1
+        yield "a"
+
+    with ThreadPoolExecutor(1) as threads:
+        source = open_source(rows(), threads)
+        pulled = [await source.pull() for _ in range(3)]
+        await source.aclose()
+
+    assert pulled == ["a", END, END]
+    assert asked == 1

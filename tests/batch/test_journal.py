@@ -46,7 +46,7 @@ def test_what_is_written_is_done(path: Path) -> None:
     """The next one to open it knows the rows, their requests and what they cost."""
     journal = Journal(path)
     journal.open()
-    journal.write(row(1) + row(2), b"", 0.0)
+    journal.write(row(1) + row(2), b"")
     journal.close()
     journal.close()
 
@@ -64,17 +64,17 @@ def test_without_a_failure_there_is_no_file_of_them(path: Path) -> None:
     """And it goes when the last of them has succeeded."""
     journal = Journal(path)
     journal.open()
-    journal.write(row(1), b"", 0.0)
+    journal.write(row(1), b"")
     journal.close()
     assert not errors_path(path).exists()
 
     journal.open()
-    journal.write(b"", failure(2), 0.0)
+    journal.write(b"", failure(2))
     journal.close()
     assert names(errors_path(path)) == ["r2"]
 
     journal.open()
-    journal.write(row(2), b"", 0.0)
+    journal.write(row(2), b"")
     journal.succeeded(name_key("r2"))
     journal.close()
     assert not errors_path(path).exists()
@@ -85,7 +85,7 @@ def test_failures_are_tidied(path: Path) -> None:
     errors_path(path).write_bytes(failure(1) + failure(2, "old") + b"what?\n")
     journal = Journal(path)
     journal.open()
-    journal.write(row(1), failure(2, "new") + failure(3), 0.0)
+    journal.write(row(1), failure(2, "new") + failure(3))
     journal.succeeded(name_key("r1"))
     journal.close()
 
@@ -197,13 +197,21 @@ def test_a_place_that_is_none_says_so(tmp_path: Path, place: str) -> None:
         Journal(tmp_path / place).open()
 
 
+def test_a_lock_that_can_not_be_made_says_so(path: Path) -> None:
+    """It is a file of its own, which the system may refuse."""
+    path.with_name("out.jsonl.lock").mkdir()
+
+    with pytest.raises(JournalError, match=r"out\.jsonl can not be used: "):
+        Journal(path).open()
+
+
 def test_a_full_disk_leaves_whole_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written of a group is taken back."""
     journal = Journal(path)
     journal.open()
-    journal.write(row(1), b"", 0.0)
+    journal.write(row(1), b"")
     write = os.write
 
     def full(file: int, data: Any) -> int:
@@ -213,7 +221,7 @@ def test_a_full_disk_leaves_whole_lines(
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(JournalError, match="No space left"):
-        journal.write(row(2), b"", 0.0)
+        journal.write(row(2), b"")
     monkeypatch.undo()
     assert path.read_bytes() == row(1)
     journal.close()

@@ -30,6 +30,7 @@ from openrouter_async import (
     Retries,
     RunStats,
     RunStoppedError,
+    Timeouts,
     UserMessage,
 )
 from openrouter_async.testing import (
@@ -184,6 +185,18 @@ async def test_keywords_fill_what_a_row_leaves_open(
     assert all(seen.query["q"] == "1" for seen in sent.values())
 
 
+async def test_a_run_may_have_a_key_of_its_own(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """All its calls are sent with it."""
+    results = await read(client.chat.send_many(["a", "b"], model="m", api_key="own"))
+
+    assert [result.ok for result in results] == [True] * 2
+    assert [seen.headers["Authorization"] for seen in server.requests] == [
+        "Bearer own"
+    ] * 2
+
+
 async def test_nothing_is_read_or_sent_before_the_block(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -212,7 +225,7 @@ async def test_rows_are_pulled_as_there_is_room(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Not more than are out and one."""
-    server.capacity.latency = 0.05
+    server.capacity.latency = 5
     pulled = 0
 
     def rows() -> Iterator[str]:
@@ -226,6 +239,77 @@ async def test_rows_are_pulled_as_there_is_room(
         await asyncio.sleep(0.02)
         assert pulled <= 5
         assert run.stats.in_flight == 4
+
+
+async def test_rows_wait_for_a_reader_that_is_late(
+    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many are pulled as may lie unread; each that is read makes room."""
+    monkeypatch.setattr("openrouter_async.batch.running._WINDOW", 4)
+    pulled = 0
+
+    def rows() -> Iterator[str]:
+        nonlocal pulled
+        for prompt in prompts(9):
+            pulled += 1
+            yield prompt
+
+    async with client.chat.send_many(rows(), model="m", concurrency=1) as run:
+        while run.stats.done < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
+        unread = pulled
+        results = [result async for result in run]
+
+    assert unread == 4
+    assert [result.index for result in results] == list(range(9))
+
+
+class Steps:
+    """Rows of a class of its own: an iterator, and no generator."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> "Steps":
+        return self
+
+    async def __anext__(self) -> Any:
+        """Give the next; the caller's own exception at its place."""
+        if not self._items:
+            raise StopAsyncIteration
+        item = self._items.pop(0)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class Closing(Steps):
+    """Rows that can not even be let go of."""
+
+    async def aclose(self) -> None:
+        """Fail."""
+        raise OSError
+
+
+async def test_an_iterator_need_not_be_a_generator(client: AsyncOpenRouter) -> None:
+    """What can not be closed is left to its owner."""
+    run = client.chat.send_many(Steps(prompts(3)), model="m")
+
+    assert len(await read(run)) == 3
+    assert run.stats.stop_reason is None
+
+
+async def test_the_first_failure_of_the_rows_counts(client: AsyncOpenRouter) -> None:
+    """Rows that raise at their end are the reason, unless there is one before it."""
+    both = client.chat.send_many(Closing([ZeroDivisionError()]), model="m")
+    with pytest.raises(ZeroDivisionError):
+        await read(both)
+    last = client.chat.send_many(Closing([]), model="m")
+    with pytest.raises(OSError):  # noqa: PT011 -- it has no words
+        await read(last)
+
+    assert both.stats.stop_reason == last.stats.stop_reason == "source"
 
 
 async def test_a_run_runs_once(client: AsyncOpenRouter) -> None:
@@ -334,6 +418,25 @@ async def test_being_cancelled_is_leaving_early(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_leaving_does_not_wait_for_the_rows(client: AsyncOpenRouter) -> None:
+    """Rows that come from elsewhere may not come for long; they are let go of."""
+    ended: list[str] = []
+
+    async def rows() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            await asyncio.Event().wait()
+        finally:
+            ended.append("let go of")
+
+    async with client.chat.send_many(rows(), model="m") as run:
+        result = await anext(run)
+
+    assert result.ok
+    assert ended == ["let go of"]
+    assert run.stats.stop_reason == "stopped"
+
+
 async def test_draining_brings_home_what_is_out(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -362,6 +465,33 @@ async def test_draining_has_an_end(
         assert [result async for result in run] == []
 
     assert run.stats.abandoned == 9
+
+
+async def test_a_run_that_is_over_can_be_stopped(client: AsyncOpenRouter) -> None:
+    """Nothing is left to stop, and nothing was: it came to its end."""
+    async with client.chat.send_many(["a"], model="m") as run:
+        results = [result async for result in run]
+        await run.stop()
+
+    assert len(results) == 1
+    assert run.stats.stop_reason is None
+
+
+async def test_a_shutdown_that_cancels_every_task_ends_the_run(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """As frameworks do at their end; whoever waits for the run goes on."""
+    server.capacity.latency = 5
+    async with client.chat.send_many(prompts(9), model="m", concurrency=9) as run:
+        await server.until(requests=9)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await run.stop()
+        results = [result async for result in run]
+
+    assert results == []
+    assert run.stats.is_over
+    await server.until(closed=9)
 
 
 async def test_a_closed_client_ends_the_run(
@@ -646,6 +776,30 @@ async def test_a_row_that_waits_leaves_its_room(
     assert results[4] == 0
 
 
+async def test_rows_that_wait_are_bounded(
+    server: LocalOpenRouter, make_client: MakeClient
+) -> None:
+    """Twice the most in flight and 256 wait for their repeat; then nobody begins."""
+    waiting = 0
+    gate = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        nonlocal waiting
+        waiting += 1
+        await gate.wait()
+
+    client = make_client(clock=Clock(lambda: 0.0, sleep, lambda: 0.5))
+    server.reply(error(502, retry_after=1), times=None)
+    run = client.chat.send_many(prompts(300), model="m", concurrency=1)
+    async with run:
+        while waiting < 258:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert run.stats.waiting == 258
+
+    assert (waiting, len(server.requests)) == (258, 258)
+
+
 async def test_a_wait_that_is_named_holds_for_all(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -667,6 +821,18 @@ async def test_a_wait_that_is_named_holds_for_all(
     assert [wait for wait in shut if 0.2 < wait < 0.5] == []
     first = min(wait for wait in shut if wait >= 0.5)
     assert len([wait for wait in shut if first <= wait < first + 0.1]) <= 8 * 0.1 + 2
+
+
+async def test_a_pause_is_no_time_of_the_call(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Its clocks stand still while it waits before the door."""
+    server.reply(error(429, retry_after=0.15)).then("good")
+    run = client.chat.send_many(["a"], model="m", timeouts=Timeouts(total=0.1))
+    (result,) = await read(run)
+
+    assert result.text == "good"
+    assert result.attempts == 2
 
 
 async def test_draining_does_not_wait_for_a_pause(
@@ -837,6 +1003,22 @@ async def test_a_price_that_is_not_told_makes_it_an_estimate(
     assert again.stats.budget == "estimate"
 
 
+async def test_what_is_sent_again_after_silence_makes_it_an_estimate(
+    client: AsyncOpenRouter,
+) -> None:
+    """It might be billed twice, and no price tells of that."""
+    run = client.chat.send_many(
+        ["a"],
+        model="openai/gpt-4o-mini",
+        max_tokens=5,
+        max_cost=1,
+        retries=Retries(ambiguous=True),
+    )
+    await read(run)
+
+    assert run.stats.budget == "estimate"
+
+
 async def test_silence_after_sending_counts_against_the_budget(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -850,6 +1032,22 @@ async def test_silence_after_sending_counts_against_the_budget(
     assert not result.ok
     assert run.stats.cost == 0.0
     assert 0 < run.stats.spent < 0.001
+
+
+async def test_what_is_called_back_counts_against_the_budget(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """It may have been billed, as dear as it could be."""
+    server.reply("late", delay=5)
+    async with client.chat.send_many(
+        ["a"], model="openai/gpt-4o-mini", max_tokens=5, max_cost=1
+    ) as run:
+        while not run.stats.in_flight:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    assert run.stats.abandoned == 1
+    assert 0 < run.stats.spent < 0.001
+    assert run.stats.overshoot == 0.0
 
 
 # --- being watched ---------------------------------------------------------------

@@ -64,6 +64,24 @@ async def test_room_is_given_to_one_at_a_time() -> None:
     await asyncio.wait(waiting)
 
 
+async def test_nobody_waits_for_room_at_the_end() -> None:
+    """Who was called away is passed over; who still waits goes on."""
+    place = shelf(1)
+    place.put(place.promise(), BatchResult(0))
+    gone = asyncio.ensure_future(place.room())
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await index(place) == 0
+
+    place.promise()
+    waiting = asyncio.ensure_future(place.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    place.close()
+    await waiting
+    assert gone.cancelled()
+
+
 async def test_order_is_kept() -> None:
     """Results wait for those before them; what will not come is passed over."""
     place = shelf(9, ordered=True)
@@ -80,6 +98,18 @@ async def test_order_is_kept() -> None:
     place.put(numbers[4], BatchResult(4))
     place.close()
     assert await index(place) == 4
+    assert await place.take() is None
+
+
+async def test_what_will_not_come_is_no_result_at_the_end() -> None:
+    """Results that wait for those before them move up; gaps do not."""
+    place = shelf(9, ordered=True)
+    numbers = [place.promise() for _ in range(4)]
+    place.put(numbers[2], None)
+    place.put(numbers[3], BatchResult(3))
+    place.close()
+
+    assert await index(place) == 3
     assert await place.take() is None
 
 

@@ -1,0 +1,72 @@
+"""Looks after a run twice a second: is it stalled, and who wants to know?"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from .door import Door
+from .stats import RunStats, StopReason
+from .verdict import stalled
+
+logger = logging.getLogger("openrouter_async")
+
+_TICK: Final = 0.5
+
+
+class Lookout:
+    """The one timer of a run."""
+
+    def __init__(
+        self,
+        doors: Mapping[str | None, Door],
+        stats: Callable[[], RunStats],
+        tell: Callable[[RunStats], object] | None,
+        *,
+        stall_seconds: float,
+        tend: Callable[[], None] | None,
+        halt: Callable[[StopReason, BaseException | None], None],
+    ) -> None:
+        """
+        Begin to look.
+
+        Args:
+            doors: Of the run, by model; there will be more.
+            stats: Takes a snapshot.
+            tell: Called with a snapshot; what it raises is logged.
+            stall_seconds: So long with nothing but refusals is a stall.
+            tend: Called each time.
+            halt: Called when the run must end, and why.
+        """
+        self._doors = doors
+        self._stats = stats
+        self._tell = tell
+        self._stall_seconds = stall_seconds
+        self._tend = tend
+        self._halt = halt
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_TICK, self._look)
+
+    def end(self) -> None:
+        """Look no more, but tell the end."""
+        self._timer.cancel()
+        self._report()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for door in self._doors.values():
+            since = door.refused_since
+            if since is not None and now - since >= self._stall_seconds:
+                self._halt("stalled", stalled(now - since, door.refusals))
+        if self._tend is not None:
+            self._tend()
+        self._report()
+        self._timer = self._loop.call_later(_TICK, self._look)
+
+    def _report(self) -> None:
+        if self._tell is None:
+            return
+        try:
+            self._tell(self._stats())
+        except Exception:
+            logger.exception("progress raised; the run itself is not affected.")

@@ -1,0 +1,50 @@
+"""The commands of the README do what it says."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from openrouter_async.cli import app
+from openrouter_async.testing import LocalOpenRouter, error
+
+README = Path(__file__).parents[2] / "README.md"
+COMMANDS = re.findall(
+    r"^\$ openrouter-async (batch .*)$", README.read_text(), re.MULTILINE
+)
+
+
+def write(path: str, rows: list[object]) -> None:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_there_are_commands() -> None:
+    """Otherwise nothing is tested here."""
+    assert {shlex.split(line)[1] for line in COMMANDS} == {"run", "status", "retry"}
+
+
+def test_the_commands_of_the_readme_run(
+    server: LocalOpenRouter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One after the other, in a folder with rows of all forms."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
+    monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
+    request = {"messages": [{"role": "user", "content": "bad"}]}
+    write("in.jsonl", ["a prompt", request, {"custom_id": "c", "body": request}])
+    write("texts.jsonl", [{"text": "long", "other": 1}])
+    server.reply(error(400), when="bad")
+    codes = [app.run(shlex.split(line)) for line in COMMANDS]
+
+    assert codes == [3, 0, 0, 0]
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["failed"]) == (2, 1)
+    done = (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert len({json.loads(line)["custom_id"] for line in done}) == 3
+    assert not (tmp_path / "out.errors.jsonl").exists()
+    assert "Summarise: long" in {seen.prompt for seen in server.requests}
