@@ -18,7 +18,7 @@ from .extras import Lock, make_lock
 from .index import Index, Keys
 from .items import OURS, name_key
 from .lines import LineFile
-from .results import BatchResult
+from .results import BatchResult, is_line
 
 _STARTS: Final = (b'{"id":',)
 _ERROR_STARTS: Final = (b'{"custom_id":',)
@@ -227,12 +227,7 @@ def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
         if not line.endswith(b"\n"):
             return
         entry = _object(line)
-        ours = entry.get(OURS)
-        if (
-            not isinstance(entry.get("custom_id"), str)
-            or not isinstance(ours, Mapping)
-            or not isinstance(cast("Mapping[str, Any]", ours).get("fp"), str)
-        ):
+        if not is_line(entry):
             raise JournalError(f"{path}, line {number}, is no line of a journal.")
         yield entry
 

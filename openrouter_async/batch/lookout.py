@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .door import Door
+from .progress import ProgressLine
 from .stats import RunStats, StopReason
 from .verdict import stalled
 
@@ -47,10 +48,12 @@ class Lookout:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_TICK, self._look)
 
-    def end(self) -> None:
+    def end(self, line: ProgressLine | None) -> None:
         """Look no more, but tell the end."""
         self._timer.cancel()
         self._report()
+        if line is not None:
+            self._guard(line.end)
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -64,9 +67,12 @@ class Lookout:
         self._timer = self._loop.call_later(_TICK, self._look)
 
     def _report(self) -> None:
-        if self._tell is None:
-            return
+        tell = self._tell
+        if tell is not None:
+            self._guard(lambda: tell(self._stats()))
+
+    def _guard(self, act: Callable[[], object]) -> None:
         try:
-            self._tell(self._stats())
+            act()
         except Exception:
             logger.exception("progress raised; the run itself is not affected.")

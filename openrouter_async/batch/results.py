@@ -1,5 +1,6 @@
 """What a row came to, and the line of a file that says so."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Generic, Self, cast
 
@@ -9,11 +10,13 @@ from attrs import define
 from ..codec import read_response
 from ..errors import APIError, OpenRouterError
 from ..types import ChatResponse, Usage
+from ..wire import usage_of
 from .items import OURS
 
 T_co = typing_extensions.TypeVar("T_co", covariant=True, default=Any)
 
 VERSION: Final = 1
+_HEX: Final = re.compile("[0-9a-f]{1,16}")
 
 
 @define
@@ -78,7 +81,7 @@ class BatchResult(Generic[T_co]):
             custom_id=name if named else None,
             response=response,
             cost=response.usage.cost,
-            usage=response.usage,
+            usage=usage_of(response),
             attempts=int(ours.get("attempts") or 1),
             latency=float(ours.get("ms") or 0.0) / 1000.0,
         )
@@ -158,6 +161,21 @@ def _identity(result: BatchResult, fingerprint: int) -> dict[str, Any]:
     if result.custom_id is None:
         ours["named"] = False
     return ours
+
+
+_NUMBERS: Final = ("i", "attempts", "ms", "cost")
+
+
+def is_line(line: Mapping[str, Any]) -> bool:
+    """Return whether an object is a line of a journal."""
+    ours = _object(line.get(OURS))
+    printed = ours.get("fp")
+    return (
+        isinstance(line.get("custom_id"), str)
+        and isinstance(printed, str)
+        and _HEX.fullmatch(printed) is not None
+        and all(isinstance(ours.get(n), int | float | None) for n in _NUMBERS)
+    )
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -220,9 +220,7 @@ class Running:
         finally:
             self._threads.shutdown(wait=False)
             self._ended = self._loop.time()
-            self._lookout.end()
-            if self._line is not None:
-                self._line.end()
+            self._lookout.end(self._line)
             self.shelf.close()
 
     async def _close_journal(self) -> None:

@@ -4,17 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final
 
 from ..codec import encode
 from ..errors import ConfigurationError
 from .intake import Order
 from .journal import Journal
 from .results import BatchResult, failure_line, result_line
-
-_QUICK: Final = 0.001
-# The share of the time that the loop may stand still for the journal.
-_STILL: Final = 0.01
 
 Entry = tuple[bytes, bool, int, BatchResult]
 """A line, whether it is a success, and the result with its number on the shelf."""
@@ -24,12 +19,7 @@ class Scribe:
     """
     Writes lines, and passes each result on once its line is with the system.
 
-    What is done in one turn of the loop is written together, there and then: into the
-    system's cache that takes microseconds, where a thread takes two switches and the
-    results of ten milliseconds wait meanwhile. Should it take long once (a network, a
-    disk that can not keep up), a thread writes for a hundred times as long, so that the
-    loop stands still for a hundredth of the time at the most. The disk itself is only
-    ever waited for on a thread.
+    While a group is being written, on a thread, the next one gathers.
     """
 
     def __init__(
@@ -56,7 +46,6 @@ class Scribe:
         self._pending: list[Entry] = []
         self._writing = False
         self._syncing: asyncio.Future[None] | None = None
-        self._slow_until = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -88,22 +77,10 @@ class Scribe:
         group, self._pending = self._pending, []
         rows = b"".join([line for line, ok, _, _ in group if ok])
         errors = b"".join([line for line, ok, _, _ in group if not ok])
-        now = self._loop.time()
-        if now < self._slow_until:
-            future = self._loop.run_in_executor(
-                self._threads, self._journal.write, rows, errors
-            )
-            future.add_done_callback(lambda done: self._written(group, _error(done)))
-            return
-        error: BaseException | None = None
-        try:
-            self._journal.write(rows, errors)
-        except Exception as caught:  # noqa: BLE001 - told to the reader
-            error = caught
-        took = self._loop.time() - now
-        if took > _QUICK:
-            self._slow_until = now + took / _STILL
-        self._written(group, error)
+        future = self._loop.run_in_executor(
+            self._threads, self._journal.write, rows, errors
+        )
+        future.add_done_callback(lambda done: self._written(group, _error(done)))
 
     def _written(self, group: list[Entry], error: BaseException | None) -> None:
         if error is not None:

@@ -267,3 +267,41 @@ def test_an_index_grows() -> None:
     assert len(index) == 5000
     assert [index.get(key) for key in keys] == list(range(1, 5001))
     assert index.get(7) is None
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        {"fp": "zz"},
+        {"fp": 7},
+        {"fp": "1" * 17},
+        {"fp": "1", "cost": "much"},
+        {"fp": "1", "cost": [1]},
+        {"fp": "1", "i": "x"},
+        {"fp": "1", "attempts": {}},
+        {"fp": "1", "ms": "soon"},
+        None,
+    ],
+    ids=repr,
+)
+def test_a_line_of_something_else_is_refused(path: Path, ours: Any) -> None:
+    """By its number; a run does not write into a file that is not its own."""
+    line: Any = {"id": "a", "custom_id": "a", "x_openrouter": ours}
+    path.write_bytes(row(1) + encode(line) + b"\n")
+
+    with pytest.raises(JournalError, match="line 2"):
+        Journal(path).open()
+    with pytest.raises(JournalError, match="line 2"):
+        list(read_journal(path))
+
+
+def test_a_result_is_read_as_it_was(path: Path) -> None:
+    """A reply without usage has none when it is read again."""
+    response = read_response({"id": "gen-1", "choices": []})
+    result = BatchResult(3, None, response, attempts=2, latency=0.25)
+    path.write_bytes(encode(result_line(result, "#3", 1, 0.0)) + b"\n")
+
+    (again,) = read_journal(path)
+
+    assert (again.index, again.custom_id, again.attempts) == (3, None, 2)
+    assert (again.usage, again.cost, again.latency) == (None, None, 0.25)

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import io
 import json
 import logging
+import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -1080,6 +1082,29 @@ async def test_progress_that_raises_is_logged(
 
     with caplog.at_level(logging.ERROR):
         results = await read(client.chat.send_many(["a"], model="m", progress=progress))
+
+    assert results[0].ok
+    assert "progress raised" in caplog.text
+
+
+async def test_a_line_that_can_not_be_written_holds_nothing_up(
+    client: AsyncOpenRouter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A terminal that is gone is logged; the run ends, and its results are read."""
+
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+
+    async with asyncio.timeout(5):
+        results = await read(client.chat.send_many(["a"], model="m", progress=True))
 
     assert results[0].ok
     assert "progress raised" in caplog.text
