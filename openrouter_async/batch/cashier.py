@@ -50,13 +50,19 @@ class Cashier:
 
     async def _most(self, call: Call[ChatResponse]) -> float | None:
         model, body = call.model, call.body or b"{}"
-        async with self._asking:
-            if model is not None and model not in self._prices:
-                self._prices[model] = await self._price(model)
+        if model is not None:
+            await self._learn(model)
         # Sent again after silence, it might be billed twice.
         if call.retries.ambiguous:
             return None
         return most_it_costs(decode(body), len(body), self._prices)
+
+    async def _learn(self, model: str) -> None:
+        async with self._asking:
+            # One call asks, the others wait for what it finds.
+            known = model in self._prices
+            price = self._prices[model] if known else await self._price(model)
+            self._prices[model] = price
 
     def settle(self, reserved: float, cost: float | None, unclear: int) -> None:
         """Close a call's account, as `Budget.settle` does, and call who waits."""

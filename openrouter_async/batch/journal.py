@@ -216,9 +216,9 @@ class Journal:
             if file is not None:
                 file.close()
         self._rows = self._errors = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        assert self._lock is not None  # noqa: S101
+        self._lock.release()
+        self._lock = None
 
 
 def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:

@@ -126,11 +126,10 @@ class BatchRun(Generic[T_co]):
         """
         if self._running is not None:
             await self._running.stop(drain=drain, timeout=timeout)
-        elif self._threads is not None:
-            # The journal is being opened.
+        elif self._journal is not None and self._threads is not None:
+            # It is being opened.
             self._is_stopped = True
-            if self._journal is not None:
-                self._journal.give_up()
+            self._journal.give_up()
 
     # Reading.
 

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from types import coroutine
@@ -369,6 +370,33 @@ async def test_rows_reach_the_disk_when_no_other_comes(
         ((length, thread),) = synced
         assert length == size(out)
         assert thread.startswith("openrouter-journal")
+
+
+async def test_the_end_waits_for_the_disk(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is on its way to the disk is there when the run is over."""
+    monkeypatch.setattr("openrouter_async.batch.lookout._TICK", 0.02)
+    begun, ended = threading.Event(), threading.Event()
+    sync = os.fsync
+
+    def slow(file: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        sync(file)
+        ended.set()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    server.reply("slow", when="prompt 1", delay=60)
+    async with client.chat.send_many(prompts(2), model="m", journal=out) as run:
+        await anext(run)
+        await asyncio.to_thread(begun.wait, 5)
+        await run.stop(drain=False)
+
+        assert ended.is_set()
 
 
 async def test_a_disk_that_breaks_ends_the_run(

@@ -98,6 +98,23 @@ def test_failures_are_tidied(path: Path) -> None:
     ]
 
 
+def test_failures_that_can_not_be_tidied_are_told(path: Path) -> None:
+    """They stay as they are, and the journal is let go of."""
+    journal = Journal(path)
+    journal.open()
+    journal.write(b"", failure(1))
+    errors_path(path).with_name("out.errors.jsonl.tmp").mkdir()
+
+    with pytest.raises(JournalError, match="can not be used"):
+        journal.close()
+
+    assert errors_path(path).read_bytes() == failure(1)
+    again = Journal(path)
+    again.open()
+    with pytest.raises(JournalError, match="can not be used"):
+        again.close()
+
+
 def test_one_run_at_a_time(path: Path) -> None:
     """The second one fails at once, and may come back later."""
     first, second = Journal(path), Journal(path)

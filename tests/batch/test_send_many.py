@@ -1162,3 +1162,15 @@ async def test_there_is_no_task_for_each_row(
             most = max(most, len(ours))
 
     assert 5 <= most <= 7
+
+
+async def test_a_budget_for_rows_without_a_model_is_an_estimate(
+    client: AsyncOpenRouter,
+) -> None:
+    """Which model the account falls back on, and what it costs, is not known."""
+    run = client.chat.send_many(["a", "b"], max_tokens=5, max_cost=1.0)
+
+    results = await read(run)
+
+    assert [result.ok for result in results] == [True, True]
+    assert run.stats.budget == "estimate"
