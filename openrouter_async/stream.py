@@ -3,7 +3,6 @@
 import asyncio
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -49,7 +48,8 @@ class ChatStream:
     def __init__(self, feed: Feed, answer: Answer[ChatResponse]) -> None:
         self._feed = feed
         self._fold = feed.fold
-        self._events: Iterator[ServerSentEvent] = iter(answer.events)
+        # The next one last: what was read is let go of at once.
+        self._events = [*reversed(answer.events)]
         self._failure: OpenRouterError | None = None
         self._reading = False
         self._finished = False
@@ -109,7 +109,7 @@ class ChatStream:
                 http=self._feed.http,
                 partial=None if self._feed.ended else self.partial,
             )
-        self._events = iter(())
+        self._events = []
         self._feed.close(self._failure)
 
     close = aclose
@@ -118,9 +118,7 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatStreamingResponseChunk:
-        event = next(self._events, None)
-        if event is None:
-            event = await self._more()
+        event = self._events.pop() if self._events else await self._more()
         if event.data == DONE:
             await self._finish()
             raise StopAsyncIteration
@@ -169,8 +167,9 @@ class ChatStream:
         finally:
             self._reading = False
         if events is not None:
-            self._events = iter(events)
-            return next(self._events)
+            events.reverse()
+            self._events = events
+            return events.pop()
         if self._finished:
             return ServerSentEvent(data=DONE)
         raise self._fail(
@@ -204,7 +203,7 @@ class ChatStream:
                 "The stream was closed when its reader was cancelled.",
                 http=self._feed.http,
             )
-        self._events = iter(())
+        self._events = []
         self._feed.end(outcome, error)
 
     async def _finish(self) -> None:
@@ -217,7 +216,7 @@ class ChatStream:
                 # It was ended, and that was told, before all of this was read.
                 raise self._fail(failure)
             self._done = True
-            self._events = iter(())
+            self._events = []
             await self._feed.finish()
 
     async def __aenter__(self) -> Self:

@@ -32,6 +32,11 @@ _FIRST_WINS: Final = (
 """What each chunk repeats, or brings late; the first that is no null counts."""
 
 
+_TELLING_NOTHING: Final = frozenset({"object", "choices"})
+# At most as many as there are sets of the names in _FIRST_WINS.
+_shared: Final[dict[frozenset[str], frozenset[str]]] = {}
+
+
 class Fold:
     """
     The reply so far, of one stream.
@@ -45,7 +50,7 @@ class Fold:
         self._top: dict[str, Any] = {}
         self._choices: dict[int, FoldedChoice] = {}
         # Top-level keys that a chunk may hold without telling anything new.
-        self._settled = {"object", "choices"}
+        self._settled = _TELLING_NOTHING
 
     def add(self, chunk: ChatStreamingResponseChunk) -> None:
         """Add the next chunk; it is read, not changed, and parts of it are kept."""
@@ -100,13 +105,16 @@ class Fold:
         return codec.read_response(self.mapping(ended=True))
 
     def _add_top(self, raw: Mapping[str, Any]) -> None:
+        settled = self._settled
         for key, value in raw.items():
-            if key in self._settled:
+            if key in settled:
                 continue
             if key not in _FIRST_WINS:
                 keep_last(self._top, key, value)
             elif keep_first(self._top, key, value):
-                self._settled.add(key)
+                settled |= {key}
+        # Streams that have come equally far share one set: it is 700 bytes.
+        self._settled = _shared.setdefault(settled, settled)
 
 
 def has_token(chunk: ChatStreamingResponseChunk) -> bool:

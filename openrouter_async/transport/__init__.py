@@ -23,7 +23,7 @@ from .answer import Answer
 from .dispatch import Dispatch
 from .feed import Feed
 from .gate import Gate
-from .pool import Network, Pool, Pools, Stats
+from .pool import Network, Pools, Stats
 
 __all__ = ["Answer", "ClientSession", "Feed", "Gate", "Network", "Stats", "Transport"]
 
@@ -95,7 +95,7 @@ class Transport:
         if feed is None:
             report("ok", None, partial(usage_of, answer.value))
         else:
-            feed.begin(partial(_stream_ended, pool, feed, report))
+            feed.begin(pool, report)
         return answer
 
     def _budget(self, call: Call[Any]) -> RetryBudget:
@@ -128,19 +128,6 @@ class Transport:
             self._on_call(record)
         except Exception:
             logger.exception("on_call raised; the call itself is not affected.")
-
-
-def _stream_ended(
-    pool: Pool,
-    feed: Feed,
-    report: Callable[
-        [Outcome, OpenRouterError | None, Callable[[], Usage | None]], None
-    ],
-    outcome: Outcome,
-    error: OpenRouterError | None,
-) -> None:
-    feed.leave(pool)
-    report(outcome, error, feed.usage)
 
 
 def _nothing() -> None:

@@ -10,7 +10,12 @@ def forget_reason(protocol: Any) -> None:
     """Take note of why a connection ends, so that nobody calls it unnoticed."""
     closed: asyncio.Future[None] | None = protocol.closed
     if closed is not None:
-        closed.add_done_callback(lambda done: done.cancelled() or done.exception())
+        closed.add_done_callback(_noticed)
+
+
+def _noticed(done: "asyncio.Future[None]") -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
@@ -20,21 +25,35 @@ def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
     Where a chunk's size is no number, aiohttp's C parser drops the body and closes
     the connection; who reads the body would wait for ever.
     """
+    bond = _Bond(content, protocol.closed)
+    if bond.closed is None:
+        bond.lost(None)
+    else:
+        bond.closed.add_done_callback(bond.lost)
+        content.on_eof(bond.undo)
 
-    def lost(_: object) -> None:
+
+class _Bond:
+    """Of a body to its connection; half the room that two closures take."""
+
+    __slots__ = ("_content", "closed")
+
+    def __init__(
+        self, content: aiohttp.StreamReader, closed: "asyncio.Future[None] | None"
+    ) -> None:
+        self._content = content
+        self.closed = closed
+
+    def lost(self, _: object) -> None:
+        """Let the body break."""
+        content = self._content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("The body broke off."))
 
-    closed: asyncio.Future[None] | None = protocol.closed
-    if closed is None:
-        lost(None)
-    else:
-        closed.add_done_callback(lost)
-
-        def done() -> None:
-            closed.remove_done_callback(lost)
-
-        content.on_eof(done)
+    def undo(self) -> None:
+        """The body is whole."""
+        assert self.closed is not None  # noqa: S101
+        self.closed.remove_done_callback(self.lost)
 
 
 def take_rest(content: aiohttp.StreamReader) -> bytes:

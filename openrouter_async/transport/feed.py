@@ -21,6 +21,9 @@ from .watch import Watch
 
 logger = logging.getLogger("openrouter_async")
 
+Report = Callable[[Outcome, OpenRouterError | None, Callable[[], Usage | None]], None]
+"""Told how a call ended, and where to ask what it used up."""
+
 # Long enough for the end of the body to arrive behind [DONE], so that the connection
 # can be used again; short enough that nobody notices.
 _GRACE_SECONDS: Final = 0.1
@@ -38,7 +41,8 @@ class Feed:
         "_content",
         "_decoder",
         "_loop",
-        "_on_end",
+        "_pool",
+        "_report",
         "_response",
         "_watch",
         "ended",
@@ -61,7 +65,8 @@ class Feed:
         self._decoder = SSEDecoder(limit_bytes=limit_bytes)
         self._watch = watch
         self._loop = loop
-        self._on_end: Callable[[Outcome, OpenRouterError | None], None] | None = None
+        self._pool: Pool | None = None
+        self._report: Report | None = None
         self.fold = Fold()
         self.http = http
         self.key = key
@@ -77,9 +82,10 @@ class Feed:
         """Why it was ended from outside; None if it was not."""
         return self._watch.failure
 
-    def begin(self, on_end: Callable[[Outcome, OpenRouterError | None], None]) -> None:
+    def begin(self, pool: Pool, report: Report) -> None:
         """Hand over: from here on the reader, not the opener, ends it."""
-        self._on_end = on_end
+        self._pool = pool
+        self._report = report
         self._watch.on_fail = self._failed
 
     async def read(self, start: bytes = b"") -> list[ServerSentEvent] | None:
@@ -160,20 +166,19 @@ class Feed:
             watch.transport.abort()
         watch.stop()
         self._response.close()
-        # What `begin` was given; it came first.
-        on_end, self._on_end = self._on_end, None
-        assert on_end is not None  # noqa: S101
-        on_end(outcome, error)
+        pool, report = self._pool, self._report
+        # `begin` came first.
+        assert pool is not None  # noqa: S101
+        assert report is not None  # noqa: S101
+        self._pool = self._report = None
+        pool.slots.release()
+        report(outcome, error, self.usage)
 
     def close(self, error: OpenRouterError) -> None:
         """End it from outside, at once; a reader that waits gets this error."""
         if not self.ended:
             self._watch.fail(error)
             self.end("closed", None)
-
-    def leave(self, pool: Pool) -> None:
-        """Give its slot back to the pool."""
-        pool.slots.release()
 
     def usage(self) -> Usage | None:
         """Return what the stream said so far that it used up."""
