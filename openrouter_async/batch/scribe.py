@@ -4,12 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import Final
 
 from ..codec import encode
 from ..errors import ConfigurationError
 from .intake import Order
 from .journal import Journal
 from .results import BatchResult, failure_line, result_line
+
+_GATHER_SECONDS: Final = 0.002
+"""Between two groups: a hop to the thread and back costs as much as half a call."""
 
 Entry = tuple[bytes, bool, int, BatchResult]
 """A line, whether it is a success, and the result with its number on the shelf."""
@@ -19,7 +23,8 @@ class Scribe:
     """
     Writes lines, and passes each result on once its line is with the system.
 
-    While a group is being written, on a thread, the next one gathers.
+    While a group is being written, on a thread, and a moment longer, the next one
+    gathers. What is in a group when the process is killed is sent again.
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class Scribe:
             self._deliver(number, result)
         self._writing = bool(self._pending)
         if self._writing:
-            self._write()
+            self._loop.call_later(_GATHER_SECONDS, self._write)
         else:
             self._idle.set()
 
