@@ -13,9 +13,8 @@ def forget_reason(protocol: Any) -> None:
         closed.add_done_callback(_noticed)
 
 
-def _noticed(done: "asyncio.Future[None]") -> None:
-    if not done.cancelled():
-        done.exception()
+def _noticed(done: "asyncio.Future[None]") -> BaseException | None:
+    return None if done.cancelled() else done.exception()
 
 
 def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
