@@ -12,7 +12,7 @@ from ..output import Reader, ask_for
 from ..settings import Settings
 from ..transport import Gate, Transport
 from ..types import ChatFields, ChatGenerationParams, ChatResponse, UserMessage
-from ..wire import Call, chat_body, read_chat, read_json
+from ..wire import Call, chat_body, read_chat, read_json, unexpected
 from .budget import Price, read_price
 from .items import Row
 
@@ -58,10 +58,7 @@ class Calls:
         self._fields = {k: v for k, v in fields.items() if v is not None}
         unknown = self._fields.keys() - _KNOWN
         if unknown:
-            raise TypeError(
-                f"send_many() got an unexpected keyword argument {min(unknown)!r}. "
-                "What this library does not know goes into extra_body."
-            )
+            raise unexpected("send_many", min(unknown))
         self._extra = extra
         self._reader = reader
         blank = settings.call("POST", _PATH, read_chat, query=query)

@@ -29,7 +29,7 @@ class Shelf:
         self._window = window
         self._ordered = ordered
         self._ready: deque[BatchResult] = deque()
-        self._early: dict[int, BatchResult | None] = {}
+        self._early: dict[int, BatchResult] = {}
         self._promised = 0
         self._gone = 0
         self._turn = 0
@@ -47,21 +47,15 @@ class Shelf:
         self._promised += 1
         return self._promised - 1
 
-    def put(self, number: int, result: BatchResult | None) -> None:
-        """Put a result there; None: it will not come."""
-        if result is None:
-            self._gone += 1
-            self._call_makers()
-        if not self._ordered:
-            if result is not None:
-                self._ready.append(result)
-        else:
+    def put(self, number: int, result: BatchResult) -> None:
+        """Put a result there."""
+        if self._ordered:
             self._early[number] = result
             while self._turn in self._early:
-                found = self._early.pop(self._turn)
+                self._ready.append(self._early.pop(self._turn))
                 self._turn += 1
-                if found is not None:
-                    self._ready.append(found)
+        else:
+            self._ready.append(result)
         self._call_reader()
 
     async def room(self) -> None:
@@ -91,16 +85,16 @@ class Shelf:
             finally:
                 self._reader = None
         self._gone += 1
-        self._call_makers()
+        if not self.is_full:
+            # One, for the one place that became free.
+            self._call_maker()
         return self._ready.popleft()
 
     def close(self) -> None:
         """Say that no more will come; what is out of turn moves up."""
         self._closed = True
-        for number in sorted(self._early):
-            result = self._early.pop(number)
-            if result is not None:
-                self._ready.append(result)
+        self._ready += [self._early[number] for number in sorted(self._early)]
+        self._early.clear()
         while self._makers:
             self._call_maker()
         self._call_reader()
@@ -113,11 +107,6 @@ class Shelf:
         reader = self._reader
         if reader is not None and not reader.done() and (self._ready or self._closed):
             reader.set_result(None)
-
-    def _call_makers(self) -> None:
-        """Wake one for the one place that became free."""
-        if self._makers and not self.is_full:
-            self._call_maker()
 
     def _call_maker(self) -> None:
         while self._makers:

@@ -4,7 +4,7 @@ Arguments -> Call; status, headers and body -> value or exception.
 Pure: nothing here is async, waits, or reads a clock.
 """
 
-from .body import chat_body
+from .body import chat_body, unexpected
 from .call import (
     ApiKey,
     Call,
@@ -59,5 +59,6 @@ __all__ = [
     "read_event",
     "read_json",
     "read_origin",
+    "unexpected",
     "usage_of",
 ]

@@ -39,7 +39,7 @@ def chat_body(
     try:
         names = sorted(fields, key=_ORDER.__getitem__)
     except KeyError as error:
-        raise _unexpected(error.args[0]) from None
+        raise unexpected("send", error.args[0]) from None
     given = {name: value for name in names if (value := fields[name]) is not None}
     if params is None:
         body = given
@@ -66,13 +66,14 @@ def chat_body(
     return body
 
 
-def _unexpected(name: str) -> TypeError:
+def unexpected(caller: str, name: str) -> TypeError:
+    """Return the error for a keyword that there is not."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, _ORDER, n=1)
     more = f" Did you mean {close[0]!r}?" if close else ""
     return TypeError(
-        f"send() got an unexpected keyword argument {name!r}.{more} "
+        f"{caller}() got an unexpected keyword argument {name!r}.{more} "
         "What this library does not know goes into extra_body."
     )
 
