@@ -2,18 +2,15 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final
 
 from ..codec import encode
 from ..errors import ConfigurationError
 from .intake import Order
 from .journal import Journal
 from .results import BatchResult, failure_line, result_line
-
-_GATHER_SECONDS: Final = 0.002
-"""Between two groups: a hop to the thread and back costs as much as half a call."""
 
 Entry = tuple[bytes, bool, int, BatchResult]
 """A line, whether it is a success, and the result with its number on the shelf."""
@@ -23,8 +20,8 @@ class Scribe:
     """
     Writes lines, and passes each result on once its line is with the system.
 
-    While a group is being written, on a thread, and a moment longer, the next one
-    gathers. What is in a group when the process is killed is sent again.
+    A thread takes what there is when it gets its turn; the next group gathers while it
+    writes. What is in a group when the process is killed is sent again.
     """
 
     def __init__(
@@ -48,7 +45,8 @@ class Scribe:
         self._deliver = deliver
         self._fail = fail
         self._loop = asyncio.get_running_loop()
-        self._pending: list[Entry] = []
+        # The loop puts in, the thread takes out.
+        self._pending: deque[Entry] = deque()
         self._writing = False
         self._syncing: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
@@ -62,7 +60,7 @@ class Scribe:
         if not self._writing:
             self._writing = True
             self._idle.clear()
-            self._loop.call_soon(self._write)
+            self._threads.submit(self._write)
 
     def tend(self) -> None:
         """Hand to the disk what was written; called now and then."""
@@ -79,15 +77,22 @@ class Scribe:
             await asyncio.wait({self._syncing})
 
     def _write(self) -> None:
-        group, self._pending = self._pending, []
+        """Write what there is; on the thread."""
+        group: list[Entry] = []
+        while self._pending:
+            group.append(self._pending.popleft())
         rows = b"".join([line for line, ok, _, _ in group if ok])
         errors = b"".join([line for line, ok, _, _ in group if not ok])
-        future = self._loop.run_in_executor(
-            self._threads, self._journal.write, rows, errors
-        )
-        future.add_done_callback(lambda done: self._written(group, _error(done)))
+        error: Exception | None = None
+        try:
+            self._journal.write(rows, errors)
+        except Exception as failure:  # noqa: BLE001 - told to the loop
+            error = failure
+        # A future's way back would take a turn of the loop more, and with it the room
+        # of all results of that turn.
+        self._loop.call_soon_threadsafe(self._written, group, error)
 
-    def _written(self, group: list[Entry], error: BaseException | None) -> None:
+    def _written(self, group: list[Entry], error: Exception | None) -> None:
         if error is not None:
             self._fail(error)
         # Written or not, it was paid for.
@@ -95,19 +100,15 @@ class Scribe:
             self._deliver(number, result)
         self._writing = bool(self._pending)
         if self._writing:
-            self._loop.call_later(_GATHER_SECONDS, self._write)
+            self._threads.submit(self._write)
         else:
             self._idle.set()
 
     def _synced(self, done: "asyncio.Future[None]") -> None:
         self._syncing = None
-        error = _error(done)
+        error = None if done.cancelled() else done.exception()
         if error is not None:
             self._fail(error)
-
-
-def _error(done: "asyncio.Future[None]") -> BaseException | None:
-    return None if done.cancelled() else done.exception()
 
 
 def _line(order: Order, result: BatchResult) -> bytes:
