@@ -190,7 +190,7 @@ class Intake:
             raise ConfigurationError(
                 f"Row {row.index} has the custom_id of an earlier row: {row.name!r}."
             )
-        known = self._done.get(key)
+        known = self._done.get(key) if self._done else None
         if known is not None and known != printed:
             raise JournalError(
                 f"The journal has another request as {row.name!r}: the rows or the "

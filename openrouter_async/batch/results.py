@@ -102,22 +102,17 @@ def result_line(
     response = result.response
     assert response is not None  # noqa: S101
     id_ = response.http.generation_id or response.id
+    ours = _identity(result, fingerprint)
+    ours["cost"] = result.cost
+    ours["attempts"] = result.attempts
+    ours["ms"] = round(result.latency * 1000)
+    ours["t"] = round(wall, 3)
     return {
         "id": id_,
         "custom_id": name,
-        "response": {
-            "status_code": 200,
-            "request_id": id_,
-            "body": response.raw,
-        },
+        "response": {"status_code": 200, "request_id": id_, "body": response.raw},
         "error": None,
-        OURS: {
-            **_identity(result, fingerprint),
-            "cost": result.cost,
-            "attempts": result.attempts,
-            "ms": round(result.latency * 1000),
-            "t": round(wall, 3),
-        },
+        OURS: ours,
     }
 
 
