@@ -88,7 +88,12 @@ class BatchResult(Generic[T_co]):
 
 
 def result_line(
-    result: BatchResult, name: str, fingerprint: int, wall: float
+    result: BatchResult,
+    name: str,
+    fingerprint: int,
+    wall: float,
+    *,
+    short: bool = False,
 ) -> dict[str, Any]:
     """
     Return the line for a reply: OpenAI's and OpenRouter's batch result, and more.
@@ -98,6 +103,7 @@ def result_line(
         name: What the row is known by.
         fingerprint: Of the request.
         wall: Seconds since the epoch, now.
+        short: Of the reply, tell only what counts.
     """
     response = result.response
     assert response is not None  # noqa: S101
@@ -110,14 +116,23 @@ def result_line(
     return {
         "id": id_,
         "custom_id": name,
-        "response": {"status_code": 200, "request_id": id_, "body": response.raw},
+        "response": {
+            "status_code": 200,
+            "request_id": id_,
+            "body": _short(response) if short else response.raw,
+        },
         "error": None,
         OURS: ours,
     }
 
 
 def failure_line(
-    result: BatchResult, name: str, body: Any, fingerprint: int = 0
+    result: BatchResult,
+    name: str,
+    body: Any,
+    fingerprint: int = 0,
+    *,
+    short: bool = False,
 ) -> dict[str, Any]:
     """
     Return the line for a failure, which is itself a row to be sent.
@@ -127,11 +142,15 @@ def failure_line(
         name: What the row is known by.
         body: The whole request; what was given, if it is none.
         fingerprint: Of the request; 0: it has none.
+        short: Of what came, tell only what counts.
     """
     error = result.error
     assert error is not None  # noqa: S101
     # What came was paid for, whether it fits or not.
     came = error.partial
+    response = None
+    if came is not None:
+        response = {"body": _short(came) if short else came.raw}
     return {
         "custom_id": name,
         "method": "POST",
@@ -142,9 +161,32 @@ def failure_line(
             "code": error.status_code if isinstance(error, APIError) else None,
             "message": str(error),
         },
-        "response": None if came is None else {"body": came.raw},
+        "response": response,
         "attempts": result.attempts,
         OURS: _identity(result, fingerprint),
+    }
+
+
+def _short(reply: ChatResponse) -> dict[str, Any]:
+    """Return what counts of a reply: a whole one can be nested beyond writing."""
+    usage = reply.usage
+    return {
+        "id": reply.id,
+        "model": reply.model,
+        "provider": reply.provider,
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": reply.finish_reason,
+                "message": {"role": "assistant", "content": reply.text},
+            }
+        ],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "cost": usage.cost,
+        },
     }
 
 

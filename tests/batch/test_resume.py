@@ -18,11 +18,12 @@ from openrouter_async import (
     BatchRun,
     ConfigurationError,
     JournalError,
+    OutputValidationError,
     read_journal,
 )
 from openrouter_async.batch import errors_path
 from openrouter_async.codec import canonical
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, completion, error
 
 
 async def read(run: BatchRun) -> list[BatchResult]:
@@ -83,6 +84,47 @@ async def test_a_result_that_is_seen_is_written(
             assert result.custom_id in names(out)
 
     assert sorted(map(str, seen)) == sorted(names(out))
+
+
+def nested(depth: int) -> bytes:
+    """A reply of 3 tokens and $0.5 that no writer of JSON follows to its end."""
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "cost": 0.5}
+    reply = completion("fine", usage=usage)
+    deep = b'{"in":' * depth + b"0" + b"}" * depth
+    return json.dumps(reply).encode()[:-1] + b',"trace":' + deep + b"}"
+
+
+async def test_a_reply_beyond_writing_is_kept_by_what_counts(
+    server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
+) -> None:
+    """Its words and its cost; it was paid for, and the others have their lines too."""
+    server.reply(body=nested(900), when="two")
+    run = client.chat.send_many(["one", "two", "three"], model="m", journal=out)
+    results = await read(run)
+
+    assert all(result.ok for result in results)
+    assert sorted(names(out)) == ["row-0", "row-1", "row-2"]
+    (kept,) = [result for result in read_journal(out) if result.index == 1]
+    assert kept.text == "fine"
+    assert kept.cost == 0.5
+    assert kept.usage is not None
+    assert kept.usage.completion_tokens == 3
+    again = client.chat.send_many(["one", "two", "three"], model="m", journal=out)
+    assert await read(again) == []
+
+
+async def test_a_failure_beyond_writing_can_be_sent_again(
+    server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
+) -> None:
+    """Its request is whole, and of what came its words are kept."""
+    server.reply(body=nested(900))
+    run = client.chat.send_many(["one"], model="m", journal=out, output=int)
+    (result,) = await read(run)
+    assert isinstance(result.error, OutputValidationError)
+
+    line = json.loads(errors_path(out).read_bytes())
+    assert line["response"]["body"]["choices"][0]["message"]["content"] == "fine"
+    assert line["body"]["messages"] == [{"role": "user", "content": "one"}]
 
 
 async def test_failures_go_to_a_file_that_can_be_sent(
