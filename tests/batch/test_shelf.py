@@ -36,6 +36,22 @@ async def test_room_is_bounded() -> None:
     await waiting
 
 
+async def test_room_that_was_overdrawn_is_made_good_first() -> None:
+    """Those who saw the last place at once all took it; nobody is called too soon."""
+    place = shelf()
+    for index_ in range(4):
+        place.put(place.promise(), BatchResult(index_))
+    waiting = asyncio.ensure_future(place.room())
+    await asyncio.sleep(0)
+    await index(place)
+    await asyncio.sleep(0)
+    assert place.is_full
+    assert not waiting.done()
+
+    await index(place)
+    await waiting
+
+
 async def test_room_is_given_to_one_at_a_time() -> None:
     """One place, one of those who wait; the others go on waiting."""
     place = shelf(1)
