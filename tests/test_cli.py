@@ -200,6 +200,22 @@ def test_json_that_the_terminal_can_not_show_is_escaped(
     assert json.loads(printed.getvalue()) == body
 
 
+def test_json_that_is_too_deep_is_said_to_be(
+    server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a traceback; the text can still be had."""
+    deep = b'{"in":' * 1000 + b"0" + b"}" * 1000
+    body = json.dumps(completion("Hi")).encode()[:-1] + b',"trace":' + deep + b"}"
+    server.reply(body=body, times=2)
+
+    assert run(["chat", "--json", "hi"]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: The reply is nested too deeply")
+    assert run(["chat", "--no-stream", "hi"]) == 0
+    assert capsys.readouterr().out == "Hi\n"
+
+
 def test_text_that_can_not_be_encoded_is_replaced(
     server: LocalOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

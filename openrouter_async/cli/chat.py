@@ -162,7 +162,13 @@ def _mention_rest(reply: ChatResponse, screen: Screen) -> None:
 def _print_json(reply: ChatResponse, screen: Screen) -> None:
     """Print what came: indented for people, one line for programs."""
     indent = 2 if screen.out.is_terminal else None
-    text = json.dumps(reply.raw, ensure_ascii=False, indent=indent)
+    try:
+        text = json.dumps(reply.raw, ensure_ascii=False, indent=indent)
+    except RecursionError:
+        deep = (
+            "The reply is nested too deeply to be printed; without --json its text is."
+        )
+        raise CommandError(deep, ExitCode.API) from None
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:

@@ -9,6 +9,7 @@ import aiohttp
 from ..codec import encode
 from ..envelope import error_from_body, error_from_reply
 from ..errors import (
+    ConfigurationError,
     MalformedResponseError,
     OpenRouterError,
     StreamInterruptedError,
@@ -196,8 +197,12 @@ class Reply(Generic[T]):
         self._watch.stage = Stage.REPLY
         value = self._parse(await self._read_body(start), feed.key)
         assert isinstance(value, ChatResponse)  # noqa: S101 -- streams are chats
-        events = [
-            ServerSentEvent(data=encode(chunk_of(value).raw).decode()),
-            ServerSentEvent(data=DONE),
-        ]
+        try:
+            data = encode(chunk_of(value).raw).decode()
+        except ConfigurationError:
+            deep = (
+                "The answer to a stream is none, and nested too deeply to be made one."
+            )
+            raise MalformedResponseError(deep) from None
+        events = [ServerSentEvent(data=data), ServerSentEvent(data=DONE)]
         return Answer(http=self._http, feed=feed, events=events)

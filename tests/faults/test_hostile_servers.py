@@ -322,6 +322,22 @@ async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
         assert_at_rest(client)
 
 
+@covers(
+    "F57", "a plain answer to a stream, nested 900 deep", "`MalformedResponseError`"
+)
+async def test_a_nested_answer_that_is_no_stream_is_refused() -> None:
+    """It is read, but can not be made a stream; that is no fault of the request."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        deep = HELLO.replace(b"{", b'{"trace":' + nested(900) + b",", 1)
+        server.script(read, send(http(deep)), read, send(http(deep)))
+
+        await call(client, "plain")
+        with pytest.raises(MalformedResponseError, match="nested too deeply"):
+            await call(client, "stream")
+
+        assert_at_rest(client)
+
+
 async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
     """A stream in one-byte chunks costs what its bytes cost, no more."""
     text = "x" * (1_000_000 if long else 30_000)
