@@ -227,8 +227,8 @@ def canonical(data: bytes) -> bytes:
     """Return the same JSON with the keys of all objects sorted."""
     try:
         return orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
-        # What orjson does not read was written by the standard library.
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # What orjson does not read or write was written by the standard library.
         return json.dumps(json.loads(data), sort_keys=True).encode("ascii")
 
 

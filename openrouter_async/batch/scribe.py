@@ -13,7 +13,7 @@ from .journal import Journal
 from .results import BatchResult, failure_line, result_line
 
 Entry = tuple[Order, BatchResult, bytes]
-"""A row, what it came to, and the line of a failure: it is for the loop to write."""
+"""A row, what it came to, and if that failed its line; it has the caller's values."""
 
 
 class Scribe:

@@ -192,6 +192,8 @@ def test_canonical_json_is_sorted() -> None:
     """Also where only the standard library reads it."""
     assert canonical(b'{"b":1,"a":{"d":2,"c":3}}') == b'{"a":{"c":3,"d":2},"b":1}'
     assert canonical(b'{"b": "\\ud800", "a": 1}') == b'{"a": 1, "b": "\\ud800"}'
+    deep = b"[" * 400 + b"]" * 400
+    assert canonical(b'{"b": ' + deep + b', "a": 1}') == b'{"a": 1, "b": ' + deep + b"}"
 
 
 async def test_a_name_is_used_once(
