@@ -98,7 +98,7 @@ async def test_a_reply_beyond_writing_is_kept_by_what_counts(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
 ) -> None:
     """Its words and its cost; it was paid for, and the others have their lines too."""
-    server.reply(body=nested(900), when="two")
+    server.reply(body=nested(1010), when="two")
     run = client.chat.send_many(["one", "two", "three"], model="m", journal=out)
     results = await read(run)
 
@@ -117,7 +117,7 @@ async def test_a_failure_beyond_writing_can_be_sent_again(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
 ) -> None:
     """Its request is whole, and of what came its words are kept."""
-    server.reply(body=nested(900))
+    server.reply(body=nested(1010))
     run = client.chat.send_many(["one"], model="m", journal=out, output=int)
     (result,) = await read(run)
     assert isinstance(result.error, OutputValidationError)

@@ -323,12 +323,12 @@ async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
 
 
 @covers(
-    "F57", "a plain answer to a stream, nested 900 deep", "`MalformedResponseError`"
+    "F57", "a plain answer to a stream, nested 1,010 deep", "`MalformedResponseError`"
 )
 async def test_a_nested_answer_that_is_no_stream_is_refused() -> None:
     """It is read, but can not be made a stream; that is no fault of the request."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
-        deep = HELLO.replace(b"{", b'{"trace":' + nested(900) + b",", 1)
+        deep = HELLO.replace(b"{", b'{"trace":' + nested(1010) + b",", 1)
         server.script(read, send(http(deep)), read, send(http(deep)))
 
         await call(client, "plain")
