@@ -134,6 +134,13 @@ def test_what_is_not_many_is_refused(client: AsyncOpenRouter, items: Any) -> Non
         client.chat.send_many(items)
 
 
+def test_a_keyword_that_there_is_not_is_named(client: AsyncOpenRouter) -> None:
+    """With the one that may have been meant, as in `send`."""
+    unknown: Any = {"modell": "m"}
+    with pytest.raises(TypeError, match=r"send_many\(\) .* Did you mean 'model'\?"):
+        client.chat.send_many(["a"], **unknown)
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
