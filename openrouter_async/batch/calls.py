@@ -12,7 +12,7 @@ from ..output import Reader, ask_for
 from ..settings import Settings
 from ..transport import Gate, Transport
 from ..types import ChatFields, ChatGenerationParams, ChatResponse, UserMessage
-from ..wire import Call, chat_body, read_chat, read_json, unexpected
+from ..wire import Call, chat_body, read_chat, read_json, unexpected_keyword
 from .budget import Price, read_price
 from .items import Row
 
@@ -58,7 +58,7 @@ class Calls:
         self._fields = {k: v for k, v in fields.items() if v is not None}
         unknown = self._fields.keys() - _KNOWN
         if unknown:
-            raise unexpected("send_many", min(unknown))
+            raise unexpected_keyword("send_many", min(unknown))
         self._extra = extra
         self._reader = reader
         blank = settings.call("POST", _PATH, read_chat, query=query)

@@ -44,7 +44,7 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
 
 class Journal:
     """
-    One run's journal; blocking. All but `write` is for a thread of its own.
+    One run's journal. `open`, `write`, `sync` and `close` block: one thread does them.
 
     Attributes:
         path: The file of successes.

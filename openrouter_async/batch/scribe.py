@@ -22,6 +22,9 @@ class Scribe:
 
     A thread takes what there is when it gets its turn; the next group gathers while it
     writes. What is in a group when the process is killed is sent again.
+
+    Nobody asks the futures of `_write`: it fails only where the loop is closed, and
+    then nobody is left to be told.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ Arguments -> Call; status, headers and body -> value or exception.
 Pure: nothing here is async, waits, or reads a clock.
 """
 
-from .body import chat_body, unexpected
+from .body import chat_body, unexpected_keyword
 from .call import (
     ApiKey,
     Call,
@@ -59,6 +59,6 @@ __all__ = [
     "read_event",
     "read_json",
     "read_origin",
-    "unexpected",
+    "unexpected_keyword",
     "usage_of",
 ]

@@ -39,7 +39,7 @@ def chat_body(
     try:
         names = sorted(fields, key=_ORDER.__getitem__)
     except KeyError as error:
-        raise unexpected("send", error.args[0]) from None
+        raise unexpected_keyword("send", error.args[0]) from None
     given = {name: value for name in names if (value := fields[name]) is not None}
     if params is None:
         body = given
@@ -66,7 +66,7 @@ def chat_body(
     return body
 
 
-def unexpected(caller: str, name: str) -> TypeError:
+def unexpected_keyword(caller: str, name: str) -> TypeError:
     """Return the error for a keyword that there is not."""
     from difflib import get_close_matches
 
