@@ -26,11 +26,11 @@ from openrouter_async import (
     ToolResponseMessage,
     UserMessage,
 )
+from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.body import chat_body
 
 # `request` and `fold` look at one step alone; there is no public way to that.
-from openrouter_async.codec import encode
-from openrouter_async.fold import Fold
-from openrouter_async.wire import chat_body
+from openrouter_async.protocol.decode import encode
 
 
 class Ours(Contender):

@@ -3,13 +3,9 @@
 import importlib
 import typing
 
-from .chat import (
-    Chat,
-    PendingStream,
-)
-from .client import (
-    AsyncOpenRouter,
-)
+from .chat import Chat, PendingStream
+from .client import AsyncOpenRouter
+from .config import Limits, Retries, Timeouts
 from .errors import (
     APIConnectionError,
     APIError,
@@ -47,15 +43,9 @@ from .errors import (
     ToolRunError,
     UnprocessableEntityError,
 )
-from .record import (
-    CallRecord,
-)
-from .stream import (
-    ChatStream,
-)
-from .transport import (
-    Stats,
-)
+from .protocol.call import CallRecord
+from .stream import ChatStream
+from .transport.pool import Stats
 from .types import (
     NULL,
     Alignment,
@@ -104,7 +94,6 @@ from .types import (
     JsonObjectFormat,
     JsonSchema,
     JsonSchemaFormat,
-    Limits,
     Logprobs,
     MaxCost,
     MaxPrice,
@@ -134,7 +123,6 @@ from .types import (
     ReasoningOptions,
     ReasoningUpdate,
     ResponseFormat,
-    Retries,
     RouterAttempt,
     RouterEndpoint,
     RouterEndpoints,
@@ -154,7 +142,6 @@ from .types import (
     SystemMessage,
     TextFormat,
     TextPart,
-    Timeouts,
     Timings,
     TokenLogprob,
     Tool,
@@ -175,9 +162,7 @@ from .types import (
     VideoUrl,
     WebSearchOptions,
 )
-from .version import (
-    __version__,
-)
+from .version import __version__
 
 if typing.TYPE_CHECKING:
     from .batch import (
@@ -187,20 +172,14 @@ if typing.TYPE_CHECKING:
         Item,
         ItemLike,
         Items,
-        LimitStats,
         Progress,
         RunStats,
         StopReason,
         read_journal,
     )
-    from .output import (
-        ParsedResponse,
-        json_schema_format,
-    )
-    from .parsed import (
-        ParsedStream,
-        Partials,
-    )
+    from .parsed import ParsedStream, Partials
+    from .structured.parsed_response import ParsedResponse
+    from .structured.response_format import json_schema_format
     from .tools import (
         OnToolError,
         ReasoningDelta,
@@ -215,6 +194,7 @@ if typing.TYPE_CHECKING:
         TurnFinished,
         tool,
     )
+    from .transport.limiter import LimitStats
     from .types.plugins import (
         AlignmentPlugin,
         AlignmentRule,
@@ -276,6 +256,7 @@ if typing.TYPE_CHECKING:
 else:
     # What most programs do without is loaded when it is first asked for.
     _LATER = {
+        ".transport.limiter": ("LimitStats",),
         ".batch": (
             "BatchItem",
             "BatchResult",
@@ -283,16 +264,13 @@ else:
             "Item",
             "ItemLike",
             "Items",
-            "LimitStats",
             "Progress",
             "RunStats",
             "StopReason",
             "read_journal",
         ),
-        ".output": (
-            "ParsedResponse",
-            "json_schema_format",
-        ),
+        ".structured.parsed_response": ("ParsedResponse",),
+        ".structured.response_format": ("json_schema_format",),
         ".parsed": (
             "ParsedStream",
             "Partials",

@@ -23,26 +23,36 @@ from typing import (
 import typing_extensions
 from typing_extensions import TypeForm
 
-from .media import load
-from .settings import Settings
+from .config import Retries, Timeouts
+from .files import load
+from .protocol.base_url import Call, hide
+from .protocol.body import chat_body
+from .protocol.response_parsing import read_chat
+from .protocol.settings import Settings
 from .stream import ChatStream
-from .transport import Answer, Transport
+from .transport.answer import Answer
+from .transport.transport import Transport
 from .types import (
     ChatFields,
     ChatGenerationParams,
     ChatResponse,
-    Retries,
-    Timeouts,
     ToolCall,
 )
 from .types.above import above
-from .wire import Call, chat_body, hide, read_chat
 
 if TYPE_CHECKING:
-    from .batch import BatchRun, Concurrency, Items, OnError, Progress, Scopes
-    from .output import ParsedResponse, Reader
+    from .batch import (
+        BatchRun,
+        Concurrency,
+        Items,
+        OnError,
+        Progress,
+    )
     from .parsed import ParsedStream
+    from .structured.output_parser import Reader
+    from .structured.parsed_response import ParsedResponse
     from .tools import OnToolError, ToolRun, ToolStream
+    from .transport.limiter import Scopes
 
 T = TypeVar("T")
 S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
@@ -540,7 +550,7 @@ class Chat:
         extra = options.get("extra_body")
         body = chat_body(params, fields, stream=stream, extra=extra)
         if reader is not None:
-            from .output import ask_for
+            from .structured.response_format import ask_for
 
             ask_for(body, reader.schema)
         settings = self._settings
@@ -583,20 +593,20 @@ def _as_it_is(reply: ChatResponse) -> ChatResponse:
 def _reader(output: Any) -> Reader[Any] | None:
     if output is None:
         return None
-    from .output import reader_of
+    from .structured.output_parser import reader_of
 
     return reader_of(output)
 
 
 def new_scopes() -> Scopes:
     """Return what the runs of one client know of the places that they talk to."""
-    from .batch import Scopes
+    from .transport.limiter import Scopes
 
     return Scopes()
 
 
 def _parse_call(call: ToolCall, kind: Any) -> Any:
-    from .output import read_arguments
+    from .tools.arguments import read_arguments
 
     return read_arguments(call, kind)
 

@@ -8,13 +8,25 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from .chat import Chat, new_scopes
+from .config import (
+    Clock,
+    Limits,
+    Retries,
+    Timeouts,
+)
 from .errors import ConfigurationError
-from .record import CallRecord
-from .settings import Settings
-from .transport import ClientSession, Network, Stats, Transport
-from .types import Clock, Limits, Retries, Timeouts
+from .protocol.base_url import (
+    check_header_value,
+    check_headers,
+    hide,
+    read_origin,
+)
+from .protocol.call import CallRecord
+from .protocol.response_parsing import read_json
+from .protocol.settings import Settings
+from .transport.pool import Network, Stats
+from .transport.transport import ClientSession, Transport
 from .version import __version__
-from .wire import check_header_value, check_headers, hide, read_json, read_origin
 
 _BASE_URL: Final = "https://openrouter.ai/api/v1"
 _MAX_CONNECTIONS: Final = 1000

@@ -35,7 +35,13 @@ Every exception that this library raises on purpose.
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from .types import Attempt, ChatResponse, Exchange, MessageLike, ToolCall
+from .types import (
+    Attempt,
+    ChatResponse,
+    Exchange,
+    MessageLike,
+    ToolCall,
+)
 
 Phase = Literal["queue", "connect", "first_token", "idle", "silence", "total"]
 

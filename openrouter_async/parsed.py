@@ -2,9 +2,11 @@
 
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
-from .output import ParsedResponse, Reader
 from .stream import ChatStream
-from .transport import Answer, Feed
+from .structured.output_parser import Reader
+from .structured.parsed_response import ParsedResponse
+from .transport.answer import Answer
+from .transport.event_stream import Feed
 from .types import ChatResponse
 
 T_co = TypeVar("T_co", covariant=True)

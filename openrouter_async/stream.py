@@ -7,19 +7,25 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from .codec import parse_chunk
-from .envelope import error_from_body
 from .errors import (
     ClosedError,
     ConfigurationError,
     OpenRouterError,
     StreamInterruptedError,
 )
-from .record import Outcome
+from .protocol.call import Outcome
+from .protocol.decode import parse_chunk
+from .protocol.error_parsing import error_from_body
+from .protocol.response_parsing import (
+    DONE,
+    attach,
+    find_error,
+    folded,
+)
 from .sse import ServerSentEvent
-from .transport import Answer, Feed
+from .transport.answer import Answer
+from .transport.event_stream import Feed
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
-from .wire import DONE, attach, find_error, folded
 
 
 class ChatStream:

@@ -25,10 +25,16 @@ from said import told
 from openrouter_async import AsyncOpenRouter, UserMessage, __version__
 from openrouter_async.cli import main
 from openrouter_async.cli.app import app, run
-from openrouter_async.cli.backdrop import BURST, HELLO, Place, backdrop, play
-from openrouter_async.cli.exits import CommandError, code_of
-from openrouter_async.cli.figures import Step, dollars, seconds
-from openrouter_async.cli.screen import printable
+from openrouter_async.cli.console import printable
+from openrouter_async.cli.demo_server import (
+    BURST,
+    HELLO,
+    Place,
+    backdrop,
+    play,
+)
+from openrouter_async.cli.exit_codes import CommandError, code_of
+from openrouter_async.cli.formatting import Step, dollars, seconds
 from openrouter_async.errors import ClosedError
 from openrouter_async.testing import (
     LocalOpenRouter,
@@ -992,7 +998,7 @@ def test_a_backdrop_that_does_not_start_is_told(
         play(theirs, "192.0.2.1")
 
         assert "192.0.2.1" in ours.recv()
-    monkeypatch.setattr("openrouter_async.cli.backdrop.play", os.getpid)
+    monkeypatch.setattr("openrouter_async.cli.demo_server.play", os.getpid)
     with pytest.raises(CommandError, match="did not start: it ended at once"):
         backdrop().__enter__()
 

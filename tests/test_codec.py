@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_async.codec import (
+from openrouter_async.errors import ConfigurationError, MalformedResponseError
+from openrouter_async.protocol.decode import (
     decode,
     encode,
     read_chunk,
     read_response,
     shallow,
 )
-from openrouter_async.errors import ConfigurationError, MalformedResponseError
 from openrouter_async.types import (
     NULL,
     Annotation,

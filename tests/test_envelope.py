@@ -11,13 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from openrouter_async.codec import read_response
-from openrouter_async.envelope import (
-    error_from_body,
-    error_from_reply,
-    page_title,
-    scrub,
-)
 from openrouter_async.errors import (
     APIError,
     AuthenticationError,
@@ -36,9 +29,22 @@ from openrouter_async.errors import (
     ServiceUnavailableError,
     status_class,
 )
+from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.error_parsing import (
+    error_from_body,
+    error_from_reply,
+    page_title,
+    scrub,
+)
+from openrouter_async.protocol.response_parsing import (
+    DONE,
+    find_error,
+    read_chat,
+    read_event,
+    read_json,
+)
 from openrouter_async.sse import SSEDecoder
 from openrouter_async.types import Attempt, Exchange
-from openrouter_async.wire import DONE, find_error, read_chat, read_event, read_json
 
 WALL = 1_786_233_000.0
 """Now: ten minutes before the free tier's recorded reset."""

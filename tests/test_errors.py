@@ -12,7 +12,6 @@ from multidict import CIMultiDict
 
 import openrouter_async
 from openrouter_async import errors
-from openrouter_async.codec import read_response
 from openrouter_async.errors import (
     STATUS_CLASSES,
     APIConnectionError,
@@ -30,7 +29,14 @@ from openrouter_async.errors import (
     ToolRunError,
     status_class,
 )
-from openrouter_async.types import Attempt, Exchange, Timings, ToolCall, UserMessage
+from openrouter_async.protocol.decode import read_response
+from openrouter_async.types import (
+    Attempt,
+    Exchange,
+    Timings,
+    ToolCall,
+    UserMessage,
+)
 
 TREE = """
 OpenRouterError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_async.fold import Fold, has_token
+from openrouter_async.protocol.accumulator.accumulator import Fold, has_token
 from openrouter_async.sse import SSEDecoder
 from openrouter_async.types import (
     ChatResponse,

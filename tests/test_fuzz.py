@@ -20,18 +20,24 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from test_codec import assert_sound
 
-from openrouter_async.codec import decode, encode, read_chunk, read_response
-from openrouter_async.envelope import error_from_reply
 from openrouter_async.errors import (
     APIError,
     ConfigurationError,
     MalformedResponseError,
     OpenRouterError,
 )
-from openrouter_async.fold import Fold
-from openrouter_async.retry import server_wish
+from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.body import chat_body
+from openrouter_async.protocol.decode import (
+    decode,
+    encode,
+    read_chunk,
+    read_response,
+)
+from openrouter_async.protocol.error_parsing import error_from_reply
+from openrouter_async.protocol.response_parsing import read_chat
+from openrouter_async.protocol.retry import server_wish
 from openrouter_async.types import NULL, ChatGenerationParams, Exchange
-from openrouter_async.wire import chat_body, read_chat
 
 WALL: Final = 1_800_000_000.0
 WIRE: Final = os.environ.get("OPENROUTER_WIRE")

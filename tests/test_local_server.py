@@ -29,8 +29,7 @@ from openrouter_async.testing import (
     generation_id,
     tool_call,
 )
-from openrouter_async.testing.delivery import cut
-from openrouter_async.testing.failures import FailedForm, Shape
+from openrouter_async.testing.error_replies import FailedForm, Shape
 from openrouter_async.testing.reply import (
     ErrorForm,
     FaultFields,
@@ -38,10 +37,11 @@ from openrouter_async.testing.reply import (
     Stop,
     UsageForm,
 )
-from openrouter_async.testing.schemas import fitting
-from openrouter_async.testing.seen import Tally, Wish
+from openrouter_async.testing.reply_writer import cut
+from openrouter_async.testing.schema_examples import fitting
+from openrouter_async.testing.seen_requests import Tally, Wish
 
-pytest_plugins = ["openrouter_async.testing.pytest"]
+pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 
 HELLO = {
     "model": "openai/gpt-4o-mini",
@@ -1640,7 +1640,7 @@ def test_who_gave_up_is_not_woken() -> None:
 
 
 class TestPlugin:
-    """The fixtures of `openrouter_async.testing.pytest`."""
+    """The fixtures of `openrouter_async.testing.pytest_plugin`."""
 
     async def test_an_application_is_tested_unchanged(
         self, openrouter_server: LocalOpenRouter

@@ -30,9 +30,9 @@ from openrouter_async import (
     UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter, error
-from openrouter_async.transport import Network
-from openrouter_async.transport.broken import end_with_connection, forget_reason
-from openrouter_async.transport.network import Proxies, Proxy, _make_socket
+from openrouter_async.transport.aiohttp_compat import end_with_connection, forget_reason
+from openrouter_async.transport.connector import Proxies, Proxy, _make_socket
+from openrouter_async.transport.pool import Network
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ONCE = Retries(max_attempts=1)

@@ -8,15 +8,13 @@ import attrs
 import pytest
 
 from openrouter_async import AsyncOpenRouter
-from openrouter_async.types import (
-    Attempt,
+from openrouter_async.config import (
     Clock,
-    Exchange,
     Limits,
     Retries,
     Timeouts,
-    Timings,
 )
+from openrouter_async.types import Attempt, Exchange, Timings
 
 CLOCKS = [field.name for field in attrs.fields(Timeouts)]
 AMOUNTS = ["base", "cap", "max_wait", "budget"]

@@ -15,10 +15,15 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from attrs import define
 
-from openrouter_async import AsyncOpenRouter, OutputValidationError, UserMessage, tool
-from openrouter_async.output import converter
-from openrouter_async.schema import schema_of
-from openrouter_async.schema.strict import strictly
+from openrouter_async import (
+    AsyncOpenRouter,
+    OutputValidationError,
+    UserMessage,
+    tool,
+)
+from openrouter_async.structured.converter import converter
+from openrouter_async.structured.pydantic_schema import strictly
+from openrouter_async.structured.schema import schema_of
 from openrouter_async.testing import LocalOpenRouter
 
 pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")

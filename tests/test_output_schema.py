@@ -31,9 +31,10 @@ import typing_extensions
 from attrs import define
 
 from openrouter_async import json_schema_format
-from openrouter_async.schema import describe, parameters_schema, schema_of
-from openrouter_async.schema.members import Member
-from openrouter_async.testing.schemas import fitting
+from openrouter_async.structured.docstrings import describe
+from openrouter_async.structured.fields import Member
+from openrouter_async.structured.schema import parameters_schema, schema_of
+from openrouter_async.testing.schema_examples import fitting
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 

@@ -29,8 +29,13 @@ from openrouter_async import (
     UserMessage,
     json_schema_format,
 )
-from openrouter_async.output import reader_of
-from openrouter_async.testing import LocalOpenRouter, Reply, completion, tool_call
+from openrouter_async.structured.output_parser import reader_of
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    Reply,
+    completion,
+    tool_call,
+)
 
 MESSAGES = [UserMessage("hi")]
 

@@ -26,11 +26,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openrouter_async import ConfigurationError
-from openrouter_async.codec import decode
-from openrouter_async.output import converter
-from openrouter_async.output.faults import MisfitError
-from openrouter_async.output.reading import find_json
-from openrouter_async.schema import schema_of
+from openrouter_async.protocol.decode import decode
+from openrouter_async.structured.converter import converter
+from openrouter_async.structured.invalid_value import MisfitError
+from openrouter_async.structured.output_parser import find_json
+from openrouter_async.structured.schema import schema_of
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 

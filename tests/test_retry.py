@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from openrouter_async.config import Retries
 from openrouter_async.errors import (
     APIConnectionError,
     APIError,
@@ -20,14 +21,14 @@ from openrouter_async.errors import (
     OpenRouterError,
     RateLimitError,
 )
-from openrouter_async.retry import (
+from openrouter_async.protocol.retry import (
     RetryBudget,
     billing_of,
     next_wait,
     retryable,
     server_wish,
 )
-from openrouter_async.types import Attempt, Billing, Exchange, Retries
+from openrouter_async.types import Attempt, Billing, Exchange
 
 WALL = 1_800_000_000.0
 """Now, for all rules here: 2027-01-15 08:00:00 GMT."""

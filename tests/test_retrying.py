@@ -396,7 +396,7 @@ async def test_a_reused_connection_that_dies_late_is_ambiguous(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a second (here less) the request may have been read: it is not sent again."""
-    monkeypatch.setattr("openrouter_async.transport.faults._STALE_SECONDS", 0.05)
+    monkeypatch.setattr("openrouter_async.transport.error_mapping._STALE_SECONDS", 0.05)
     await client.chat.send(HELLO)
     server.reply("hello", stop="close", delay=0.1)
 

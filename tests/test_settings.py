@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from openrouter_async.config import Limits, Retries, Timeouts
 from openrouter_async.errors import ConfigurationError
-from openrouter_async.settings import Settings
-from openrouter_async.types import Exchange, Limits, Retries, Timeouts, UserMessage
-from openrouter_async.wire import read_origin
+from openrouter_async.protocol.base_url import read_origin
+from openrouter_async.protocol.settings import Settings
+from openrouter_async.types import Exchange, UserMessage
 
 
 def parse(body: bytes, http: Exchange, wall: float) -> str:

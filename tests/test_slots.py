@@ -11,7 +11,12 @@ from openrouter_async import (
     ChatGenerationParams,
     UserMessage,
 )
-from openrouter_async.testing import Clock, LocalOpenRouter, SeenRequest, error
+from openrouter_async.testing import (
+    Clock,
+    LocalOpenRouter,
+    SeenRequest,
+    error,
+)
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 

@@ -27,7 +27,12 @@ from openrouter_async import (
     StreamInterruptedError,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, StreamError, completion, error
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    StreamError,
+    completion,
+    error,
+)
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openrouter_async.errors import OpenRouterError
-from openrouter_async.transport.ticker import Ticker
+from openrouter_async.transport.timer import Ticker
 
 
 class Member:

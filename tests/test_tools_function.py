@@ -23,7 +23,7 @@ from openrouter_async import (
     ToolCallFunction,
     tool,
 )
-from openrouter_async.codec import decode, encode
+from openrouter_async.protocol.decode import decode, encode
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 

@@ -36,7 +36,12 @@ from openrouter_async import (
     UserMessage,
     tool,
 )
-from openrouter_async.testing import LocalOpenRouter, Reply, completion, tool_call
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    Reply,
+    completion,
+    tool_call,
+)
 
 MESSAGES = [UserMessage("hi")]
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from openrouter_async.codec import encode, read_chunk, read_response
 from openrouter_async.errors import (
     APIError,
     BadGatewayError,
@@ -16,34 +15,37 @@ from openrouter_async.errors import (
     MalformedResponseError,
     StreamInterruptedError,
 )
-from openrouter_async.fold import Fold
+from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.base_url import (
+    Origin,
+    Secret,
+    bearer,
+    check_header_value,
+    check_headers,
+    hide,
+    join_url,
+    read_origin,
+)
+from openrouter_async.protocol.body import chat_body
+from openrouter_async.protocol.decode import encode, read_chunk, read_response
+from openrouter_async.protocol.response_parsing import (
+    attach,
+    chunk_of,
+    folded,
+    is_empty,
+    is_event_stream,
+    media_type,
+    read_chat,
+    read_event,
+    read_json,
+    usage_of,
+)
 from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import (
     NULL,
     ChatGenerationParams,
     Exchange,
     UserMessage,
-)
-from openrouter_async.wire import (
-    Origin,
-    Secret,
-    attach,
-    bearer,
-    chat_body,
-    check_header_value,
-    check_headers,
-    chunk_of,
-    folded,
-    hide,
-    is_empty,
-    is_event_stream,
-    join_url,
-    media_type,
-    read_chat,
-    read_event,
-    read_json,
-    read_origin,
-    usage_of,
 )
 
 WALL = 1_800_000_000.0

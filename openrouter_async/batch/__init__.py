@@ -7,14 +7,20 @@ of asyncio or of this machine. What does, in the order that a row passes it: `so
 `shelf`. `run` is what the caller holds, `running` what is inside of it.
 """
 
-from .calls import Calls
-from .door import LimitStats, Scopes
-from .items import BatchItem, Item, ItemLike
+from ..transport.limiter import LimitStats, Scopes
 from .journal import errors_path, read_journal
-from .plan import Concurrency, Items, OnError, Plan, Progress
-from .results import BatchResult
+from .options import (
+    Concurrency,
+    Items,
+    OnError,
+    Plan,
+    Progress,
+)
+from .request_builder import Calls
+from .rows.items import BatchItem, Item, ItemLike
+from .rows.results import BatchResult
+from .rows.stats import RunStats, StopReason
 from .run import BatchRun
-from .stats import RunStats, StopReason
 
 __all__ = [
     "BatchItem",

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ..codec import decode
 from ..errors import JournalError, MalformedResponseError
-from .extras import Lock, make_lock
-from .index import Index, Keys
-from .items import OURS, name_key
-from .lines import LineFile
-from .results import BatchResult, is_line
+from ..extras import Lock, make_lock
+from ..protocol.decode import decode
+from .jsonl import LineFile
+from .rows.hash_index import Index, Keys
+from .rows.items import OURS, name_key
+from .rows.results import BatchResult, is_line
 
 _STARTS: Final = (b'{"id":',)
 _ERROR_STARTS: Final = (b'{"custom_id":',)

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Final, TextIO
 
-from .stats import RunStats
+from .rows.stats import RunStats
 
 _HALF_LIFE: Final = 30.0
 _MOST_PROVIDERS: Final = 3

@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import Final, Generic, Self
 
 from ..errors import ConfigurationError
-from .calls import Calls
-from .door import LimitStats, Scopes
-from .extras import make_limiter
+from ..extras import make_limiter
+from ..transport.limiter import LimitStats, Scopes
+from .engine import Running, until_done
 from .journal import Journal
-from .plan import Plan
-from .results import BatchResult, T_co
-from .running import Running, until_done
+from .options import Plan
+from .request_builder import Calls
+from .rows.results import BatchResult, T_co
+from .rows.stats import RunStats, StopReason, Tally
 from .source import open_source
-from .stats import RunStats, StopReason, Tally
 
 STALL_SECONDS: Final = 900.0
 """A pause is asked again every two minutes; that is seven times."""

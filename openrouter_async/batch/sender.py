@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Callable
 
 from ..errors import OpenRouterError
+from ..extras import Limiter
+from ..protocol.base_url import Call
+from ..protocol.overload import is_account
+from ..protocol.response_parsing import usage_of
+from ..transport.limiter import Door, Scopes
 from ..types import ChatResponse, Exchange
-from ..wire import Call, usage_of
-from .calls import Calls
-from .cashier import Cashier
-from .door import Door, Scopes
-from .extras import Limiter
-from .gate import RowGate
-from .intake import Order
-from .results import BatchResult
-from .stats import StopReason, Tally
-from .verdict import is_account
+from .jobs import Order
+from .request_builder import Calls
+from .reservations import Cashier
+from .row_limiter import RowGate
+from .rows.results import BatchResult
+from .rows.stats import StopReason, Tally
 
 
 class Sender:

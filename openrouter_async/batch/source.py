@@ -9,10 +9,10 @@ from operator import length_hint
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from ..codec import decode
 from ..errors import ConfigurationError, MalformedResponseError
+from ..protocol.decode import decode
 from ..types import ChatGenerationParams
-from .items import Broken, Item
+from .rows.items import Broken, Item
 
 _BLOCK: Final = 256 * 1024
 

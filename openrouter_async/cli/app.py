@@ -12,11 +12,21 @@ import typer
 from openrouter_async.errors import OpenRouterError
 from openrouter_async.version import __version__
 
-from .batch import Work, retry, send, status
+from .batch import (
+    Work,
+    retry,
+    send,
+    status,
+)
 from .chat import Question, ask
+from .console import Screen, library_log
 from .demo import Tour, demo
-from .exits import CommandError, ExitCode, code_of, line_of
-from .screen import Screen, library_log
+from .exit_codes import (
+    CommandError,
+    ExitCode,
+    code_of,
+    line_of,
+)
 from .serve import Service, serve
 
 NAME = "openrouter-async"

@@ -19,23 +19,23 @@ from openrouter_async.batch import (
     errors_path,
     read_journal,
 )
-from openrouter_async.batch.index import Keys
-from openrouter_async.batch.items import name_key, read_item, row_name
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
-from openrouter_async.codec import encode
+from openrouter_async.batch.rows.hash_index import Keys
+from openrouter_async.batch.rows.items import name_key, read_item, row_name
 from openrouter_async.errors import (
     ConfigurationError,
     JournalError,
     OpenRouterError,
     RunStoppedError,
 )
+from openrouter_async.protocol.decode import encode
 from openrouter_async.types import Usage
 
-from .access import connect
-from .exits import CommandError, ExitCode, code_of
-from .interrupt import run_async
+from .connect import connect
+from .console import Screen
+from .exit_codes import CommandError, ExitCode, code_of
 from .rows import Rows
-from .screen import Screen
+from .signals import run_async
 
 _ERRORS = ".errors.jsonl"
 

@@ -14,11 +14,11 @@ from openrouter_async.types import (
     UserMessage,
 )
 
-from .access import connect
-from .exits import CommandError, ExitCode
-from .figures import bill
-from .interrupt import run_async
-from .screen import Screen, Speaker, printable
+from .connect import connect
+from .console import Screen, Speaker, printable
+from .exit_codes import CommandError, ExitCode
+from .formatting import bill
+from .signals import run_async
 
 STDIN = "-"
 

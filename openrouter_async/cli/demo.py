@@ -13,17 +13,22 @@ from rich.text import Text
 
 from openrouter_async.client import AsyncOpenRouter
 from openrouter_async.errors import OpenRouterError
-from openrouter_async.record import CallRecord
+from openrouter_async.protocol.call import CallRecord
 from openrouter_async.stream import ChatStream
 from openrouter_async.types import UserMessage
 from openrouter_async.version import __version__
 
-from .access import client_of, require_key
-from .backdrop import BURST, HELLO, WHY_STREAM, backdrop
-from .exits import ExitCode, code_of, line_of
-from .figures import Step, bill, table
-from .interrupt import run_async
-from .screen import Screen, printable
+from .connect import client_of, require_key
+from .console import Screen, printable
+from .demo_server import (
+    BURST,
+    HELLO,
+    WHY_STREAM,
+    backdrop,
+)
+from .exit_codes import ExitCode, code_of, line_of
+from .formatting import Step, bill, table
+from .signals import run_async
 
 _NO_MODEL = "openai/gpt-0"
 _MANY, _FEW = 200, 5

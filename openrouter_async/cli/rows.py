@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, cast
 from attrs import define, field
 
 from openrouter_async.batch import BatchItem, Item
-from openrouter_async.batch.items import Broken
+from openrouter_async.batch.rows.items import Broken
 from openrouter_async.errors import ConfigurationError
 
-from .exits import CommandError, ExitCode
+from .exit_codes import CommandError, ExitCode
 
 STDIN = "-"
 _BLOCK = 256 * 1024

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 
-from .exits import CommandError, ExitCode
-from .figures import seconds
-from .screen import Screen, one_line
+from .console import Screen, one_line
+from .exit_codes import CommandError, ExitCode
+from .formatting import seconds
 
 _FAILED = 400
 

@@ -6,14 +6,19 @@ The rest makes what replies are made of. No part of it is a mock: clients talk t
 over a socket, and any client of OpenRouter's chat API can.
 """
 
-from openrouter_async.types.options import Clock
+from openrouter_async.config import Clock
 
-from .builders import chunks, completion, generation_id, tool_call
+from .builders import (
+    chunks,
+    completion,
+    generation_id,
+    tool_call,
+)
 from .capacity import Capacity, lognormal
-from .failures import error, failed
+from .error_replies import error, failed
 from .reply import Reply, StreamError
 from .scripts import Script
-from .seen import SeenRequest, Stats
+from .seen_requests import SeenRequest, Stats
 from .server import LocalOpenRouter
 
 __all__ = [

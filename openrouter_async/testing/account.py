@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, field
 
 from .catalogue import cost_of
-from .seen import SeenRequest
+from .seen_requests import SeenRequest
 
 _CREDITS = 100.0
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from .catalogue import DEFAULT_MODEL, provider_of, tokens
 from .catalogue import usage as bill
 from .reply import UsageForm
-from .seen import a_list, an_object
+from .seen_requests import a_list, an_object
 
 # A stream of more chunks than this tells a test nothing new, but takes its time.
 _MOST_PIECES = 2000

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import define, field
 
-from .failures import error
+from .error_replies import error
 from .reply import Reply
-from .seen import SeenRequest
+from .seen_requests import SeenRequest
 
 
 def lognormal(median: float, sigma: float = 0.3) -> Callable[[random.Random], float]:

@@ -7,12 +7,12 @@ from typing import Any, cast
 import orjson
 from attrs import define
 
-from .answers import said
 from .builders import chunks, head_of
 from .catalogue import provider_of
-from .failures import words
+from .error_replies import words
 from .reply import Chunk, Reply, StreamError
-from .seen import SeenRequest
+from .seen_requests import SeenRequest
+from .simulated_model import said
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 import attrs
 from attrs import frozen
 
-from .seen import SeenRequest
+from .seen_requests import SeenRequest
 
 Words: TypeAlias = str | Sequence[str] | Mapping[str, Any]
 """A text, a text in given deltas, or a whole body such as `completion()` makes."""

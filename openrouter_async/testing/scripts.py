@@ -5,8 +5,13 @@ from typing import TypeAlias, Unpack
 
 from attrs import define, field
 
-from .reply import Answer, Reply, ReplyFields, as_reply
-from .seen import SeenRequest
+from .reply import (
+    Answer,
+    Reply,
+    ReplyFields,
+    as_reply,
+)
+from .seen_requests import SeenRequest
 
 Matcher: TypeAlias = Callable[[SeenRequest], bool] | str
 """A function of the request, the name of a model, or a part of the user's text."""

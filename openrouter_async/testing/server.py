@@ -18,13 +18,23 @@ from aiohttp import web
 from .account import Account
 from .builders import generation_id
 from .capacity import Capacity
-from .connections import Connections
-from .delivery import Delivery
-from .desk import ROOT, Desk
+from .endpoints import ROOT, Desk
+from .listener import Connections
 from .render import render
-from .reply import Answer, Reply, ReplyFields, as_reply
+from .reply import (
+    Answer,
+    Reply,
+    ReplyFields,
+    as_reply,
+)
+from .reply_writer import Delivery
 from .scripts import Matcher, Script, Scripts
-from .seen import SeenRequest, Stats, Tally, Wish
+from .seen_requests import (
+    SeenRequest,
+    Stats,
+    Tally,
+    Wish,
+)
 
 # A prompt may hold videos; memory is the tester's own.
 _MOST_BODY = 1024 * 1024 * 1024

@@ -5,6 +5,7 @@ A function becomes a tool by its annotations; a run sends, executes what the mod
 calls and sends the results, until the model answers.
 """
 
+from .decorator import make_tool, tool
 from .events import (
     ReasoningDelta,
     TextDelta,
@@ -15,9 +16,8 @@ from .events import (
     ToolResult,
     TurnFinished,
 )
-from .function import make_tool, tool
 from .loop import Loop, OnToolError
-from .run import ToolRun, ToolStream
+from .tool_run import ToolRun, ToolStream
 
 __all__ = [
     "Loop",

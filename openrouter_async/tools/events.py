@@ -5,8 +5,13 @@ from typing import Any
 
 from attrs import define
 
-from ..fold.calls import Calls
-from ..types import ChatResponse, ChatStreamingResponseChunk, PartLike, ToolCall
+from ..protocol.accumulator.tool_calls import Calls
+from ..types import (
+    ChatResponse,
+    ChatStreamingResponseChunk,
+    PartLike,
+    ToolCall,
+)
 from ..types.shape import Shape
 
 

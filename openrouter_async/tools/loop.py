@@ -8,16 +8,15 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import attrs
 
-from ..codec import encode
 from ..errors import (
     ConfigurationError,
     MaxTurnsError,
     ToolArgumentsError,
     ToolCallTruncatedError,
 )
-from ..output import converter
-from ..output.arguments import json_arguments
+from ..protocol.decode import encode
 from ..stream import ChatStream
+from ..structured.converter import converter
 from ..types import (
     ChatResponse,
     FunctionTool,
@@ -29,7 +28,13 @@ from ..types import (
     ToolResponseMessage,
 )
 from ..types.parts import Part
-from .events import ToolEvent, ToolResult, TurnFinished, Watch
+from .arguments import json_arguments
+from .events import (
+    ToolEvent,
+    ToolResult,
+    TurnFinished,
+    Watch,
+)
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from attrs import define
 
 from ..sse import ServerSentEvent
 from ..types import Exchange
-from .feed import Feed
+from .event_stream import Feed
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from yarl import URL
 
 from ..errors import ClosedError, ConfigurationError
 from ..types.shape import Value
-from .broken import forget_reason
-from .network import Proxies, make_connector
+from .aiohttp_compat import forget_reason
+from .connector import Proxies, make_connector
 from .slots import Slots
-from .ticker import Ticker
-from .watch import Stage, Watch
+from .timer import Ticker
+from .watchdog import Stage, Watch
 
 # aiohttp warns of bytes beyond this, and may keep the loop busy sending them.
 _LARGE_BODY: Final = 1024 * 1024

@@ -4,11 +4,7 @@ The shapes that travel: requests, replies, and what happened on the way.
 Not here are `plugins` and `server_tools`, the long tail, which few programs name.
 """
 
-from .chunks import (
-    ChatStreamingResponseChunk,
-    Delta,
-    StreamingChoice,
-)
+from .chunks import ChatStreamingResponseChunk, Delta, StreamingChoice
 from .exchange import (
     Attempt,
     Billing,
@@ -26,17 +22,7 @@ from .messages import (
     ToolResponseMessage,
     UserMessage,
 )
-from .null import (
-    NULL,
-    Json,
-    Null,
-)
-from .options import (
-    Clock,
-    Limits,
-    Retries,
-    Timeouts,
-)
+from .null import NULL, Json, Null
 from .parts import (
     AudioPart,
     CacheControl,
@@ -51,46 +37,6 @@ from .parts import (
     TextPart,
     VideoPart,
     VideoUrl,
-)
-from .records import (
-    Alignment,
-    AlignmentCall,
-    AlignmentRuleRecord,
-    Debug,
-    ErrorBody,
-    ErrorMetadata,
-    ErrorType,
-    FileQuote,
-    Logprobs,
-    OutputAudio,
-    OutputImage,
-    OutputImageUrl,
-    ParsedFile,
-    PipelineStage,
-    RouterAttempt,
-    RouterEndpoint,
-    RouterEndpoints,
-    RouterMetadata,
-    RouterParams,
-    SafeguardResult,
-    SafeguardStatus,
-    SafeguardToolUse,
-    ServerToolUse,
-    ServerToolUseDetails,
-    TokenLogprob,
-    TopLogprob,
-    UrlCitation,
-)
-from .reply import (
-    Annotation,
-    ChatResponse,
-    Choice,
-    CompletionTokensDetails,
-    CostDetails,
-    Message,
-    PromptTokensDetails,
-    ReasoningDetail,
-    Usage,
 )
 from .request import (
     AudioOptions,
@@ -125,6 +71,46 @@ from .request import (
     Trace,
     UsageOptions,
     WebSearchOptions,
+)
+from .response import (
+    Annotation,
+    ChatResponse,
+    Choice,
+    CompletionTokensDetails,
+    CostDetails,
+    Message,
+    PromptTokensDetails,
+    ReasoningDetail,
+    Usage,
+)
+from .response_metadata import (
+    Alignment,
+    AlignmentCall,
+    AlignmentRuleRecord,
+    Debug,
+    ErrorBody,
+    ErrorMetadata,
+    ErrorType,
+    FileQuote,
+    Logprobs,
+    OutputAudio,
+    OutputImage,
+    OutputImageUrl,
+    ParsedFile,
+    PipelineStage,
+    RouterAttempt,
+    RouterEndpoint,
+    RouterEndpoints,
+    RouterMetadata,
+    RouterParams,
+    SafeguardResult,
+    SafeguardStatus,
+    SafeguardToolUse,
+    ServerToolUse,
+    ServerToolUseDetails,
+    TokenLogprob,
+    TopLogprob,
+    UrlCitation,
 )
 from .routing import (
     MaxPrice,
@@ -163,7 +149,6 @@ __all__ = [
     "ChatResponse",
     "ChatStreamingResponseChunk",
     "Choice",
-    "Clock",
     "CompletionTokensDetails",
     "ConfigurationUpdate",
     "CostDetails",
@@ -196,7 +181,6 @@ __all__ = [
     "JsonObjectFormat",
     "JsonSchema",
     "JsonSchemaFormat",
-    "Limits",
     "Logprobs",
     "MaxCost",
     "MaxPrice",
@@ -226,7 +210,6 @@ __all__ = [
     "ReasoningOptions",
     "ReasoningUpdate",
     "ResponseFormat",
-    "Retries",
     "RouterAttempt",
     "RouterEndpoint",
     "RouterEndpoints",
@@ -246,7 +229,6 @@ __all__ = [
     "SystemMessage",
     "TextFormat",
     "TextPart",
-    "Timeouts",
     "Timings",
     "TokenLogprob",
     "Tool",

@@ -4,7 +4,8 @@ from typing import Any
 
 from attrs import Factory, define, field
 
-from .records import (
+from .response import Annotation, ReasoningDetail, Usage
+from .response_metadata import (
     Alignment,
     Debug,
     ErrorBody,
@@ -14,7 +15,6 @@ from .records import (
     RouterMetadata,
     SafeguardResult,
 )
-from .reply import Annotation, ReasoningDetail, Usage
 from .shape import Shape
 from .tools import ToolCall
 

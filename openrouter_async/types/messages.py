@@ -9,8 +9,8 @@ from attrs import define, field
 
 from .null import Null
 from .parts import PartLike, TextPart
-from .records import OutputAudio, OutputImage
-from .reply import Annotation, Message, ReasoningDetail
+from .response import Annotation, Message, ReasoningDetail
+from .response_metadata import OutputAudio, OutputImage
 from .shape import Shape
 from .tools import ToolCall
 

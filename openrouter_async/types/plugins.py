@@ -9,7 +9,12 @@ Plugins: what OpenRouter does to the request or the answer.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
-from .server_tools import NestedTool, SearchMode, UserLocation, XSearchOptions
+from .server_tools import (
+    NestedTool,
+    SearchMode,
+    UserLocation,
+    XSearchOptions,
+)
 
 CostTier = Literal["low", "medium", "high", "xhigh", "max"] | str
 """How much a router may spend."""

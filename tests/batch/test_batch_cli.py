@@ -20,7 +20,12 @@ import pytest
 
 from openrouter_async.cli import app
 from openrouter_async.cli.rows import Rows
-from openrouter_async.testing import LocalOpenRouter, SeenRequest, completion, error
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    SeenRequest,
+    completion,
+    error,
+)
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

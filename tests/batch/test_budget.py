@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 
 from openrouter_async import UserMessage
-from openrouter_async.batch.budget import Budget, Price, most_it_costs, read_price
+from openrouter_async.protocol.budget import (
+    Budget,
+    Price,
+    most_it_costs,
+    read_price,
+)
 
 PRICES: dict[str, Price | None] = {"m": Price(0.001, 0.01), "?": None}
 TEXT = [{"role": "user", "content": "hi"}]

@@ -4,8 +4,18 @@ import random
 
 import pytest
 
-from openrouter_async import AsyncOpenRouter, RateLimitError, Retries, UserMessage
-from openrouter_async.testing import Capacity, LocalOpenRouter, SeenRequest, lognormal
+from openrouter_async import (
+    AsyncOpenRouter,
+    RateLimitError,
+    Retries,
+    UserMessage,
+)
+from openrouter_async.testing import (
+    Capacity,
+    LocalOpenRouter,
+    SeenRequest,
+    lognormal,
+)
 
 
 def request() -> SeenRequest:

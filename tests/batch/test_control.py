@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from openrouter_async.batch.control import (
+from openrouter_async.protocol.concurrency import (
     LONGEST_PAUSE,
     MOST,
     START,

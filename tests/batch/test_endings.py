@@ -278,7 +278,7 @@ async def test_a_journal_that_failed_is_told_to_who_leaves(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("openrouter_async.batch.lines.os.write", full)
+    monkeypatch.setattr("openrouter_async.batch.jsonl.os.write", full)
     run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=1)
 
     async def leave() -> None:
@@ -353,7 +353,7 @@ async def test_rows_reach_the_disk_when_no_other_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Within a second, although the run waits for its next one."""
-    monkeypatch.setattr("openrouter_async.batch.lookout._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.05)
     synced: list[tuple[int, str]] = []
     sync = os.fsync
 
@@ -379,7 +379,7 @@ async def test_the_end_waits_for_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is on its way to the disk is there when the run is over."""
-    monkeypatch.setattr("openrouter_async.batch.lookout._TICK", 0.02)
+    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.02)
     begun, ended = threading.Event(), threading.Event()
     sync = os.fsync
 
@@ -406,7 +406,7 @@ async def test_a_disk_that_breaks_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As soon as it is found out."""
-    monkeypatch.setattr("openrouter_async.batch.lookout._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.05)
 
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
@@ -432,7 +432,7 @@ async def test_the_file_is_written_on_a_thread(
         on.append(threading.current_thread().name)
         return write(file, data)
 
-    monkeypatch.setattr("openrouter_async.batch.lines.os.write", noted)
+    monkeypatch.setattr("openrouter_async.batch.jsonl.os.write", noted)
     run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=1)
     await read(run)
 

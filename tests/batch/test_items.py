@@ -19,10 +19,15 @@ from openrouter_async import (
     UserMessage,
     batch,
 )
-from openrouter_async.batch.items import Broken, fingerprint, name_key, read_item
-from openrouter_async.batch.results import failure_line, result_line
+from openrouter_async.batch.rows.items import (
+    Broken,
+    fingerprint,
+    name_key,
+    read_item,
+)
+from openrouter_async.batch.rows.results import failure_line, result_line
 from openrouter_async.batch.source import END, open_source
-from openrouter_async.codec import read_response
+from openrouter_async.protocol.decode import read_response
 from openrouter_async.testing import completion
 
 MESSAGES = [{"role": "user", "content": "hi"}]

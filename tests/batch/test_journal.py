@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_async import BatchResult, ConfigurationError, JournalError, read_journal
+from openrouter_async import (
+    BatchResult,
+    ConfigurationError,
+    JournalError,
+    read_journal,
+)
 from openrouter_async.batch import errors_path
-from openrouter_async.batch.index import Index
-from openrouter_async.batch.items import name_key
 from openrouter_async.batch.journal import Journal
-from openrouter_async.batch.lines import LineFile
-from openrouter_async.batch.results import failure_line, result_line
-from openrouter_async.codec import encode, read_response
+from openrouter_async.batch.jsonl import LineFile
+from openrouter_async.batch.rows.hash_index import Index
+from openrouter_async.batch.rows.items import name_key
+from openrouter_async.batch.rows.results import failure_line, result_line
+from openrouter_async.protocol.decode import encode, read_response
 from openrouter_async.testing import completion
 
 

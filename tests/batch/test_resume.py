@@ -22,7 +22,7 @@ from openrouter_async import (
     read_journal,
 )
 from openrouter_async.batch import errors_path
-from openrouter_async.codec import canonical
+from openrouter_async.protocol.decode import canonical
 from openrouter_async.testing import LocalOpenRouter, completion, error
 
 
@@ -269,7 +269,7 @@ async def test_a_disk_that_is_full_ends_the_run(
 
     async def consume() -> None:
         async with run:
-            monkeypatch.setattr("openrouter_async.batch.lines.os.write", full)
+            monkeypatch.setattr("openrouter_async.batch.jsonl.os.write", full)
             async for result in run:
                 results.append(result)
                 monkeypatch.undo()
@@ -320,7 +320,7 @@ async def test_rows_that_are_done_leave_the_loop_to_others(
     client: AsyncOpenRouter, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, no more than a few hundred are passed over at once."""
-    monkeypatch.setattr("openrouter_async.batch.intake._PASSED_OVER", 5)
+    monkeypatch.setattr("openrouter_async.batch.jobs._PASSED_OVER", 5)
     prompts = [f"prompt {number}" for number in range(20)]
     await read(client.chat.send_many(prompts, model="m", journal=out))
     turns: list[int] = []

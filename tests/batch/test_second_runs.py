@@ -244,7 +244,7 @@ async def test_a_slow_first_row_holds_up_a_bounded_number(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order, those after it wait for it; no more are pulled than have room."""
-    monkeypatch.setattr("openrouter_async.batch.running._WINDOW", 16)
+    monkeypatch.setattr("openrouter_async.batch.engine._WINDOW", 16)
     pulled = 0
 
     def rows() -> Any:

@@ -254,7 +254,7 @@ async def test_rows_wait_for_a_reader_that_is_late(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only so many are pulled as may lie unread; each that is read makes room."""
-    monkeypatch.setattr("openrouter_async.batch.running._WINDOW", 4)
+    monkeypatch.setattr("openrouter_async.batch.engine._WINDOW", 4)
     pulled = 0
 
     def rows() -> Iterator[str]:

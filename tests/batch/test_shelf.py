@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from openrouter_async import BatchResult, Retries
-from openrouter_async.batch.control import Cubic, Fixed, Pause
-from openrouter_async.batch.door import Door, Scopes
-from openrouter_async.batch.gate import RowGate
-from openrouter_async.batch.shelf import Shelf
-from openrouter_async.batch.stats import Tally
+from openrouter_async.batch.result_buffer import Shelf
+from openrouter_async.batch.row_limiter import RowGate
+from openrouter_async.batch.rows.stats import Tally
+from openrouter_async.protocol.concurrency import Cubic, Fixed, Pause
+from openrouter_async.transport.limiter import Door, Scopes
 
 
 def shelf(window: int = 3, *, ordered: bool = False) -> Shelf:
@@ -242,7 +242,7 @@ async def test_who_is_called_away_from_the_rate_leaves_no_trace() -> None:
 
 def test_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed loops are forgotten, then the oldest."""
-    monkeypatch.setattr("openrouter_async.batch.door._MOST_SCOPES", 2)
+    monkeypatch.setattr("openrouter_async.transport.limiter._MOST_SCOPES", 2)
     scopes = Scopes()
     old, new = asyncio.new_event_loop(), asyncio.new_event_loop()
     first = scopes.get((old, "u", 1, "m"))

@@ -23,7 +23,12 @@ from script import (
     sse,
 )
 
-from openrouter_async import AsyncOpenRouter, ClosedError, OpenRouterError, Timeouts
+from openrouter_async import (
+    AsyncOpenRouter,
+    ClosedError,
+    OpenRouterError,
+    Timeouts,
+)
 
 MIB: Final = 1024 * 1024
 

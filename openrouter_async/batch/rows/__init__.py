@@ -1,0 +1,1 @@
+"""Rows, results and statistics of a batch: pure data and decisions."""

@@ -1,0 +1,1 @@
+"""Decisions about requests and responses: no I/O, no clock, no asyncio."""

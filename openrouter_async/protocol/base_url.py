@@ -1,0 +1,268 @@
+"""Arguments -> Call: where it goes, what it carries, what may not leave."""
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, AnyStr, Final, Generic, TypeVar
+from urllib.parse import unquote, urlencode, urlsplit
+
+from attrs import define, field, frozen
+
+from ..config import Limits, Retries, Timeouts
+from ..errors import ConfigurationError
+from ..types import Exchange
+from ..types.shape import Value
+
+T = TypeVar("T")
+
+ApiKey = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function (plain or async) that is asked for it before each attempt."""
+
+# Compiled when they are first needed, not by the import.
+# RFC 9110, 5.5: visible ASCII and, inside, blanks.
+_HEADER_VALUE: Final = r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?"
+_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_OURS: Final = frozenset(
+    {"authorization", "connection", "content-length", "host", "transfer-encoding"}
+)
+# What every call asks for is not read anew each time.
+_CHECKED: Final = frozenset({"/chat/completions"})
+_PATH: Final = r"/[\x21-\x7e]*"
+_PLACE: Final = r"[\x21-\x7e]*"
+
+
+# A backend that calls with its users' keys does not grow without end.
+_MOST_BEARERS: Final = 1000
+
+
+class Secret(str):
+    """
+    A header value that repr does not show.
+
+    It goes through the HTTP client as it is, and stays masked in its locals, its
+    exceptions and their tracebacks.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def hide(value: Any) -> Any:
+    """Return a key so that no traceback shows it; what is no text, as it is."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+@frozen(eq=False, repr=False)
+class Origin(Value):
+    """
+    Where requests go.
+
+    Attributes:
+        base_url: Without a slash at its end.
+        key_allowed: Whether a key may travel there: over TLS, to this machine, or
+            wherever it was allowed by name.
+        identity: Scheme, host and port; a key belongs to one of these.
+        place: Host and port, for messages.
+        bearers: The headers of the keys that were checked for it.
+    """
+
+    base_url: str
+    key_allowed: bool
+    identity: tuple[str, str, int]
+    place: str
+    bearers: dict[str, Secret] = field(
+        factory=dict[str, Secret], init=False, repr=False, eq=False
+    )
+
+
+@define(eq=False)
+class Call(Generic[T]):
+    """
+    One call, ready to be sent as often as it takes.
+
+    Attributes:
+        method: The HTTP method.
+        url: The whole of it, query included.
+        headers: All but Authorization.
+        body: JSON bytes, encoded once for all attempts; None for none.
+        api_key: As the caller gave it; resolved before each attempt.
+        origin: Where it goes.
+        parse: Turns a plain reply's body into the value, or raises.
+        model: What was asked for, for the record.
+        stream: Whether a stream was asked for.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    api_key: ApiKey | None = field(repr=False)
+    origin: Origin
+    timeouts: Timeouts
+    retries: Retries
+    limits: Limits
+    parse: Callable[[bytes, Exchange, float], T]
+    model: str | None = None
+    stream: bool = False
+
+
+def read_origin(base_url: str, *, allow_http: bool) -> Origin:
+    """
+    Return where a base URL leads.
+
+    Raises:
+        TypeError: It is no string.
+        ConfigurationError: It is no http(s) URL, or holds more than a place.
+    """
+    if not isinstance(base_url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"base_url is a string, not a {type(base_url).__name__}.")
+    text = base_url.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        # What urllib says of it may quote a password.
+        raise ConfigurationError(
+            "base_url is no URL: its host or its port can not be read."
+        ) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            "base_url must start with https:// (or http://) and name a host, "
+            "such as https://openrouter.ai/api/v1."
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("base_url must not hold a user or a password.")
+    if "?" in text or "#" in text or not re.fullmatch(_PLACE, text):
+        raise ConfigurationError(
+            "base_url must be a plain place: no query, no fragment, no blanks."
+        )
+    return Origin(
+        base_url=text,
+        key_allowed=parts.scheme == "https"
+        or allow_http
+        or is_loopback(parts.hostname),
+        identity=(parts.scheme, parts.hostname, port),
+        place=f"{parts.hostname}:{port}",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """
+    Refuse header names and values that HTTP cannot carry or that are ours to set.
+
+    Raises:
+        TypeError: They are no mapping.
+        ConfigurationError: Naming the header, never its value.
+    """
+    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"Headers are a mapping, not a {type(headers).__name__}.")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{name!r} is no name for a header.")
+        if name.lower() == "authorization":
+            raise ConfigurationError("Give the key as api_key, not as a header.")
+        if name.lower() in _OURS:
+            raise ConfigurationError(f"The header {name} is set by the connection.")
+        check_header_value(name, value)
+
+
+def check_header_value(name: str, value: str) -> None:
+    """
+    Refuse a value that HTTP cannot carry.
+
+    Raises:
+        ConfigurationError: Naming the header, never its value.
+    """
+    if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(
+            f"The value of {name} must be plain ASCII text, without control "
+            "characters and without blanks at its ends."
+        )
+
+
+def bearer(key: object, origin: Origin) -> Secret:
+    """
+    Return the Authorization header for a key.
+
+    Raises:
+        ConfigurationError: No key, one that no header can carry, or one that would
+            travel in the clear.
+    """
+    known = origin.bearers.get(key) if isinstance(key, str) else None
+    if known is not None:
+        return known
+    text = Secret(key.strip() if isinstance(key, str) else "")
+    if not text:
+        raise ConfigurationError(
+            "No API key. Set OPENROUTER_API_KEY, or give api_key=...; "
+            "keys are made at https://openrouter.ai/settings/keys."
+        )
+    check_header_value("the API key", text)
+    if not origin.key_allowed:
+        raise ConfigurationError(
+            f"{origin.base_url} would carry the key unencrypted. Use https://, or "
+            "allow_http=True if that is what you want."
+        )
+    secret = Secret(f"Bearer {text}")
+    if len(origin.bearers) < _MOST_BEARERS:
+        origin.bearers[text] = secret
+    return secret
+
+
+def conceal(said: AnyStr, key: Secret) -> AnyStr:
+    """
+    Return what a server said without the key, should it have echoed it.
+
+    Args:
+        said: A body, or the data of an event.
+        key: The header that was sent.
+    """
+    text = key.removeprefix("Bearer ")
+    if isinstance(said, bytes):
+        return said.replace(text.encode(), b"***")
+    return said.replace(text, "***")
+
+
+def join_url(origin: Origin, path: str, query: Mapping[str, Any] | None) -> str:
+    """
+    Return the URL of a path below the base URL.
+
+    Raises:
+        ConfigurationError: The path is no path, or leads elsewhere.
+    """
+    if path in _CHECKED and not query:
+        return origin.base_url + path
+    if not re.fullmatch(_PATH, path) or path.startswith("//"):
+        raise ConfigurationError(
+            f"A path starts with one slash and has no blanks, like /models; "
+            f"got {path!r}."
+        )
+    bare = path.partition("?")[0]
+    if "#" in path or ".." in unquote(bare).split("/"):
+        raise ConfigurationError("A path has neither '..' nor '#'.")
+    pairs = [
+        (name, _query_text(item))
+        for name, value in (query or {}).items()
+        for item in (value if isinstance(value, list | tuple) else (value,))  # pyright: ignore[reportUnknownVariableType]
+        if item is not None
+    ]
+    if not pairs:
+        return origin.base_url + path
+    mark = "&" if "?" in path else "?"
+    return f"{origin.base_url}{path}{mark}{urlencode(pairs, errors='surrogatepass')}"
+
+
+def _query_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

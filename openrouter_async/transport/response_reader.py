@@ -1,0 +1,206 @@
+"""The reply to one attempt, from its headers on: read whole, or opened as a stream."""
+
+import logging
+import time
+from typing import Final, Generic, TypeVar
+
+import aiohttp
+
+from ..errors import (
+    ConfigurationError,
+    MalformedResponseError,
+    OpenRouterError,
+    StreamInterruptedError,
+)
+from ..protocol.accumulator.accumulator import Fold
+from ..protocol.base_url import Call, Secret, conceal
+from ..protocol.decode import encode
+from ..protocol.error_parsing import error_from_body, error_from_reply
+from ..protocol.response_parsing import (
+    DONE,
+    chunk_of,
+    find_error,
+    folded,
+    is_empty,
+    is_event_stream,
+    media_type,
+    read_event,
+)
+from ..sse import ServerSentEvent
+from ..types import ChatResponse, Exchange
+from .answer import Answer
+from .error_mapping import CAUGHT
+from .event_stream import Feed
+from .pool import Pool
+from .watchdog import Stage, Watch
+
+T = TypeVar("T")
+
+logger = logging.getLogger("openrouter_async")
+
+_OK: Final = range(200, 300)
+
+
+class Reply(Generic[T]):
+    """What came back; what its bodies cost in time and room is bounded."""
+
+    __slots__ = ("_call", "_http", "_pool", "_response", "_watch")
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        call: Call[T],
+        http: Exchange,
+        pool: Pool,
+        watch: Watch,
+    ) -> None:
+        self._response = response
+        self._call = call
+        self._http = http
+        self._pool = pool
+        self._watch = watch
+
+    async def read(self, key: Secret) -> Answer[T]:
+        """
+        Return what it says, or the stream with its first event.
+
+        Args:
+            key: The header that was sent; a server might echo it.
+
+        Raises:
+            OpenRouterError: It is an error, or nothing that can be understood.
+            ClientError, OSError, EOFError: The connection broke.
+        """
+        call = self._call
+        http = self._http
+        if self._response.status not in _OK:
+            body = conceal(await self._read_error(call.limits.error_bytes), key)
+            raise error_from_reply(body, http, wall=time.time())
+        if call.stream:
+            return await self._open(key)
+        value = self._parse(await self._read_body(b""), key)
+        if (
+            call.retries.ambiguous
+            and len(http.attempts) < call.retries.max_attempts
+            and isinstance(value, ChatResponse)
+            and is_empty(value)
+        ):
+            http.attempts[-1].billing = "insured"
+            raise MalformedResponseError(
+                "The completion is empty.", http=http, retryable=True
+            )
+        return Answer(http, value)
+
+    def _parse(self, body: bytes, key: Secret) -> T:
+        try:
+            return self._call.parse(body, self._http, time.time())
+        except OpenRouterError:
+            told = body
+            # Rebound, so that no traceback with locals shows it.
+            body = conceal(body, key)
+            if told == body:
+                raise
+            del told
+        return self._call.parse(body, self._http, time.time())
+
+    async def _read_error(self, limit: int) -> bytes:
+        content = self._response.content
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while size < limit and (data := await content.readany()):
+                parts.append(data)
+                size += len(data)
+        except CAUGHT:
+            # The status alone tells what happened; the rest of the words is lost.
+            logger.debug("The body of an error broke off.")
+        return b"".join(parts)[:limit]
+
+    async def _read_body(self, start: bytes) -> bytes:
+        """Read a whole body; white space in front of it keeps nothing alive."""
+        limit = self._call.limits.body_bytes
+        content = self._response.content
+        parts: list[bytes] = []
+        size = 0
+        data = start or await content.readany()
+        while data:
+            if not size:
+                data = data.lstrip()
+                if not data:
+                    data = await content.readany()
+                    continue
+                self._first_byte()
+                if content.at_eof() and len(data) <= limit:
+                    # All of it is here, as most often.
+                    return data
+            size += len(data)
+            if size > limit:
+                raise MalformedResponseError(
+                    f"The reply is larger than Limits.body_bytes ({limit})."
+                )
+            parts.append(data)
+            data = await content.readany()
+        return b"".join(parts)
+
+    def _first_byte(self) -> None:
+        watch = self._watch
+        watch.token_seen = True
+        now = self._pool.loop.time()
+        self._http.timings.first_token = now - watch.granted
+
+    async def _open(self, key: Secret) -> Answer[T]:
+        """Return a stream once its first event is in and is no error."""
+        http = self._http
+        watch = self._watch
+        watch.enter(Stage.STREAM, self._pool.loop.time())
+        content = self._response.content
+        start = b""
+        stream = media_type(http) == "text/event-stream"
+        if not stream and media_type(http) not in ("application/json", "text/html"):
+            while not start and (data := await content.readany()):
+                start = data.lstrip()
+            stream = is_event_stream(http, start)
+        limit = self._call.limits.event_bytes
+        feed = Feed(self._response, watch, http, limit, self._pool.loop, key)
+        if not stream:
+            return await self._open_whole(start, feed)
+        events = await feed.read(start)
+        if events is None:
+            raise StreamInterruptedError("The stream ended before its first event.")
+        if events[0].data != DONE:
+            self._judge(feed, events)
+        return Answer(http=http, feed=feed, events=events)
+
+    def _judge(self, feed: Feed, events: list[ServerSentEvent]) -> None:
+        """Raise if the first event is an error: nothing was delivered yet."""
+        http = self._http
+        chunk = read_event(events[0], http)
+        http.generation_id = http.generation_id or chunk.id
+        if find_error(chunk.raw) is None:
+            return
+        events[0] = feed.conceal(events[0])
+        chunk = read_event(events[0], http)
+        fold = Fold()
+        fold.add(chunk)
+        raise error_from_body(
+            chunk.raw,
+            http,
+            wall=time.time(),
+            error=find_error(chunk.raw),
+            partial=folded(fold, http),
+        )
+
+    async def _open_whole(self, start: bytes, feed: Feed) -> Answer[T]:
+        """A completion in place of a stream becomes a stream of one chunk."""
+        self._watch.stage = Stage.REPLY
+        value = self._parse(await self._read_body(start), feed.key)
+        assert isinstance(value, ChatResponse)  # noqa: S101 -- streams are chats
+        try:
+            data = encode(chunk_of(value).raw).decode()
+        except ConfigurationError:
+            deep = (
+                "The answer to a stream is none, and nested too deeply to be made one."
+            )
+            raise MalformedResponseError(deep) from None
+        events = [ServerSentEvent(data=data), ServerSentEvent(data=DONE)]
+        return Answer(http=self._http, feed=feed, events=events)

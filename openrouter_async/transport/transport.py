@@ -1,0 +1,136 @@
+"""
+Sends a Call, returns an Answer.
+
+Connections, slots, clocks and attempts; nothing else imports aiohttp's client.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from aiohttp import ClientSession
+
+from ..config import Clock
+from ..errors import ClosedError, OpenRouterError
+from ..protocol.base_url import Call
+from ..protocol.call import CallRecord, Outcome
+from ..protocol.response_parsing import usage_of
+from ..protocol.retry import RetryBudget
+from ..types import Exchange, Usage
+from .answer import Answer
+from .attempt_limiter import Gate
+from .event_stream import Feed
+from .pool import Network, Pools, Stats
+from .retry_loop import Dispatch
+
+__all__ = ["Answer", "ClientSession", "Feed", "Gate", "Network", "Stats", "Transport"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("openrouter_async")
+
+# Enough for a backend that calls with its users' keys; the oldest goes first.
+_MOST_BUDGETS: Final = 1000
+
+
+class Transport:
+    """Everything a client and its `with_options` siblings share."""
+
+    def __init__(
+        self,
+        network: Network,
+        on_call: Callable[[CallRecord], object] | None,
+        clock: Clock | None,
+    ) -> None:
+        self._pools = Pools(network)
+        self._on_call = on_call
+        # Jitter needs no secrecy.
+        self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
+        self._budgets: dict[tuple[str, int], RetryBudget] = {}
+
+    def stats(self) -> Stats:
+        """Return a snapshot of slots and connections."""
+        return self._pools.stats()
+
+    async def aclose(self) -> None:
+        """Close this loop's connections and refuse further calls."""
+        await self._pools.aclose()
+
+    async def send(self, call: Call[T], gate: Gate | None = None) -> Answer[T]:
+        """
+        Send a call; return the reply, or the stream with its first event.
+
+        A stream holds its slot and reports its end itself.
+
+        Raises:
+            OpenRouterError: It failed, and is not to be sent again.
+        """
+        http = Exchange()
+        started = time.monotonic()
+        # Not the call itself: an open stream need not keep the bytes of its request.
+        report = partial(self._report, call.model, call.stream, http, started)
+        try:
+            pool = self._pools.find() or await self._pools.open()
+            answer = await Dispatch(
+                call, pool, http, self._clock, self._budget(call), gate
+            ).run()
+        except asyncio.CancelledError:
+            report("cancelled", None, _nothing)
+            raise
+        except OpenRouterError as error:
+            outcome: Outcome = "closed" if isinstance(error, ClosedError) else "error"
+            report(
+                outcome,
+                error if outcome == "error" else None,
+                partial(usage_of, error.partial),
+            )
+            raise
+        except BaseException:
+            # The caller's own key function raised.
+            report("error", None, _nothing)
+            raise
+        feed = answer.feed
+        if feed is None:
+            report("ok", None, partial(usage_of, answer.value))
+        else:
+            feed.begin(pool, report)
+        return answer
+
+    def _budget(self, call: Call[Any]) -> RetryBudget:
+        """One for each base URL and key; functions count as one key each."""
+        key = call.api_key
+        mark = hash(key) if isinstance(key, str) else id(key)
+        place = (call.origin.base_url, mark)
+        budget = self._budgets.get(place)
+        if budget is None:
+            if len(self._budgets) >= _MOST_BUDGETS:
+                del self._budgets[next(iter(self._budgets))]
+            budget = self._budgets[place] = RetryBudget()
+        return budget
+
+    def _report(
+        self,
+        model: str | None,
+        stream: bool,  # noqa: FBT001 -- bound by place, in `send` alone.
+        http: Exchange,
+        started: float,
+        outcome: Outcome,
+        error: OpenRouterError | None,
+        usage: Callable[[], Usage | None],
+    ) -> None:
+        http.timings.total = time.monotonic() - started
+        if self._on_call is None:
+            return
+        record = CallRecord(model, stream, outcome, error, http, usage())
+        try:
+            self._on_call(record)
+        except Exception:
+            logger.exception("on_call raised; the call itself is not affected.")
+
+
+def _nothing() -> None:
+    """The usage of a call of which nothing came."""
