@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from making import MakeClient
+from support import MakeClient
 
 from openrouter_async import AsyncOpenRouter, CallRecord, UserMessage
 from openrouter_async.testing import Clock, LocalOpenRouter

@@ -14,7 +14,7 @@ from types import coroutine
 from typing import Any
 
 import pytest
-from making import MakeClient
+from support import MakeClient
 
 from openrouter_async import (
     AsyncOpenRouter,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from making import MakeClient
+from support import MakeClient
 
 from openrouter_async import (
     APITimeoutError,

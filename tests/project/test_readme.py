@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from said import told
+from support import told
 
 from openrouter_async.testing import LocalOpenRouter
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
 

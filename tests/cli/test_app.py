@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from said import told
+from support import told
 
 from openrouter_async import AsyncOpenRouter, UserMessage, __version__
 from openrouter_async.cli import main
@@ -44,7 +44,7 @@ from openrouter_async.testing import (
     error,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ON_UNIX = pytest.mark.skipif(os.name == "nt", reason="Unix signals and terminals")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import define
-from test_fold import BROKEN, part
+from test_accumulator import BROKEN, part
 
 from openrouter_async import (
     AsyncOpenRouter,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 # `benchmarks` is no part of what is installed; plain `pytest` must find it as well.
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks import inputs, server
 from benchmarks.hand import Hand

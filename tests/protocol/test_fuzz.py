@@ -18,7 +18,7 @@ from from_schema import Document, mutated, seeded
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from test_codec import assert_sound
+from test_decode import assert_sound
 
 from openrouter_async.errors import (
     APIError,

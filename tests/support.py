@@ -1,5 +1,6 @@
-"""The types of the fixtures, for the tests that ask for them by name."""
+"""Helpers that several tests share."""
 
+import re
 from typing import Any, Protocol
 
 from openrouter_async import AsyncOpenRouter
@@ -11,3 +12,8 @@ class MakeClient(Protocol):
     def __call__(self, **options: Any) -> AsyncOpenRouter:
         """Make one."""
         ...
+
+
+def told(err: str) -> str:
+    """What stderr says, but for asyncio's debug mode on a machine that is busy."""
+    return re.sub(r"Executing <.* took [\d.]+ seconds\n", "", err)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import pytest
 import trustme
 from attrs import define, evolve, frozen
-from making import MakeClient
+from support import MakeClient
 
 from openrouter_async import (
     APIConnectionError,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from making import MakeClient
+from support import MakeClient
 
 from openrouter_async import (
     APITimeoutError,

@@ -11,7 +11,7 @@ import typing_send
 from openrouter_async import AsyncOpenRouter
 from openrouter_async.testing import LocalOpenRouter
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHECKED = Path(__file__).with_name("typing_send.py")
 CHECKED_OUTPUT = Path(__file__).with_name("typing_output.py")
 WRONG = """\
