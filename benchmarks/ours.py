@@ -26,7 +26,7 @@ from openrouter_async import (
     ToolResponseMessage,
     UserMessage,
 )
-from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 
 # `request` and `fold` look at one step alone; there is no public way to that.
@@ -152,7 +152,7 @@ def _message(kind: str, text: str, call_id: str) -> Message:
 
 def fold_alone(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
     """Add up chunks that are already there: what a stream does as it reads."""
-    fold = Fold()
+    fold = Accumulator()
     for chunk in chunks:
         fold.add(chunk)
     return fold.reply()

@@ -93,7 +93,7 @@ async def our_loop(client: AsyncOpenRouter) -> str:
         messages=[UserMessage(ASK)],
         tools=[get_weather, get_population],
     )
-    return run.reply.text
+    return run.response.text
 
 
 # openrouter_async, two tools: end

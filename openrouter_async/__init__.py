@@ -5,7 +5,7 @@ import typing
 
 from .chat import Chat, PendingStream
 from .client import AsyncOpenRouter
-from .config import Limits, Retries, Timeouts
+from .config import Retries, SizeLimits, Timeouts
 from .errors import (
     APIConnectionError,
     APIError,
@@ -13,6 +13,7 @@ from .errors import (
     AuthenticationError,
     BadGatewayError,
     BadRequestError,
+    BatchStoppedError,
     ChatError,
     ClosedError,
     ConfigurationError,
@@ -35,7 +36,6 @@ from .errors import (
     ProviderOverloadedError,
     RateLimitError,
     RequestTimeoutError,
-    RunStoppedError,
     ServiceUnavailableError,
     StreamInterruptedError,
     ToolArgumentsError,
@@ -45,7 +45,7 @@ from .errors import (
 )
 from .protocol.call import CallRecord
 from .stream import ChatStream
-from .transport.pool import Stats
+from .transport.pool import PoolStats
 from .types import (
     NULL,
     Alignment,
@@ -169,15 +169,15 @@ if typing.TYPE_CHECKING:
         BatchItem,
         BatchResult,
         BatchRun,
+        BatchStats,
         Item,
         ItemLike,
         Items,
         Progress,
-        RunStats,
         StopReason,
         read_journal,
     )
-    from .parsed import ParsedStream, Partials
+    from .parsed import ParsedStream, PartialOutputs
     from .structured.parsed_response import ParsedResponse
     from .structured.response_format import json_schema_format
     from .tools import (
@@ -194,7 +194,7 @@ if typing.TYPE_CHECKING:
         TurnFinished,
         tool,
     )
-    from .transport.limiter import LimitStats
+    from .transport.limiter import LimiterStats
     from .types.plugins import (
         AlignmentPlugin,
         AlignmentRule,
@@ -256,16 +256,15 @@ if typing.TYPE_CHECKING:
 else:
     # What most programs do without is loaded when it is first asked for.
     _LATER = {
-        ".transport.limiter": ("LimitStats",),
         ".batch": (
             "BatchItem",
             "BatchResult",
             "BatchRun",
+            "BatchStats",
             "Item",
             "ItemLike",
             "Items",
             "Progress",
-            "RunStats",
             "StopReason",
             "read_journal",
         ),
@@ -273,7 +272,7 @@ else:
         ".structured.response_format": ("json_schema_format",),
         ".parsed": (
             "ParsedStream",
-            "Partials",
+            "PartialOutputs",
         ),
         ".tools": (
             "OnToolError",
@@ -289,6 +288,7 @@ else:
             "TurnFinished",
             "tool",
         ),
+        ".transport.limiter": ("LimiterStats",),
         ".types.plugins": (
             "AlignmentPlugin",
             "AlignmentRule",
@@ -393,6 +393,8 @@ __all__ = [
     "BatchItem",
     "BatchResult",
     "BatchRun",
+    "BatchStats",
+    "BatchStoppedError",
     "Billing",
     "CacheControl",
     "CallRecord",
@@ -458,8 +460,7 @@ __all__ = [
     "JsonObjectFormat",
     "JsonSchema",
     "JsonSchemaFormat",
-    "LimitStats",
-    "Limits",
+    "LimiterStats",
     "Logprobs",
     "MalformedResponseError",
     "MaxCost",
@@ -491,7 +492,7 @@ __all__ = [
     "ParsedStream",
     "Part",
     "PartLike",
-    "Partials",
+    "PartialOutputs",
     "PayloadTooLargeError",
     "PaymentRequiredError",
     "PdfOptions",
@@ -500,6 +501,7 @@ __all__ = [
     "PermissionDeniedError",
     "PipelineStage",
     "Plugin",
+    "PoolStats",
     "PreconditionFailedError",
     "PredictedText",
     "Prediction",
@@ -526,8 +528,6 @@ __all__ = [
     "RouterEndpoints",
     "RouterMetadata",
     "RouterParams",
-    "RunStats",
-    "RunStoppedError",
     "SafeguardResult",
     "SafeguardStatus",
     "SafeguardToolUse",
@@ -541,8 +541,8 @@ __all__ = [
     "ServerToolUseDetails",
     "ServiceTier",
     "ServiceUnavailableError",
+    "SizeLimits",
     "SortBy",
-    "Stats",
     "StepCountIs",
     "StopCondition",
     "StopReason",

@@ -25,7 +25,7 @@ from typing_extensions import TypeForm
 
 from .config import Retries, Timeouts
 from .files import load
-from .protocol.base_url import Call, hide
+from .protocol.base_url import Call, mask
 from .protocol.body import chat_body
 from .protocol.response_parsing import read_chat
 from .protocol.settings import Settings
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
         Progress,
     )
     from .parsed import ParsedStream
-    from .structured.output_parser import Reader
+    from .structured.output_parser import OutputParser
     from .structured.parsed_response import ParsedResponse
     from .tools import OnToolError, ToolRun, ToolStream
-    from .transport.limiter import Scopes
+    from .transport.limiter import LimiterRegistry
 
 T = TypeVar("T")
 S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
@@ -157,7 +157,7 @@ class Chat:
         self,
         settings: Settings,
         transport: Transport,
-        scopes: Callable[[], Scopes],
+        scopes: Callable[[], LimiterRegistry],
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -269,7 +269,7 @@ class Chat:
         Source: `POST /chat/completions` of OpenRouter's API.
         """
         if "api_key" in fields:
-            fields["api_key"] = hide(fields["api_key"])
+            fields["api_key"] = mask(fields["api_key"])
         reader = _reader(output)
         call = self._call(params, dict(fields), stream=stream, reader=reader)
         if stream:
@@ -286,7 +286,7 @@ class Chat:
         stream: Literal[False] = False,
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolRun[ChatResponse]: ...
 
@@ -300,7 +300,7 @@ class Chat:
         stream: Literal[True],
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolStream[ChatResponse]: ...
 
@@ -314,7 +314,7 @@ class Chat:
         stream: bool,
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolRun[ChatResponse] | ToolStream[ChatResponse]: ...
 
@@ -328,7 +328,7 @@ class Chat:
         stream: Literal[False] = False,
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolRun[ParsedResponse[T]]: ...
 
@@ -342,7 +342,7 @@ class Chat:
         stream: Literal[True],
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolStream[ParsedResponse[T]]: ...
 
@@ -356,7 +356,7 @@ class Chat:
         stream: bool,
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> ToolRun[ParsedResponse[T]] | ToolStream[ParsedResponse[T]]: ...
 
@@ -369,13 +369,14 @@ class Chat:
         stream: bool = False,
         max_turns: int = 10,
         concurrency: int = 8,
-        on_tool_error: OnToolError = "tell",
+        on_tool_error: OnToolError = "report",
         **fields: Unpack[SendOptions],
     ) -> Any:
         """
         Ask a model, execute the tools it calls, and tell it, until it answers.
 
-        `await` gives a `ToolRun`: `.reply`, `.messages`, `.turns`, `.results`, `.cost`.
+        `await` returns a `ToolRun`: `.response`, `.messages`, `.turns`, `.results`,
+        `.cost`.
         With `stream=True` it is a `ToolStream`, to be entered and iterated: text,
         calls and results as they come.
 
@@ -389,9 +390,10 @@ class Chat:
             stream: Whether events are wanted as they happen.
             max_turns: Replies asked for at most, 1 or more.
             concurrency: Calls of one turn executed at once, 1 or more.
-            on_tool_error: What becomes of an exception that a tool raises. "tell": the
-                model is told; "raise": it leaves the run; or a function of the call
-                and the exception that returns what the model is told, or raises.
+            on_tool_error: The treatment of an exception that a tool raises. "report":
+                send the error to the model; "raise": raise it from the run; or a
+                function of the call and the exception that returns the text for the
+                model, or raises.
             **fields: As in `send`. `tools` has what `@tool` made, and server tools.
 
         Raises:
@@ -400,10 +402,10 @@ class Chat:
             ToolCallTruncatedError: A call is cut off.
             OpenRouterError: As from `send`. The run itself keeps what was said.
         """
-        from .tools import Loop, ToolRun, ToolStream
+        from .tools import ToolLoop, ToolRun, ToolStream
 
         if "api_key" in fields:
-            fields["api_key"] = hide(fields["api_key"])
+            fields["api_key"] = mask(fields["api_key"])
         reader = _reader(output)
         given: Mapping[str, Any] = (
             {name: getattr(params, name) for name in _RUN_FIELDS}
@@ -422,7 +424,7 @@ class Chat:
             call = self._call(params, turn, stream=stream, reader=reader)
             return self._open(call) if stream else self._complete(call)
 
-        loop = Loop(
+        loop = ToolLoop(
             ask,
             request,
             max_turns=max_turns,
@@ -509,14 +511,14 @@ class Chat:
             TypeError: An argument that the signature refuses.
             ConfigurationError: An impossible option.
         """
-        from .batch import BatchRun, Calls, Plan
+        from .batch import BatchOptions, BatchRun, RequestBuilder
 
         if "api_key" in fields:
-            fields["api_key"] = hide(fields["api_key"])
+            fields["api_key"] = mask(fields["api_key"])
         given: dict[str, Any] = dict(fields)
         options = {name: given.pop(name) for name in _OPTIONS & given.keys()}
         options["headers"] = options.get("extra_headers")
-        calls = Calls(
+        calls = RequestBuilder(
             self._settings.with_options(options),
             self._transport,
             given,
@@ -524,7 +526,7 @@ class Chat:
             query=options.get("extra_query"),
             reader=_reader(output),
         )
-        plan = Plan(
+        plan = BatchOptions(
             items=items,
             concurrency=concurrency,
             ordered=ordered,
@@ -542,7 +544,7 @@ class Chat:
         fields: dict[str, Any],
         *,
         stream: bool,
-        reader: Reader[Any] | None = None,
+        reader: OutputParser[Any] | None = None,
     ) -> Call[ChatResponse]:
         options: dict[str, Any] = {}
         if not _OPTIONS.isdisjoint(fields):
@@ -550,9 +552,9 @@ class Chat:
         extra = options.get("extra_body")
         body = chat_body(params, fields, stream=stream, extra=extra)
         if reader is not None:
-            from .structured.response_format import ask_for
+            from .structured.response_format import require_schema
 
-            ask_for(body, reader.schema)
+            require_schema(body, reader.schema)
         settings = self._settings
         if options:
             options["headers"] = options.get("extra_headers")
@@ -568,14 +570,14 @@ class Chat:
         )
 
     async def _complete(
-        self, call: Call[ChatResponse], reader: Reader[Any] | None = None
+        self, call: Call[ChatResponse], reader: OutputParser[Any] | None = None
     ) -> ChatResponse:
         answer: Answer[ChatResponse] = await self._transport.send(call)
         assert answer.value is not None  # noqa: S101
         return answer.value if reader is None else reader.read(answer.value)
 
     async def _open(
-        self, call: Call[ChatResponse], reader: Reader[Any] | None = None
+        self, call: Call[ChatResponse], reader: OutputParser[Any] | None = None
     ) -> ChatStream:
         answer = await self._transport.send(call)
         assert answer.feed is not None  # noqa: S101
@@ -590,7 +592,7 @@ def _as_it_is(reply: ChatResponse) -> ChatResponse:
     return reply
 
 
-def _reader(output: Any) -> Reader[Any] | None:
+def _reader(output: Any) -> OutputParser[Any] | None:
     if output is None:
         return None
     from .structured.output_parser import reader_of
@@ -598,11 +600,11 @@ def _reader(output: Any) -> Reader[Any] | None:
     return reader_of(output)
 
 
-def new_scopes() -> Scopes:
+def new_scopes() -> LimiterRegistry:
     """Return what the runs of one client know of the places that they talk to."""
-    from .transport.limiter import Scopes
+    from .transport.limiter import LimiterRegistry
 
-    return Scopes()
+    return LimiterRegistry()
 
 
 def _parse_call(call: ToolCall, kind: Any) -> Any:

@@ -10,21 +10,21 @@ from typing import Any, Final, Self
 from .chat import Chat, new_scopes
 from .config import (
     Clock,
-    Limits,
     Retries,
+    SizeLimits,
     Timeouts,
 )
 from .errors import ConfigurationError
 from .protocol.base_url import (
     check_header_value,
     check_headers,
-    hide,
-    read_origin,
+    mask,
+    parse_base_url,
 )
 from .protocol.call import CallRecord
 from .protocol.response_parsing import read_json
 from .protocol.settings import Settings
-from .transport.pool import Network, Stats
+from .transport.pool import NetworkOptions, PoolStats
 from .transport.transport import ClientSession, Transport
 from .version import __version__
 
@@ -43,7 +43,7 @@ class AsyncOpenRouter:
     Attributes:
         timeouts: The clocks of every call that brings none of its own.
         retries: The rules of repeating, likewise.
-        limits: How much of a reply is held in memory.
+        size_limits: How much of a reply is held in memory.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AsyncOpenRouter:
         app_categories: str | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
         retries: Retries = Retries(),  # noqa: B008  # frozen
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        size_limits: SizeLimits = SizeLimits(),  # noqa: B008  # frozen
         max_connections: int | None = None,
         headers: Mapping[str, str] | None = None,
         session: ClientSession | None = None,
@@ -79,7 +79,7 @@ class AsyncOpenRouter:
             app_categories: Its categories, comma-separated, 2 at most.
             timeouts: Clocks, in seconds.
             retries: When a failed attempt is made again.
-            limits: Sizes, in bytes.
+            size_limits: Sizes, in bytes.
             max_connections: Slots for each event loop; further calls queue.
                 Default: 1000.
             headers: Sent with every request.
@@ -96,24 +96,24 @@ class AsyncOpenRouter:
             ConfigurationError: An option that can not be.
         """
         # Rebound, so that no traceback with locals shows them.
-        api_key, proxy = hide(api_key), hide(proxy)
+        api_key, proxy = mask(api_key), mask(proxy)
         _check(
             max_connections=max_connections,
             session=session,
             ssl=ssl,
             proxy=proxy,
         )
-        _check_kinds(timeouts, retries, limits)
+        _check_kinds(timeouts, retries, size_limits)
         key = api_key
         if key is None:
-            key = hide(os.environ.get("OPENROUTER_API_KEY"))
+            key = mask(os.environ.get("OPENROUTER_API_KEY"))
         place = base_url or os.environ.get("OPENROUTER_BASE_URL") or _BASE_URL
         self._settings = Settings(
-            api_key=hide(key.strip()) or None if isinstance(key, str) else key,
-            origin=read_origin(place, allow_http=allow_http),
+            api_key=mask(key.strip()) or None if isinstance(key, str) else key,
+            origin=parse_base_url(place, allow_http=allow_http),
             timeouts=timeouts,
             retries=retries,
-            limits=limits,
+            size_limits=size_limits,
             headers=_headers(
                 headers or {},
                 {
@@ -124,7 +124,7 @@ class AsyncOpenRouter:
             ),
             allow_http=allow_http,
         )
-        network = Network(
+        network = NetworkOptions(
             max_connections=max_connections or _MAX_CONNECTIONS,
             session=session,
             proxy=proxy,
@@ -153,12 +153,12 @@ class AsyncOpenRouter:
         return self._settings.retries
 
     @property
-    def limits(self) -> Limits:
+    def size_limits(self) -> SizeLimits:
         """How much of a reply is held in memory."""
-        return self._settings.limits
+        return self._settings.size_limits
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> PoolStats:
         """A snapshot: slots in use, calls queued, connections idle."""
         return self._transport.stats()
 
@@ -179,7 +179,7 @@ class AsyncOpenRouter:
         Raises:
             ConfigurationError: An option that can not be.
         """
-        api_key = hide(api_key)
+        api_key = mask(api_key)
         other = object.__new__(type(self))
         other._settings = self._settings.with_options(
             {
@@ -279,12 +279,12 @@ def _check(
         )
 
 
-def _check_kinds(timeouts: object, retries: object, limits: object) -> None:
+def _check_kinds(timeouts: object, retries: object, size_limits: object) -> None:
     """A number in place of `Timeouts` would be noticed by the first call only."""
     for name, value, kind in (
         ("timeouts", timeouts, Timeouts),
         ("retries", retries, Retries),
-        ("limits", limits, Limits),
+        ("size_limits", size_limits, SizeLimits),
     ):
         if not isinstance(value, kind):
             raise TypeError(f"{name} is a {kind.__name__}(...), not {value!r:.60}.")

@@ -53,7 +53,7 @@ class Timeouts(Value):
     How long each part of a call may take, in seconds; None is no limit.
 
     Attributes:
-        queue: Waiting for a free connection slot. No limit: a full pool is no
+        pool: Waiting for a free connection slot. No limit: a full pool is no
             fault of the request. All other clocks start when the slot is granted.
         connect: DNS, TCP and TLS together. 10: a host that does not answer by
             then will not.
@@ -62,17 +62,17 @@ class Timeouts(Value):
             space. 600: reasoning models think for minutes, and OpenRouter sends
             comments meanwhile, which do not count.
         idle: Between the data events of a stream; comments do not count. 300.
-        silence: No byte at all, comments included, once a stream's headers are
+        read: No byte at all, comments included, once a stream's headers are
             in. 300: OpenRouter sends a comment every few seconds.
         total: All attempts and the waits between them, queueing left out. No
             limit: a long answer is no fault.
     """
 
-    queue: float | None = field(default=None, validator=_seconds)
+    pool: float | None = field(default=None, validator=_seconds)
     connect: float | None = field(default=10.0, validator=_seconds)
     first_token: float | None = field(default=600.0, validator=_seconds)
     idle: float | None = field(default=300.0, validator=_seconds)
-    silence: float | None = field(default=300.0, validator=_seconds)
+    read: float | None = field(default=300.0, validator=_seconds)
     total: float | None = field(default=None, validator=_seconds)
 
 
@@ -104,7 +104,7 @@ class Retries(Value):
 
 
 @frozen(eq=False, repr=False)
-class Limits(Value):
+class SizeLimits(Value):
     """
     How much of a reply is held in memory, in bytes.
 

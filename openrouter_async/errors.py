@@ -8,7 +8,7 @@ Every exception that this library raises on purpose.
         APITimeoutError             a clock ran out; also a builtin TimeoutError
       StreamInterruptedError        a stream ended without saying that it was done
       MalformedResponseError        an answer that is no chat reply, or too large
-      RunStoppedError               a run of many calls gave up before its end
+      BatchStoppedError               a run of many calls gave up before its end
       JournalError                  a run's journal is in use, broken, or another's
       OutputError                   a reply is not the value that was asked for
         OutputValidationError       it does not fit the type
@@ -43,7 +43,7 @@ from .types import (
     ToolCall,
 )
 
-Phase = Literal["queue", "connect", "first_token", "idle", "silence", "total"]
+Phase = Literal["pool", "connect", "first_token", "idle", "read", "total"]
 
 
 class OpenRouterError(Exception):
@@ -167,14 +167,14 @@ class MalformedResponseError(OpenRouterError):
     """The answer is no chat reply (empty, HTML, no JSON), or beyond a size limit."""
 
 
-class RunStoppedError(OpenRouterError):
+class BatchStoppedError(OpenRouterError):
     """
     A run gave up before its end; started again with its journal, it goes on.
 
     Attributes:
-        reason: "alike": all of the first rows failed, and alike; "stalled": the
-            server refused for a long time and nothing succeeded meanwhile; "source"
-            or "error": its items, or a worker of it, were cancelled from outside.
+        reason: "repeated_failure": the first rows all failed with the same error;
+            "stalled": the server refused every request for a long time; "input" or
+            "error": the items, or a worker of the run, were cancelled from outside.
     """
 
     def __init__(self, message: str, *, reason: str, **more: Any) -> None:
@@ -191,15 +191,19 @@ class OutputError(OpenRouterError):
     A reply came whole and was paid for, but is not the value that was asked for.
 
     Attributes:
-        reply: The whole reply, as it came.
+        response: The whole reply, as it came.
     """
 
-    def __init__(self, message: str, *, reply: ChatResponse, **more: Any) -> None:
-        generation = reply.http.generation_id or reply.id
+    def __init__(self, message: str, *, response: ChatResponse, **more: Any) -> None:
+        generation = response.http.generation_id or response.id
         super().__init__(
-            message, http=reply.http, generation_id=generation, partial=reply, **more
+            message,
+            http=response.http,
+            generation_id=generation,
+            partial=response,
+            **more,
         )
-        self.reply = reply
+        self.response = response
 
 
 class OutputValidationError(OutputError):
@@ -208,21 +212,21 @@ class OutputValidationError(OutputError):
 
     Attributes:
         path: Where the first fault is, such as "$.lines[2].price"; "$" for the whole.
-        faults: Every fault in words, its path first; 1 or more.
+        errors: Every fault in words, its path first; 1 or more.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        reply: ChatResponse,
+        response: ChatResponse,
         path: str,
-        faults: list[str],
+        errors: list[str],
         **more: Any,
     ) -> None:
-        super().__init__(message, reply=reply, **more)
+        super().__init__(message, response=response, **more)
         self.path = path
-        self.faults = faults
+        self.errors = errors
 
 
 class OutputRefusedError(OutputError):
@@ -234,9 +238,9 @@ class OutputRefusedError(OutputError):
     """
 
     def __init__(
-        self, message: str, *, reply: ChatResponse, refusal: str | None, **more: Any
+        self, message: str, *, response: ChatResponse, refusal: str | None, **more: Any
     ) -> None:
-        super().__init__(message, reply=reply, **more)
+        super().__init__(message, response=response, **more)
         self.refusal = refusal
 
 
@@ -251,16 +255,16 @@ class ToolArgumentsError(OpenRouterError):
     Attributes:
         call: The call, as it came.
         path: Where the first fault is, such as "$.city"; "$" for the whole.
-        faults: Every fault in words, its path first; 1 or more.
+        errors: Every fault in words, its path first; 1 or more.
     """
 
     def __init__(
-        self, message: str, *, call: ToolCall, path: str, faults: list[str], **more: Any
+        self, message: str, *, call: ToolCall, path: str, errors: list[str], **more: Any
     ) -> None:
         super().__init__(message, **more)
         self.call = call
         self.path = path
-        self.faults = faults
+        self.errors = errors
 
 
 class ToolRunError(OpenRouterError):
@@ -268,7 +272,7 @@ class ToolRunError(OpenRouterError):
     A run of tools did not come to an answer.
 
     Attributes:
-        reply: The last reply; its calls were not executed.
+        response: The last reply; its calls were not executed.
         messages: The conversation before that reply; a further run can begin here.
     """
 
@@ -276,15 +280,19 @@ class ToolRunError(OpenRouterError):
         self,
         message: str,
         *,
-        reply: ChatResponse,
+        response: ChatResponse,
         messages: list[MessageLike],
         **more: Any,
     ) -> None:
-        generation = reply.http.generation_id or reply.id
+        generation = response.http.generation_id or response.id
         super().__init__(
-            message, http=reply.http, generation_id=generation, partial=reply, **more
+            message,
+            http=response.http,
+            generation_id=generation,
+            partial=response,
+            **more,
         )
-        self.reply = reply
+        self.response = response
         self.messages = messages
 
 

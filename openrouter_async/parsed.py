@@ -3,10 +3,10 @@
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from .stream import ChatStream
-from .structured.output_parser import Reader
+from .structured.output_parser import OutputParser
 from .structured.parsed_response import ParsedResponse
 from .transport.answer import Answer
-from .transport.event_stream import Feed
+from .transport.event_stream import EventStream
 from .types import ChatResponse
 
 T_co = TypeVar("T_co", covariant=True)
@@ -26,7 +26,10 @@ class ParsedStream(ChatStream, Generic[T_co]):
     __slots__ = ("_parsed", "_reader")
 
     def __init__(
-        self, feed: Feed, answer: Answer[ChatResponse], reader: Reader[T_co]
+        self,
+        feed: EventStream,
+        answer: Answer[ChatResponse],
+        reader: OutputParser[T_co],
     ) -> None:
         super().__init__(feed, answer)
         self._reader = reader
@@ -44,7 +47,7 @@ class ParsedStream(ChatStream, Generic[T_co]):
             OutputTruncatedError: It was cut off.
         """
         if self._parsed is None:
-            self._parsed = self._reader.read(self.reply)
+            self._parsed = self._reader.read(self.response)
         return self._parsed.output
 
     async def collect(self) -> ParsedResponse[T_co]:
@@ -58,22 +61,22 @@ class ParsedStream(ChatStream, Generic[T_co]):
         _ = self.output
         return cast("ParsedResponse[T_co]", self._parsed)
 
-    def partials(self) -> "Partials":
+    def partials(self) -> "PartialOutputs":
         """
         Read the rest as values that grow: plain JSON, its last text perhaps cut.
 
         Each is a new object, and only given if something has changed. What the whole
         is, only the end tells.
         """
-        return Partials(self, self._reader)
+        return PartialOutputs(self, self._reader)
 
 
-class Partials:
+class PartialOutputs:
     """The growing values of one `ParsedStream`; there is nothing to close."""
 
     __slots__ = ("_last", "_read", "_reader", "_stream", "_text")
 
-    def __init__(self, stream: ParsedStream[Any], reader: Reader[Any]) -> None:
+    def __init__(self, stream: ParsedStream[Any], reader: OutputParser[Any]) -> None:
         self._stream = stream
         self._reader = reader
         partial = stream.partial

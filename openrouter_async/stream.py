@@ -18,13 +18,13 @@ from .protocol.decode import parse_chunk
 from .protocol.error_parsing import error_from_body
 from .protocol.response_parsing import (
     DONE,
-    attach,
     find_error,
     folded,
+    with_exchange,
 )
 from .sse import ServerSentEvent
 from .transport.answer import Answer
-from .transport.event_stream import Feed
+from .transport.event_stream import EventStream
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
 
 
@@ -51,7 +51,7 @@ class ChatStream:
         "_token_seen",
     )
 
-    def __init__(self, feed: Feed, answer: Answer[ChatResponse]) -> None:
+    def __init__(self, feed: EventStream, answer: Answer[ChatResponse]) -> None:
         self._feed = feed
         self._fold = feed.fold
         # The next one last: what was read is let go of at once.
@@ -73,7 +73,7 @@ class ChatStream:
         return folded(self._fold, self._feed.http)
 
     @property
-    def reply(self) -> ChatResponse:
+    def response(self) -> ChatResponse:
         """
         The whole reply, folded, once the stream has ended well.
 
@@ -99,7 +99,7 @@ class ChatStream:
         """
         async for _ in self:
             pass
-        return self.reply
+        return self.response
 
     async def aclose(self) -> None:
         """
@@ -138,7 +138,7 @@ class ChatStream:
                 self._finished = suspect = True
         if suspect and find_error(chunk.raw) is not None:
             # Rebound, so that no traceback with locals shows what it may have echoed.
-            event = self._feed.conceal(event)
+            event = self._feed.redact(event)
             chunk = parse_chunk(event.data)
             self._fold.add(chunk)
             raise self._fail(self._error_of(chunk))
@@ -193,7 +193,7 @@ class ChatStream:
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
         """Note why it ended, let go of everything, and return the error to raise."""
-        attach(error, self._feed.http)
+        with_exchange(error, self._feed.http)
         if error.partial is None:
             error.partial = self.partial
         # The caller has seen a part of it: nobody sends this again for him.

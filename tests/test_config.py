@@ -10,8 +10,8 @@ import pytest
 from openrouter_async import AsyncOpenRouter
 from openrouter_async.config import (
     Clock,
-    Limits,
     Retries,
+    SizeLimits,
     Timeouts,
 )
 from openrouter_async.types import Attempt, Exchange, Timings
@@ -36,17 +36,17 @@ NO_NUMBERS: list[Any] = [
 def test_defaults_are_as_documented() -> None:
     """The defaults are those of the design."""
     assert Timeouts() == Timeouts(
-        queue=None, connect=10, first_token=600, idle=300, silence=300, total=None
+        pool=None, connect=10, first_token=600, idle=300, read=300, total=None
     )
     assert Retries() == Retries(
         max_attempts=3, base=0.5, cap=8, max_wait=60, ambiguous=False, budget=0.1
     )
-    assert Limits() == Limits(
+    assert SizeLimits() == SizeLimits(
         event_bytes=67_108_864, body_bytes=268_435_456, error_bytes=1_048_576
     )
 
 
-@pytest.mark.parametrize("cls", [Timeouts, Retries, Limits])
+@pytest.mark.parametrize("cls", [Timeouts, Retries, SizeLimits])
 def test_each_default_has_its_reason(cls: type[Any]) -> None:
     """The docstring tells of every field."""
     documented = cls.__doc__ or ""
@@ -93,7 +93,8 @@ def test_amounts_are_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "name"), [(Retries, "max_attempts"), *((Limits, size) for size in SIZES)]
+    ("cls", "name"),
+    [(Retries, "max_attempts"), *((SizeLimits, size) for size in SIZES)],
 )
 def test_counts_are_whole_numbers(cls: type[Any], name: str) -> None:
     """Attempts and bytes are counted: whole numbers, 1 or more."""
@@ -115,7 +116,7 @@ def test_ambiguous_is_a_bool(bad: Any) -> None:
         Retries(ambiguous=bad)
 
 
-@pytest.mark.parametrize("cls", [Timeouts, Retries, Limits])
+@pytest.mark.parametrize("cls", [Timeouts, Retries, SizeLimits])
 def test_options_are_frozen(cls: type[Any]) -> None:
     """Options never change under a call; they compare and hash by value."""
     value = cls()
@@ -174,7 +175,8 @@ def test_an_exchange_starts_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeouts": 5}, {"retries": 3}, {"limits": 1024}, {"retries": None}]
+    "options",
+    [{"timeouts": 5}, {"retries": 3}, {"size_limits": 1024}, {"retries": None}],
 )
 def test_a_client_takes_options_only_as_what_they_are(options: dict[str, Any]) -> None:
     """A number for `Timeouts` is refused at once, not by the first call."""

@@ -17,6 +17,7 @@ from openrouter_async.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    BatchStoppedError,
     ChatError,
     InternalServerError,
     OpenRouterError,
@@ -24,7 +25,6 @@ from openrouter_async.errors import (
     OutputRefusedError,
     OutputValidationError,
     RateLimitError,
-    RunStoppedError,
     ToolArgumentsError,
     ToolRunError,
     status_class,
@@ -46,7 +46,7 @@ OpenRouterError
     APITimeoutError
   StreamInterruptedError
   MalformedResponseError
-  RunStoppedError
+  BatchStoppedError
   JournalError
   OutputError
     OutputValidationError
@@ -164,7 +164,7 @@ def full(cls: type[OpenRouterError]) -> OpenRouterError:
         more |= {"refusal": "I will not."}
     if issubclass(cls, ToolArgumentsError):
         more |= {"call": ToolCall(id="call_1")}
-    if issubclass(cls, RunStoppedError):
+    if issubclass(cls, BatchStoppedError):
         more |= {"reason": "stalled"}
     if issubclass(cls, APITimeoutError):
         more |= {"phase": "idle", "seconds": 300.0}

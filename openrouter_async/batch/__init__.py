@@ -7,36 +7,36 @@ of asyncio or of this machine. What does, in the order that a row passes it: `so
 `shelf`. `run` is what the caller holds, `running` what is inside of it.
 """
 
-from ..transport.limiter import LimitStats, Scopes
+from ..transport.limiter import LimiterRegistry, LimiterStats
 from .journal import errors_path, read_journal
 from .options import (
+    BatchOptions,
     Concurrency,
     Items,
     OnError,
-    Plan,
     Progress,
 )
-from .request_builder import Calls
+from .request_builder import RequestBuilder
 from .rows.items import BatchItem, Item, ItemLike
 from .rows.results import BatchResult
-from .rows.stats import RunStats, StopReason
+from .rows.stats import BatchStats, StopReason
 from .run import BatchRun
 
 __all__ = [
     "BatchItem",
+    "BatchOptions",
     "BatchResult",
     "BatchRun",
-    "Calls",
+    "BatchStats",
     "Concurrency",
     "Item",
     "ItemLike",
     "Items",
-    "LimitStats",
+    "LimiterRegistry",
+    "LimiterStats",
     "OnError",
-    "Plan",
     "Progress",
-    "RunStats",
-    "Scopes",
+    "RequestBuilder",
     "StopReason",
     "errors_path",
     "read_journal",

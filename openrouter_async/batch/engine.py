@@ -11,28 +11,28 @@ from ..errors import JournalError
 from ..extras import Limiter
 from ..protocol.budget import Budget
 from ..protocol.concurrency import MOST
-from ..protocol.overload import FirstRows, all_alike
-from ..transport.limiter import Door, Scopes
-from .jobs import Intake, Order
+from ..protocol.overload import RepeatedFailures, all_alike
+from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
+from .jobs import Job, JobQueue
 from .journal import Journal
-from .journal_writer import Scribe
-from .monitor import Lookout
-from .options import Plan
+from .journal_writer import JournalWriter
+from .monitor import Monitor
+from .options import BatchOptions
 from .progress import ProgressLine
-from .request_builder import Calls
-from .reservations import Cashier
-from .result_buffer import Shelf
+from .request_builder import RequestBuilder
+from .reservations import BudgetReservations
+from .result_buffer import ResultBuffer
 from .rows.results import BatchResult
-from .rows.stats import RunStats, StopReason, Tally
+from .rows.stats import BatchStats, RunCounters, StopReason
 from .sender import Sender
 from .source import Source
-from .workers import Crew
+from .workers import WorkerPool
 
 # Between pulling and reading: what a reader may be behind, or a slow row may hold up.
 _WINDOW: Final = 1024
 
 
-class Running:
+class BatchEngine:
     """
     Everything that works while a run is entered.
 
@@ -46,9 +46,9 @@ class Running:
 
     def __init__(
         self,
-        plan: Plan,
-        calls: Calls,
-        scopes: Scopes,
+        plan: BatchOptions,
+        calls: RequestBuilder,
+        scopes: LimiterRegistry,
         source: Source,
         journal: Journal | None,
         threads: Executor,
@@ -75,19 +75,21 @@ class Running:
         self._ending: asyncio.Task[None] | None = None
         self.reason: StopReason | None = None
         self.failure: BaseException | None = None
-        self.tally = Tally()
-        self._first = FirstRows()
+        self.tally = RunCounters()
+        self._first = RepeatedFailures()
         self._journal = journal
         self._threads = threads
         self._source = source
         most = plan.fixed or MOST
-        self.shelf = Shelf(self._loop, max(_WINDOW, 4 * most), ordered=plan.ordered)
+        self.shelf = ResultBuffer(
+            self._loop, max(_WINDOW, 4 * most), ordered=plan.ordered
+        )
         self._budget: Budget | None = None
         if plan.max_cost is not None:
             self._budget = Budget(plan.max_cost, self._before)
-        self._scribe: Scribe | None = None
+        self._scribe: JournalWriter | None = None
         if journal is not None:
-            self._scribe = Scribe(
+            self._scribe = JournalWriter(
                 journal, threads, self.shelf.put, partial(self.halt, "journal")
             )
         self._sender = self._make_sender(plan, calls, scopes, limiter)
@@ -95,7 +97,7 @@ class Running:
         self._line: ProgressLine | None = None
         if plan.progress is True:
             self._line = ProgressLine(sys.stderr, plan.max_cost)
-        self._lookout = Lookout(
+        self._lookout = Monitor(
             self._sender.doors,
             self.stats,
             self._line or (plan.progress if callable(plan.progress) else None),
@@ -105,11 +107,15 @@ class Running:
         )
 
     def _make_sender(
-        self, plan: Plan, calls: Calls, scopes: Scopes, limiter: Limiter | None
+        self,
+        plan: BatchOptions,
+        calls: RequestBuilder,
+        scopes: LimiterRegistry,
+        limiter: Limiter | None,
     ) -> Sender:
         cashier = None
         if self._budget is not None:
-            cashier = Cashier(self._budget, calls.price)
+            cashier = BudgetReservations(self._budget, calls.price)
         return Sender(
             calls,
             scopes,
@@ -120,10 +126,10 @@ class Running:
             halt=self.halt,
         )
 
-    def _make_crew(self, calls: Calls, most: int) -> Crew:
+    def _make_crew(self, calls: RequestBuilder, most: int) -> WorkerPool:
         done = None if self._journal is None else self._journal.done
-        intake = Intake(calls, self._source, self.shelf, self.tally, done, self.halt)
-        return Crew(
+        intake = JobQueue(calls, self._source, self.shelf, self.tally, done, self.halt)
+        return WorkerPool(
             intake, self._sender, self.tally, most, finish=self._finish, halt=self.halt
         )
 
@@ -138,7 +144,7 @@ class Running:
         return self._ended is not None
 
     @property
-    def doors(self) -> Mapping[str | None, Door]:
+    def doors(self) -> Mapping[str | None, ConcurrencyLimiter]:
         """By model."""
         return self._sender.doors
 
@@ -146,7 +152,7 @@ class Running:
     def _before(self) -> float:
         return 0.0 if self._journal is None else self._journal.spent
 
-    def stats(self) -> RunStats:
+    def stats(self) -> BatchStats:
         """Return a snapshot."""
         now = self._loop.time() if self._ended is None else self._ended
         return self.tally.stats(
@@ -159,7 +165,7 @@ class Running:
             stop_reason=self.reason,
         )
 
-    def _finish(self, order: Order, result: BatchResult) -> None:
+    def _finish(self, order: Job, result: BatchResult) -> None:
         """Take a row's result: count it, write it, put it where it is read."""
         self.tally.add(result)
         error, journal = result.error, self._journal
@@ -168,7 +174,7 @@ class Running:
         elif journal is not None and journal.has_failed(order.key):
             pass  # It failed in an earlier run, too, and says nothing of the others.
         elif self._first.failed(error):
-            self.halt("alike", all_alike(error))
+            self.halt("repeated_failure", all_alike(error))
         if self._scribe is None:
             self.shelf.put(order.number, result)
         else:
@@ -215,7 +221,7 @@ class Running:
                 except Exception as error:  # noqa: BLE001 - told to the reader
                     if self.failure is None:
                         broken = isinstance(error, JournalError)
-                        self.reason = "journal" if broken else "source"
+                        self.reason = "journal" if broken else "input"
                         self.failure = error
         finally:
             self._threads.shutdown(wait=False)

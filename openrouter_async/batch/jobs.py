@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from attrs import define
 
-from ..errors import ConfigurationError, JournalError, RunStoppedError
+from ..errors import BatchStoppedError, ConfigurationError, JournalError
 from ..protocol.base_url import Call
 from ..protocol.decode import canonical, decode
 from ..types import ChatResponse
-from .request_builder import Calls
-from .result_buffer import Shelf
-from .rows.hash_index import Index, Keys
+from .request_builder import RequestBuilder
+from .result_buffer import ResultBuffer
+from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import (
     Broken,
     Row,
@@ -22,7 +22,7 @@ from .rows.items import (
     row_name,
     row_of,
 )
-from .rows.stats import StopReason, Tally
+from .rows.stats import RunCounters, StopReason
 from .source import END, Source
 
 # Rows that are passed over are pulled at once; others want the loop as well.
@@ -30,7 +30,7 @@ _PASSED_OVER: Final = 500
 
 
 @define
-class Order:
+class Job:
     """
     A row that is to be sent.
 
@@ -68,7 +68,7 @@ class Order:
         return self.given if self.call is None else decode(self.call.body or b"null")
 
 
-class Intake:
+class JobQueue:
     """
     Pulls rows as there is room for their results, and makes them ready.
 
@@ -78,11 +78,11 @@ class Intake:
 
     def __init__(
         self,
-        calls: Calls,
+        calls: RequestBuilder,
         source: Source,
-        shelf: Shelf,
-        tally: Tally,
-        done: Index | None,
+        shelf: ResultBuffer,
+        tally: RunCounters,
+        done: HashMap64 | None,
         halt: Callable[[StopReason, BaseException | None], None],
     ) -> None:
         """
@@ -101,7 +101,7 @@ class Intake:
         self._shelf = shelf
         self._tally = tally
         self._done = done
-        self._seen = None if done is None else Keys()
+        self._seen = None if done is None else HashSet64()
         self._halt = halt
         self._index = 0
         self.is_over = False
@@ -110,7 +110,7 @@ class Intake:
         """Pull no more."""
         self.is_over = True
 
-    async def next(self) -> Order | None:
+    async def next(self) -> Job | None:
         """Return the next row that is to be sent; None: there is no more."""
         passed_over = 0
         while not self.is_over:
@@ -143,13 +143,13 @@ class Intake:
                 raise
             # The items' own, which would pass for their end.
             self._halt(
-                "source", RunStoppedError("The items were cancelled.", reason="source")
+                "input", BatchStoppedError("The items were cancelled.", reason="input")
             )
         except Exception as error:  # noqa: BLE001 - the caller's own
-            self._halt("source", error)
+            self._halt("input", error)
         return END
 
-    def _order(self, item: object) -> Order | None:
+    def _order(self, item: object) -> Job | None:
         """
         Make a row ready; None: the journal has it.
 
@@ -172,9 +172,9 @@ class Intake:
             given = item.text
         row = row or row_of(item, index)
         number = self._shelf.promise()
-        return Order(number, row.index, row.custom_id, None, fault, given)
+        return Job(number, row.index, row.custom_id, None, fault, given)
 
-    def _ready(self, row: Row, call: Call[ChatResponse]) -> Order | None:
+    def _ready(self, row: Row, call: Call[ChatResponse]) -> Job | None:
         key = printed = 0
         if self._done is not None:
             key = name_key(row.name)
@@ -182,7 +182,7 @@ class Intake:
             if self._is_done(row, key, printed):
                 return None
         number = self._shelf.promise()
-        return Order(number, row.index, row.custom_id, call, key=key, print=printed)
+        return Job(number, row.index, row.custom_id, call, key=key, print=printed)
 
     def _is_done(self, row: Row, key: int, printed: int) -> bool:
         """

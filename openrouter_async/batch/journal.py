@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 from ..errors import JournalError, MalformedResponseError
 from ..extras import Lock, make_lock
 from ..protocol.decode import decode
-from .jsonl import LineFile
-from .rows.hash_index import Index, Keys
+from .jsonl import JsonLinesFile
+from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import OURS, name_key
 from .rows.results import BatchResult, is_line
 
@@ -56,16 +56,16 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.done = Index()
+        self.done = HashMap64()
         self.spent = 0.0
         self.is_behind = False
         self._given_up = False
         # Of earlier runs, and which of these have succeeded in this one.
-        self._failed = Keys()
-        self._healed = Keys()
+        self._failed = HashSet64()
+        self._healed = HashSet64()
         self._lock: Lock | None = None
-        self._rows: LineFile | None = None
-        self._errors: LineFile | None = None
+        self._rows: JsonLinesFile | None = None
+        self._errors: JsonLinesFile | None = None
 
     def open(self) -> None:
         """
@@ -89,7 +89,7 @@ class Journal:
             raise _unusable(self.path, error) from error
         self._lock = lock
         try:
-            self._rows = LineFile(self.path, _STARTS)
+            self._rows = JsonLinesFile(self.path, _STARTS)
             if errors_path(self.path).exists():
                 for line in self._open_errors().read():
                     self._failed.add(_key_of(line))
@@ -109,11 +109,11 @@ class Journal:
         """Tell whether a row failed in an earlier run; `key` is its name's."""
         return key in self._failed
 
-    def _open_errors(self) -> LineFile:
-        self._errors = LineFile(errors_path(self.path), _ERROR_STARTS)
+    def _open_errors(self) -> JsonLinesFile:
+        self._errors = JsonLinesFile(errors_path(self.path), _ERROR_STARTS)
         return self._errors
 
-    def _scan(self, rows: LineFile) -> None:
+    def _scan(self, rows: JsonLinesFile) -> None:
         for line in _entries(rows.path, rows.read()):
             if self._given_up:
                 return
@@ -184,9 +184,9 @@ class Journal:
         finally:
             self._let_go()
 
-    def _tidy(self, errors: LineFile) -> None:
+    def _tidy(self, errors: JsonLinesFile) -> None:
         """Leave one line, the last, for each row that has not succeeded since."""
-        last = Index()
+        last = HashMap64()
         for number, line in enumerate(errors.read()):
             last.put(_key_of(line), number)
         # The lock makes the name ours; what a crash left there is written over.

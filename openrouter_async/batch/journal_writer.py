@@ -8,15 +8,15 @@ from concurrent.futures import Executor
 
 from ..errors import ConfigurationError
 from ..protocol.decode import encode
-from .jobs import Order
+from .jobs import Job
 from .journal import Journal
 from .rows.results import BatchResult, failure_line, result_line
 
-Entry = tuple[Order, BatchResult, bytes]
+Entry = tuple[Job, BatchResult, bytes]
 """A row, what it came to, and if that failed its line; it has the caller's values."""
 
 
-class Scribe:
+class JournalWriter:
     """
     Writes lines, and passes each result on once its line is with the system.
 
@@ -55,7 +55,7 @@ class Scribe:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def add(self, order: Order, result: BatchResult) -> None:
+    def add(self, order: Job, result: BatchResult) -> None:
         """Take a result to be written; it never waits."""
         if result.ok:
             self._journal.succeeded(order.key)
@@ -118,7 +118,7 @@ class Scribe:
             self._fail(error)
 
 
-def _row_line(order: Order, result: BatchResult) -> bytes:
+def _row_line(order: Job, result: BatchResult) -> bytes:
     wall = time.time()
     try:
         line = encode(result_line(result, order.name, order.print, wall))
@@ -127,7 +127,7 @@ def _row_line(order: Order, result: BatchResult) -> bytes:
     return line + b"\n"
 
 
-def _error_line(order: Order, result: BatchResult) -> bytes:
+def _error_line(order: Job, result: BatchResult) -> bytes:
     name, body = order.name, order.body
     try:
         line = encode(failure_line(result, name, body, order.print))

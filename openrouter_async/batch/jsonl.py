@@ -10,7 +10,7 @@ from ..errors import JournalError
 _BLOCK: Final = 256 * 1024
 
 
-class LineFile:
+class JsonLinesFile:
     """
     Lines that are appended whole; what a crash left of a last one is cut off.
 

@@ -6,23 +6,23 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..protocol.overload import stalled
-from ..transport.limiter import Door
+from ..transport.limiter import ConcurrencyLimiter
 from .progress import ProgressLine
-from .rows.stats import RunStats, StopReason
+from .rows.stats import BatchStats, StopReason
 
 logger = logging.getLogger("openrouter_async")
 
 _TICK: Final = 0.5
 
 
-class Lookout:
+class Monitor:
     """The one timer of a run."""
 
     def __init__(
         self,
-        doors: Mapping[str | None, Door],
-        stats: Callable[[], RunStats],
-        tell: Callable[[RunStats], object] | None,
+        doors: Mapping[str | None, ConcurrencyLimiter],
+        stats: Callable[[], BatchStats],
+        tell: Callable[[BatchStats], object] | None,
         *,
         stall_seconds: float,
         tend: Callable[[], None] | None,

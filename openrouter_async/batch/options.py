@@ -9,13 +9,13 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from .rows.items import Item
-from .rows.stats import RunStats
+from .rows.stats import BatchStats
 from .source import check_items
 
 Items = Iterable[Item] | AsyncIterable[Item] | os.PathLike[str]
 """Rows: any iterable, plain or async, or the path of a file of JSON lines."""
 
-Progress = Callable[[RunStats], object] | bool
+Progress = Callable[[BatchStats], object] | bool
 """A function that is called twice a second; True: a line on stderr."""
 
 Concurrency = int | Literal["auto"]
@@ -26,7 +26,7 @@ OnError = Literal["capture", "raise"]
 
 
 @frozen
-class Plan:
+class BatchOptions:
     """What `Chat.send_many` was given, but for what each call is."""
 
     items: Items

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Final, TextIO
 
-from .rows.stats import RunStats
+from .rows.stats import BatchStats
 
 _HALF_LIFE: Final = 30.0
 _MOST_PROVIDERS: Final = 3
@@ -25,7 +25,7 @@ class Meter:
         self._rows = self._tokens = 0.0
         self._weight = self._row_sum = self._token_sum = 0.0
 
-    def feed(self, stats: RunStats) -> None:
+    def feed(self, stats: BatchStats) -> None:
         """Take a snapshot in; `stats.seconds` is the clock."""
         tokens = stats.prompt_tokens + stats.completion_tokens
         at, self._at = self._at, stats.seconds
@@ -49,7 +49,7 @@ class Meter:
         """Tokens a second, read and written."""
         return self._token_sum / self._weight if self._weight else 0.0
 
-    def seconds_left(self, stats: RunStats) -> float | None:
+    def seconds_left(self, stats: BatchStats) -> float | None:
         """Return the seconds to the end; None where that is not known."""
         if stats.total is None or not self.rows_per_second:
             return None
@@ -57,14 +57,14 @@ class Meter:
         return max(0.0, left / self.rows_per_second)
 
 
-def projected_cost(stats: RunStats) -> float | None:
+def projected_cost(stats: BatchStats) -> float | None:
     """Return what the whole run will have cost, in US dollars; None: not known."""
     if stats.total is None or not stats.done:
         return None
     return stats.cost / stats.done * (stats.total - stats.resumed)
 
 
-def line(stats: RunStats, meter: Meter, max_cost: float | None = None) -> str:
+def line(stats: BatchStats, meter: Meter, max_cost: float | None = None) -> str:
     """Write a snapshot in a line for people."""
     through = stats.done + stats.resumed
     parts: list[str] = []
@@ -97,7 +97,7 @@ def line(stats: RunStats, meter: Meter, max_cost: float | None = None) -> str:
     return " | ".join(parts)
 
 
-def record(stats: RunStats, meter: Meter) -> str:
+def record(stats: BatchStats, meter: Meter) -> str:
     """Write a snapshot as a line of JSON, for programs."""
     left = meter.seconds_left(stats)
     facts = {
@@ -129,7 +129,7 @@ class ProgressLine:
     """
     Writes the line: over itself on a terminal, else one every ten seconds.
 
-    It is what `progress=True` calls; any other function of a `RunStats` will do.
+    It is what `progress=True` calls; any other function of a `BatchStats` will do.
     """
 
     def __init__(self, out: TextIO, max_cost: float | None = None) -> None:
@@ -139,7 +139,7 @@ class ProgressLine:
         self._live = out.isatty()
         self._next = 0.0
 
-    def __call__(self, stats: RunStats) -> None:
+    def __call__(self, stats: BatchStats) -> None:
         """Write what there is to say."""
         self._meter.feed(stats)
         text = line(stats, self._meter, self._max_cost)
@@ -167,7 +167,7 @@ class ProgressRecords:
         self._meter = Meter()
         self._next = every
 
-    def __call__(self, stats: RunStats) -> None:
+    def __call__(self, stats: BatchStats) -> None:
         """Write what there is to say."""
         self._meter.feed(stats)
         if stats.is_over or stats.seconds >= self._next:
@@ -176,7 +176,7 @@ class ProgressRecords:
             self._out.flush()
 
 
-def _providers(stats: RunStats) -> str:
+def _providers(stats: BatchStats) -> str:
     most = sorted(stats.providers.items(), key=lambda pair: -pair[1])
     whole = max(1, stats.ok)
     named = (f"{name} {100 * n // whole}%" for name, n in most[:_MOST_PROVIDERS])

@@ -13,9 +13,9 @@ from ..protocol.budget import Price, read_price
 from ..protocol.decode import encode
 from ..protocol.response_parsing import read_chat, read_json
 from ..protocol.settings import Settings
-from ..structured.output_parser import Reader
-from ..structured.response_format import ask_for
-from ..transport.attempt_limiter import Gate
+from ..structured.output_parser import OutputParser
+from ..structured.response_format import require_schema
+from ..transport.attempt_limiter import AttemptLimiter
 from ..transport.transport import Transport
 from ..types import (
     ChatFields,
@@ -29,7 +29,7 @@ _PATH: Final = "/chat/completions"
 _KNOWN: Final = ChatFields.__annotations__.keys()
 
 
-class Calls:
+class RequestBuilder:
     """
     Makes the call of each row, and sends it.
 
@@ -45,7 +45,7 @@ class Calls:
         *,
         extra: Mapping[str, Any] | None,
         query: Mapping[str, Any] | None,
-        reader: Reader[Any] | None = None,
+        reader: OutputParser[Any] | None = None,
     ) -> None:
         """
         Take what all rows share.
@@ -99,7 +99,7 @@ class Calls:
         """
         body = self._body(row)
         if self._reader is not None:
-            ask_for(body, self._reader.schema)
+            require_schema(body, self._reader.schema)
         return body
 
     def _body(self, row: Row) -> dict[str, Any]:
@@ -121,7 +121,9 @@ class Calls:
         """
         return self._make(body=encode(body), model=body.get("model"))
 
-    async def send(self, call: Call[ChatResponse], gate: Gate) -> ChatResponse:
+    async def send(
+        self, call: Call[ChatResponse], gate: AttemptLimiter
+    ) -> ChatResponse:
         """
         Send a call.
 

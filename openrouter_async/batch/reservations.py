@@ -9,7 +9,7 @@ from ..protocol.decode import decode
 from ..types import ChatResponse
 
 
-class Cashier:
+class BudgetReservations:
     """The asyncio side of a budget: who does not get money now waits for it."""
 
     def __init__(

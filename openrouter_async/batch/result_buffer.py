@@ -7,7 +7,7 @@ from ..errors import ConfigurationError
 from .rows.results import BatchResult
 
 
-class Shelf:
+class ResultBuffer:
     """
     Holds results until they are read: as they come, or in the order of their rows.
 

@@ -7,14 +7,14 @@ from typing import Final
 from ..config import Retries
 from ..errors import APIError, OpenRouterError
 from ..extras import Limiter
-from ..protocol.overload import is_refusal
-from ..transport.limiter import Door
-from .rows.stats import Tally
+from ..protocol.overload import is_overload
+from ..transport.limiter import ConcurrencyLimiter
+from .rows.stats import RunCounters
 
 _DOUBLINGS: Final = 16
 
 
-class RowGate:
+class RowLimiter:
     """
     Lets one row's attempts in through the door of its place.
 
@@ -43,10 +43,10 @@ class RowGate:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        door: Door,
+        door: ConcurrencyLimiter,
         limiter: Limiter | None,
         rules: Retries,
-        tally: Tally,
+        tally: RunCounters,
         hire: Callable[[], None],
     ) -> None:
         """
@@ -103,7 +103,7 @@ class RowGate:
         if error is None:
             door.succeeded(now, self.sent, self._flight)
         elif isinstance(error, OpenRouterError):
-            if is_refusal(error):
+            if is_overload(error):
                 self._tally.refusals += 1
                 door.refused(now, self.sent, self._flight)
                 wish = error.retry_after if isinstance(error, APIError) else None
@@ -120,7 +120,7 @@ class RowGate:
 
     def spare(self, error: OpenRouterError, chance: float) -> float | None:
         """Return the wait after a refusal; None for any other failure."""
-        if not is_refusal(error):
+        if not is_overload(error):
             return None
         self._refusals += 1
         wish = error.retry_after if isinstance(error, APIError) else None

@@ -8,20 +8,20 @@ from typing import Final, Generic, Self
 
 from ..errors import ConfigurationError
 from ..extras import make_limiter
-from ..transport.limiter import LimitStats, Scopes
-from .engine import Running, until_done
+from ..transport.limiter import LimiterRegistry, LimiterStats
+from .engine import BatchEngine, until_done
 from .journal import Journal
-from .options import Plan
-from .request_builder import Calls
+from .options import BatchOptions
+from .request_builder import RequestBuilder
 from .rows.results import BatchResult, T_co
-from .rows.stats import RunStats, StopReason, Tally
+from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import open_source
 
 STALL_SECONDS: Final = 900.0
 """A pause is asked again every two minutes; that is seven times."""
 
 _RAISED: Final[frozenset[StopReason]] = frozenset(
-    {"account", "alike", "stalled", "journal", "source", "error"}
+    {"account", "repeated_failure", "stalled", "journal", "input", "error"}
 )
 
 
@@ -37,14 +37,16 @@ class BatchRun(Generic[T_co]):
             be set before the block. 900: a pause is asked again every two minutes.
     """
 
-    def __init__(self, plan: Plan, calls: Calls, scopes: Scopes) -> None:
+    def __init__(
+        self, plan: BatchOptions, calls: RequestBuilder, scopes: LimiterRegistry
+    ) -> None:
         self.stall_seconds = STALL_SECONDS
         self._plan = plan
         self._calls = calls
         self._scopes = scopes
         self._journal = None if plan.journal is None else Journal(plan.journal)
         self._threads: ThreadPoolExecutor | None = None
-        self._running: Running | None = None
+        self._running: BatchEngine | None = None
         self._is_stopped = False
         self._is_closed = False
         self._is_told = False
@@ -68,7 +70,7 @@ class BatchRun(Generic[T_co]):
         self._threads = threads
         if self._journal is not None:
             await _open(self._journal, threads)
-        self._running = Running(
+        self._running = BatchEngine(
             plan,
             self._calls,
             self._scopes,
@@ -165,11 +167,11 @@ class BatchRun(Generic[T_co]):
         return result
 
     @property
-    def stats(self) -> RunStats:
+    def stats(self) -> BatchStats:
         """A snapshot: how far it has come."""
         if self._running is not None:
             return self._running.stats()
-        return Tally().stats(
+        return RunCounters().stats(
             total=None,
             waiting=0,
             budget=None,
@@ -180,7 +182,7 @@ class BatchRun(Generic[T_co]):
         )
 
     @property
-    def limits(self) -> Mapping[str | None, LimitStats]:
+    def limiters(self) -> Mapping[str | None, LimiterStats]:
         """What is known of the capacity, by model."""
         if self._running is None:
             return {}

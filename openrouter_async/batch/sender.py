@@ -6,16 +6,16 @@ from collections.abc import Callable
 from ..errors import OpenRouterError
 from ..extras import Limiter
 from ..protocol.base_url import Call
-from ..protocol.overload import is_account
+from ..protocol.overload import is_fatal
 from ..protocol.response_parsing import usage_of
-from ..transport.limiter import Door, Scopes
+from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
 from ..types import ChatResponse, Exchange
-from .jobs import Order
-from .request_builder import Calls
-from .reservations import Cashier
-from .row_limiter import RowGate
+from .jobs import Job
+from .request_builder import RequestBuilder
+from .reservations import BudgetReservations
+from .row_limiter import RowLimiter
 from .rows.results import BatchResult
-from .rows.stats import StopReason, Tally
+from .rows.stats import RunCounters, StopReason
 
 
 class Sender:
@@ -28,13 +28,13 @@ class Sender:
 
     def __init__(
         self,
-        calls: Calls,
-        scopes: Scopes,
-        tally: Tally,
+        calls: RequestBuilder,
+        scopes: LimiterRegistry,
+        tally: RunCounters,
         *,
         concurrency: int | None,
         limiter: Limiter | None,
-        cashier: Cashier | None,
+        cashier: BudgetReservations | None,
         halt: Callable[[StopReason, BaseException | None], None],
     ) -> None:
         """
@@ -57,19 +57,21 @@ class Sender:
         self._cashier = cashier
         self._halt = halt
         self._loop = asyncio.get_running_loop()
-        self.doors: dict[str | None, Door] = {}
+        self.doors: dict[str | None, ConcurrencyLimiter] = {}
 
     @property
     def is_short(self) -> bool:
         """Whether a row waits for money."""
         return self._cashier is not None and self._cashier.is_short
 
-    def gate(self, call: Call[ChatResponse], hire: Callable[[], None]) -> RowGate:
+    def gate(self, call: Call[ChatResponse], hire: Callable[[], None]) -> RowLimiter:
         """Return the gate of a row; `hire`: called when there may be room for more."""
         door = self.doors.get(call.model) or self._door(call.model)
-        return RowGate(self._loop, door, self._limiter, call.retries, self._tally, hire)
+        return RowLimiter(
+            self._loop, door, self._limiter, call.retries, self._tally, hire
+        )
 
-    def _door(self, model: str | None) -> Door:
+    def _door(self, model: str | None) -> ConcurrencyLimiter:
         key = (self._loop, self._calls.base_url, self._calls.key_mark, model)
         door = self._scopes.get(key).door(self._concurrency)
         door.begin()
@@ -77,7 +79,7 @@ class Sender:
         return door
 
     async def send(
-        self, order: Order, call: Call[ChatResponse], gate: RowGate
+        self, order: Job, call: Call[ChatResponse], gate: RowLimiter
     ) -> BatchResult | None:
         """Return what a row comes to; None: the run ends before it does."""
         cashier, reserved = self._cashier, 0.0
@@ -102,7 +104,7 @@ class Sender:
         if cashier is not None:
             untold = failure is None and cost is None
             cashier.settle(reserved, cost, untold + _unclear(http))
-        if failure is not None and is_account(failure):
+        if failure is not None and is_fatal(failure):
             self._halt("account", failure)
             return None
         return BatchResult(

@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Callable
 
-from ..errors import RunStoppedError
-from .jobs import Intake, Order
-from .row_limiter import RowGate
+from ..errors import BatchStoppedError
+from .jobs import Job, JobQueue
+from .row_limiter import RowLimiter
 from .rows.results import BatchResult
-from .rows.stats import StopReason, Tally
+from .rows.stats import RunCounters, StopReason
 from .sender import Sender
 
 
-class Hand:
+class Worker:
     """One worker: its task, and the gate of the row that it is at."""
 
     __slots__ = ("gate", "is_called_back", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
-        self.gate: RowGate | None = None
+        self.gate: RowLimiter | None = None
         self.is_called_back = False
 
     @property
@@ -27,7 +27,7 @@ class Hand:
         return self.gate is not None and self.gate.inside
 
 
-class Crew:
+class WorkerPool:
     """
     As many workers as there is room for, for the whole run; no task for each row.
 
@@ -40,12 +40,12 @@ class Crew:
 
     def __init__(
         self,
-        intake: Intake,
+        intake: JobQueue,
         sender: Sender,
-        tally: Tally,
+        tally: RunCounters,
         most: int,
         *,
-        finish: Callable[[Order, BatchResult], None],
+        finish: Callable[[Job, BatchResult], None],
         halt: Callable[[StopReason, BaseException | None], None],
     ) -> None:
         """
@@ -66,7 +66,7 @@ class Crew:
         self._finish = finish
         self._halt = halt
         self._loop = asyncio.get_running_loop()
-        self._hands: set[Hand] = set()
+        self._hands: set[Worker] = set()
         self._idle = 0
         self._stopped = False
         self.gone = asyncio.Event()
@@ -81,19 +81,19 @@ class Crew:
             return
         if len(self._hands) >= self._most:
             return
-        hand = Hand()
+        hand = Worker()
         self._hands.add(hand)
         self._idle += 1
         hand.task = self._loop.create_task(self._work(hand))
         hand.task.add_done_callback(lambda task: self._leave(hand, task))
 
-    def _leave(self, hand: Hand, task: "asyncio.Task[None]") -> None:
+    def _leave(self, hand: Worker, task: "asyncio.Task[None]") -> None:
         # One that was cancelled before its first step discards itself nowhere else.
         self._hands.discard(hand)
         if task.cancelled():
             if not self._stopped:
                 outside = "A worker of the run was cancelled from outside."
-                self._halt("error", RunStoppedError(outside, reason="error"))
+                self._halt("error", BatchStoppedError(outside, reason="error"))
         elif task.exception() is not None:
             self._halt("error", task.exception())
         if not self._hands:
@@ -126,7 +126,7 @@ class Crew:
         at_work = len(self._hands) - self._idle
         return max(0, at_work - self._tally.in_flight)
 
-    async def _work(self, hand: Hand) -> None:
+    async def _work(self, hand: Worker) -> None:
         idle = True
         try:
             while True:
@@ -146,7 +146,7 @@ class Crew:
             if idle:
                 self._idle -= 1
 
-    async def _do(self, order: Order, hand: Hand) -> BatchResult | None:
+    async def _do(self, order: Job, hand: Worker) -> BatchResult | None:
         """Return what a row comes to; None: the run ended before it did."""
         call = order.call
         if call is None:

@@ -13,27 +13,27 @@ from openrouter_async.errors import OpenRouterError
 from openrouter_async.version import __version__
 
 from .batch import (
-    Work,
+    BatchArgs,
     retry,
     send,
     status,
 )
-from .chat import Question, ask
-from .console import Screen, library_log
-from .demo import Tour, demo
+from .chat import ChatArgs, ask
+from .console import Terminal, library_log
+from .demo import DemoArgs, demo
 from .exit_codes import (
     CommandError,
     ExitCode,
     code_of,
     line_of,
 )
-from .serve import Service, serve
+from .serve import ServeArgs, serve
 
 NAME = "openrouter-async"
 DEFAULT_MODEL = "openai/gpt-4o-mini"
 DEFAULT_PORT = 8484
 
-Job = Callable[[Screen], ExitCode]
+Job = Callable[[Terminal], ExitCode]
 """What a command comes to once its options are read."""
 
 Verbose = Annotated[
@@ -62,7 +62,7 @@ def run(
         arguments: What follows the command's name; None: the process's own.
         debug: Whether a fault of our own is raised, with its traceback.
     """
-    screen = Screen()
+    screen = Terminal()
     try:
         # --help and --version leave a code in place of a job.
         job: Job | int | None = app(arguments, prog_name=NAME, standalone_mode=False)
@@ -129,14 +129,14 @@ def _root(
 
 
 def _job(
-    work: Callable[[Screen], ExitCode],
+    work: Callable[[Terminal], ExitCode],
     *,
     verbose: bool,
     level: int = logging.WARNING,
 ) -> Job:
     """Add what the library logs from a level on; from DEBUG if it is to be verbose."""
 
-    def job(screen: Screen) -> ExitCode:
+    def job(screen: Terminal) -> ExitCode:
         with library_log(screen, logging.DEBUG if verbose else level):
             return work(screen)
 
@@ -161,7 +161,7 @@ def _demo(
     verbose: Verbose = False,
 ) -> Job:
     """Show a completion, a stream, an error and many calls at once; no key needed."""
-    tour = Tour(model=model if live else DEFAULT_MODEL, live=live)
+    tour = DemoArgs(model=model if live else DEFAULT_MODEL, live=live)
     return _job(lambda screen: demo(tour, screen), verbose=verbose)
 
 
@@ -214,7 +214,7 @@ def _chat(
     verbose: Verbose = False,
 ) -> Job:
     """Ask a model: the answer goes to stdout; reasoning, usage and cost to stderr."""
-    question = Question(
+    question = ChatArgs(
         words=words or (),
         model=model,
         system=system,
@@ -258,7 +258,7 @@ def _serve(
     ] = False,
 ) -> Job:
     """Run a local OpenRouter for any client, until Ctrl-C; it needs no key."""
-    service = Service(
+    service = ServeArgs(
         host=host,
         port=port,
         paced=paced,
@@ -340,7 +340,7 @@ def _batch_run(
     verbose: Verbose = False,
 ) -> Job:
     """Send the rows that OUT.jsonl does not have yet."""
-    work = Work(
+    work = BatchArgs(
         source=source,
         out=out,
         model=model,
@@ -385,7 +385,7 @@ def _batch_retry(
     verbose: Verbose = False,
 ) -> Job:
     """Send the rows that failed again, into OUT.jsonl."""
-    work = Work(
+    work = BatchArgs(
         source=source,
         out=Path(),
         model=model,

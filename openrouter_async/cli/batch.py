@@ -15,24 +15,24 @@ from attrs import frozen
 from openrouter_async.batch import (
     BatchResult,
     BatchRun,
-    RunStats,
+    BatchStats,
     errors_path,
     read_journal,
 )
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
-from openrouter_async.batch.rows.hash_index import Keys
+from openrouter_async.batch.rows.hash_index import HashSet64
 from openrouter_async.batch.rows.items import name_key, read_item, row_name
 from openrouter_async.errors import (
+    BatchStoppedError,
     ConfigurationError,
     JournalError,
     OpenRouterError,
-    RunStoppedError,
 )
 from openrouter_async.protocol.decode import encode
 from openrouter_async.types import Usage
 
 from .connect import connect
-from .console import Screen
+from .console import Terminal
 from .exit_codes import CommandError, ExitCode, code_of
 from .rows import Rows
 from .signals import run_async
@@ -41,7 +41,7 @@ _ERRORS = ".errors.jsonl"
 
 
 @frozen
-class Work:
+class BatchArgs:
     """
     What is to be sent, and how.
 
@@ -78,7 +78,7 @@ class Work:
     again: bool = False
 
 
-def send(work: Work, screen: Screen) -> ExitCode:
+def send(work: BatchArgs, screen: Terminal) -> ExitCode:
     """Send the rows, all that are not in the journal yet."""
     if work.source != "-" and Path(work.source).absolute() == work.out.absolute():
         raise CommandError("the output can not be the input.", ExitCode.USAGE)
@@ -88,7 +88,7 @@ def send(work: Work, screen: Screen) -> ExitCode:
     return run_async(_send(work, rows, screen))
 
 
-def retry(work: Work, screen: Screen) -> ExitCode:
+def retry(work: BatchArgs, screen: Terminal) -> ExitCode:
     """Send again what failed: `out.errors.jsonl`, into `out.jsonl`."""
     given = Path(work.source)
     if given.name.endswith(_ERRORS):
@@ -102,8 +102,8 @@ def retry(work: Work, screen: Screen) -> ExitCode:
     return run_async(_send(_into(work, out), rows, screen))
 
 
-def _into(work: Work, out: Path) -> Work:
-    return Work(
+def _into(work: BatchArgs, out: Path) -> BatchArgs:
+    return BatchArgs(
         source=work.source,
         out=out,
         model=work.model,
@@ -117,7 +117,7 @@ def _into(work: Work, out: Path) -> Work:
     )
 
 
-async def _send(work: Work, rows: Rows, screen: Screen) -> ExitCode:
+async def _send(work: BatchArgs, rows: Rows, screen: Terminal) -> ExitCode:
     options: dict[str, Any] = {"max_tokens": work.max_tokens}
     if work.again:
         # A row that failed brings the model that failed it.
@@ -162,7 +162,7 @@ async def _read(run: BatchRun) -> OpenRouterError | None:
 
 
 def _code(failure: OpenRouterError) -> ExitCode:
-    if isinstance(failure, RunStoppedError):
+    if isinstance(failure, BatchStoppedError):
         stalled = failure.reason == "stalled"
         return ExitCode.STALLED if stalled else ExitCode.ROWS_FAILED
     if isinstance(failure, JournalError):
@@ -200,7 +200,9 @@ class _Signals:
         stop.add_done_callback(self._stops.discard)
 
 
-def _teller(work: Work) -> tuple[Callable[[RunStats], None] | None, Callable[[], None]]:
+def _teller(
+    work: BatchArgs,
+) -> tuple[Callable[[BatchStats], None] | None, Callable[[], None]]:
     """Return who tells how it goes, and what ends that."""
     if work.progress == "none":
         return None, lambda: None
@@ -221,7 +223,7 @@ def _concurrency(text: str) -> int | Literal["auto"]:
         ) from None
 
 
-def _summary(stats: RunStats, out: Path) -> str:
+def _summary(stats: BatchStats, out: Path) -> str:
     parts = [f"{stats.ok:,} ok", f"{stats.failed:,} failed"]
     if stats.resumed:
         parts.append(f"{stats.resumed:,} were done before")
@@ -233,7 +235,7 @@ def _summary(stats: RunStats, out: Path) -> str:
     return f"{', '.join(parts)}: {out}{where}"
 
 
-async def _rehearse(work: Work, rows: Rows, screen: Screen) -> ExitCode:
+async def _rehearse(work: BatchArgs, rows: Rows, screen: Terminal) -> ExitCode:
     """Read all rows and tell what would be sent."""
     done = _names(work.out)
     count = bad = there = 0
@@ -268,7 +270,7 @@ def _name(result: BatchResult) -> str:
     return row_name(result.index) if result.custom_id is None else result.custom_id
 
 
-def _failures(path: Path, done: Keys) -> collections.Counter[str]:
+def _failures(path: Path, done: HashSet64) -> collections.Counter[str]:
     """Count what failed by kind: each row once, and not if it has a reply by now."""
     failed: dict[str, str] = {}
     if path.exists():
@@ -282,14 +284,14 @@ def _failures(path: Path, done: Keys) -> collections.Counter[str]:
     )
 
 
-def status(out: Path, screen: Screen) -> ExitCode:
+def status(out: Path, screen: Terminal) -> ExitCode:
     """Tell what a journal has."""
     if not out.exists():
         raise CommandError(f"there is no {out}.", ExitCode.USAGE)
     count = tokens = 0
     cost = seconds = 0.0
     providers: collections.Counter[str] = collections.Counter()
-    done = Keys()
+    done = HashSet64()
     for result in read_journal(out):
         count += 1
         done.add(name_key(_name(result)))

@@ -15,7 +15,7 @@ from openrouter_async.types import (
 )
 
 from .connect import connect
-from .console import Screen, Speaker, printable
+from .console import Speaker, Terminal, printable
 from .exit_codes import CommandError, ExitCode
 from .formatting import bill
 from .signals import run_async
@@ -24,7 +24,7 @@ STDIN = "-"
 
 
 @frozen
-class Question:
+class ChatArgs:
     """
     What is asked, and how the answer is wanted.
 
@@ -55,7 +55,7 @@ class Question:
     quiet: bool = False
 
 
-def ask(question: Question, screen: Screen) -> ExitCode:
+def ask(question: ChatArgs, screen: Terminal) -> ExitCode:
     """Ask, and print the answer."""
     params = _params(question, read_prompt(question.words))
     run_async(_ask(question, params, screen))
@@ -94,7 +94,7 @@ def _read_stdin() -> str:
         ) from error
 
 
-def _params(question: Question, prompt: str) -> ChatGenerationParams:
+def _params(question: ChatArgs, prompt: str) -> ChatGenerationParams:
     system = [SystemMessage(question.system)] if question.system else []
     return ChatGenerationParams(
         model=question.model,
@@ -106,7 +106,7 @@ def _params(question: Question, prompt: str) -> ChatGenerationParams:
 
 
 async def _ask(
-    question: Question, params: ChatGenerationParams, screen: Screen
+    question: ChatArgs, params: ChatGenerationParams, screen: Terminal
 ) -> None:
     streamed = question.stream and not question.as_json
     async with connect(local=question.local, timeout=question.timeout) as client:
@@ -125,7 +125,7 @@ async def _ask(
 async def _stream(
     client: AsyncOpenRouter,
     params: ChatGenerationParams,
-    screen: Screen,
+    screen: Terminal,
     *,
     quiet: bool,
 ) -> ChatResponse:
@@ -138,11 +138,11 @@ async def _stream(
                 speaker.speak(chunk.text)
     finally:
         speaker.end()
-    _mention_rest(stream.reply, screen)
-    return stream.reply
+    _mention_rest(stream.response, screen)
+    return stream.response
 
 
-def _print_whole(reply: ChatResponse, screen: Screen, *, quiet: bool) -> None:
+def _print_whole(reply: ChatResponse, screen: Terminal, *, quiet: bool) -> None:
     speaker = Speaker(screen)
     if not quiet:
         speaker.think(reply.reasoning)
@@ -151,7 +151,7 @@ def _print_whole(reply: ChatResponse, screen: Screen, *, quiet: bool) -> None:
     _mention_rest(reply, screen)
 
 
-def _mention_rest(reply: ChatResponse, screen: Screen) -> None:
+def _mention_rest(reply: ChatResponse, screen: Terminal) -> None:
     """Say so where the answer is not in its text."""
     if reply.message.refusal:
         screen.note(f"refused: {reply.message.refusal}", "yellow")
@@ -159,7 +159,7 @@ def _mention_rest(reply: ChatResponse, screen: Screen) -> None:
         screen.note("no text in the reply; --json prints all of it.", "yellow")
 
 
-def _print_json(reply: ChatResponse, screen: Screen) -> None:
+def _print_json(reply: ChatResponse, screen: Terminal) -> None:
     """Print what came: indented for people, one line for programs."""
     indent = 2 if screen.out.is_terminal else None
     try:

@@ -25,7 +25,7 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-class Screen:
+class Terminal:
     """
     The two outputs of a command; plain where they are no terminal.
 
@@ -55,7 +55,7 @@ class Screen:
 class Speaker:
     """Writes a reply as it arrives: thoughts dim on stderr, words on stdout."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Terminal) -> None:
         self._screen = screen
         self._last: tuple[TextIO, str] | None = None
 
@@ -89,7 +89,7 @@ class Speaker:
 
 
 class _Notes(logging.Handler):
-    def __init__(self, screen: Screen, level: int) -> None:
+    def __init__(self, screen: Terminal, level: int) -> None:
         super().__init__(level)
         self._screen = screen
 
@@ -98,7 +98,7 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def library_log(screen: Screen, level: int) -> Generator[None]:
+def library_log(screen: Terminal, level: int) -> Generator[None]:
     """Show what the library logs, from a level on."""
     logger = logging.getLogger("openrouter_async")
     handler = _Notes(screen, level)

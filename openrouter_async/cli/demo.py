@@ -19,7 +19,7 @@ from openrouter_async.types import UserMessage
 from openrouter_async.version import __version__
 
 from .connect import client_of, require_key
-from .console import Screen, printable
+from .console import Terminal, printable
 from .demo_server import (
     BURST,
     HELLO,
@@ -36,7 +36,7 @@ _INDENT = (0, 0, 0, 2)
 
 
 @frozen
-class Tour:
+class DemoArgs:
     """
     What is shown.
 
@@ -49,7 +49,7 @@ class Tour:
     live: bool
 
 
-def demo(tour: Tour, screen: Screen) -> ExitCode:
+def demo(tour: DemoArgs, screen: Terminal) -> ExitCode:
     """Show it all."""
     records: list[CallRecord] = []
     with ExitStack() as stack:
@@ -76,8 +76,8 @@ class Guide:
         steps: What was measured so far.
     """
 
-    tour: Tour
-    screen: Screen
+    tour: DemoArgs
+    screen: Terminal
     client: AsyncOpenRouter
     records: list[CallRecord]
     steps: list[Step] = field(factory=list[Step])
@@ -123,7 +123,7 @@ class Guide:
                 stream=True,
             ) as stream:
                 await self._print(stream)
-        self._tell(bill(stream.reply, streamed=True), "dim")
+        self._tell(bill(stream.response, streamed=True), "dim")
 
     async def _print(self, stream: ChatStream) -> None:
         """Print chunks as they arrive; on a terminal, wrapped between words."""

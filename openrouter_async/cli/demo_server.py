@@ -14,7 +14,7 @@ from openrouter_async.testing import (
     LocalOpenRouter,
     Reply,
     SeenRequest,
-    error,
+    error_reply,
 )
 
 from .exit_codes import CommandError, ExitCode
@@ -124,7 +124,7 @@ def _busy() -> Callable[[SeenRequest], Awaitable[str | Reply]]:
         first = seen.prompt not in known
         known.add(seen.prompt)
         if first and len(known) % _REFUSED_EVERY == 0:
-            return error(429, "Rate limit exceeded", retry_after=_REFUSED_FOR)
+            return error_reply(429, "Rate limit exceeded", retry_after=_REFUSED_FOR)
         chance = random.Random(seen.prompt)  # noqa: S311 - the same each time
         await asyncio.sleep(chance.uniform(_FASTEST, _SLOWEST))
         return "Quite."

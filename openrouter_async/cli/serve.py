@@ -15,7 +15,7 @@ from rich.text import Text
 
 from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 
-from .console import Screen, one_line
+from .console import Terminal, one_line
 from .exit_codes import CommandError, ExitCode
 from .formatting import seconds
 
@@ -23,7 +23,7 @@ _FAILED = 400
 
 
 @frozen
-class Service:
+class ServeArgs:
     """
     How the local server runs.
 
@@ -46,7 +46,7 @@ class Service:
     quiet: bool = False
 
 
-def serve(service: Service, screen: Screen) -> ExitCode:
+def serve(service: ServeArgs, screen: Terminal) -> ExitCode:
     """Serve until SIGINT or SIGTERM."""
     # Where the loop can not take signals (Windows), Ctrl-C arrives as this.
     with suppress(KeyboardInterrupt):
@@ -54,7 +54,7 @@ def serve(service: Service, screen: Screen) -> ExitCode:
     return ExitCode.OK
 
 
-async def _serve(service: Service, screen: Screen) -> None:
+async def _serve(service: ServeArgs, screen: Terminal) -> None:
     server = LocalOpenRouter(
         host=service.host,
         port=service.port,
@@ -81,7 +81,7 @@ async def _serve(service: Service, screen: Screen) -> None:
     screen.note(f"Served {counted}, worth ${stats.cost:.6f}.")
 
 
-def _refused(service: Service, error: OSError) -> CommandError:
+def _refused(service: ServeArgs, error: OSError) -> CommandError:
     # asyncio's own words for it are long; those of a name that is unknown are not.
     number = error.errno or 0
     why = os.strerror(number) if number > 0 else error.strerror
@@ -92,7 +92,7 @@ def _refused(service: Service, error: OSError) -> CommandError:
     )
 
 
-def _announce(server: LocalOpenRouter, screen: Screen) -> None:
+def _announce(server: LocalOpenRouter, screen: Terminal) -> None:
     """Print the URL alone on stdout, where a program can read it."""
     screen.out.print(server.url, style="bold", soft_wrap=True)
     screen.out.file.flush()
@@ -112,7 +112,7 @@ A local OpenRouter: it answers without a model, and bills nothing. Ctrl-C ends i
     )
 
 
-def _log(server: LocalOpenRouter, screen: Screen) -> Middleware:
+def _log(server: LocalOpenRouter, screen: Terminal) -> Middleware:
     @web.middleware
     async def log(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.monotonic()

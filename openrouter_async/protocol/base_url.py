@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from attrs import define, field, frozen
 
-from ..config import Limits, Retries, Timeouts
+from ..config import Retries, SizeLimits, Timeouts
 from ..errors import ConfigurationError
 from ..types import Exchange
 from ..types.shape import Value
@@ -49,13 +49,13 @@ class Secret(str):
         return "'***'"
 
 
-def hide(value: Any) -> Any:
+def mask(value: Any) -> Any:
     """Return a key so that no traceback shows it; what is no text, as it is."""
     return Secret(value) if isinstance(value, str) else value
 
 
 @frozen(eq=False, repr=False)
-class Origin(Value):
+class BaseURL(Value):
     """
     Where requests go.
 
@@ -99,16 +99,16 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     api_key: ApiKey | None = field(repr=False)
-    origin: Origin
+    origin: BaseURL
     timeouts: Timeouts
     retries: Retries
-    limits: Limits
+    size_limits: SizeLimits
     parse: Callable[[bytes, Exchange, float], T]
     model: str | None = None
     stream: bool = False
 
 
-def read_origin(base_url: str, *, allow_http: bool) -> Origin:
+def parse_base_url(base_url: str, *, allow_http: bool) -> BaseURL:
     """
     Return where a base URL leads.
 
@@ -138,7 +138,7 @@ def read_origin(base_url: str, *, allow_http: bool) -> Origin:
         raise ConfigurationError(
             "base_url must be a plain place: no query, no fragment, no blanks."
         )
-    return Origin(
+    return BaseURL(
         base_url=text,
         key_allowed=parts.scheme == "https"
         or allow_http
@@ -192,7 +192,7 @@ def check_header_value(name: str, value: str) -> None:
         )
 
 
-def bearer(key: object, origin: Origin) -> Secret:
+def authorization(key: object, origin: BaseURL) -> Secret:
     """
     Return the Authorization header for a key.
 
@@ -221,7 +221,7 @@ def bearer(key: object, origin: Origin) -> Secret:
     return secret
 
 
-def conceal(said: AnyStr, key: Secret) -> AnyStr:
+def redact(said: AnyStr, key: Secret) -> AnyStr:
     """
     Return what a server said without the key, should it have echoed it.
 
@@ -235,7 +235,7 @@ def conceal(said: AnyStr, key: Secret) -> AnyStr:
     return said.replace(text, "***")
 
 
-def join_url(origin: Origin, path: str, query: Mapping[str, Any] | None) -> str:
+def join_url(origin: BaseURL, path: str, query: Mapping[str, Any] | None) -> str:
     """
     Return the URL of a path below the base URL.
 

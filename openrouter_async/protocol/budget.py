@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, cast
 
 from attrs import frozen
 
-Kind = Literal["promise", "estimate"]
+Kind = Literal["guaranteed", "estimated"]
 
 # Of what the rows so far have cost, on average.
 _MARGIN: Final = 1.5
@@ -119,14 +119,14 @@ class Budget:
     Attributes:
         limit: US dollars.
         spent: US dollars, of earlier runs with the same journal too.
-        kind: "promise" while every row's highest price was known: it is kept unless
-            prices change. Else "estimate".
+        kind: "guaranteed" while every row's highest price was known: it is kept unless
+            prices change. Else "estimated".
     """
 
     def __init__(self, limit: float, spent: float = 0.0) -> None:
         self.limit = limit
         self.spent = spent
-        self.kind: Kind = "promise"
+        self.kind: Kind = "guaranteed"
         self._reserved = 0.0
         self._open = 0
         self._mean: float | None = None
@@ -140,7 +140,7 @@ class Budget:
         0.0 for a promise; otherwise as if each call under way became as dear as the
         dearest so far.
         """
-        if self.kind == "promise":
+        if self.kind == "guaranteed":
             return max(0.0, self.spent - self.limit)
         if self._dearest is None and self._open:
             return None
@@ -156,7 +156,7 @@ class Budget:
         """
         wanted = most
         if wanted is None:
-            self.kind = "estimate"
+            self.kind = "estimated"
             if self._mean is None and self._open >= _BLIND:
                 return None
             wanted = _MARGIN * (self._mean or 0.0)

@@ -44,7 +44,7 @@ _LONGEST_TAU: Final = 5.0
 _JITTER: Final = 0.1
 
 
-class Control(Protocol):
+class Controller(Protocol):
     """Says how many calls may be in flight, and is told how each one went."""
 
     @property
@@ -73,7 +73,7 @@ class Control(Protocol):
         """Learn that nothing is sent before then."""
 
 
-class Fixed:
+class FixedController:
     """A limit that somebody set."""
 
     def __init__(self, limit: int) -> None:
@@ -96,7 +96,7 @@ class Fixed:
         """Take no notice."""
 
 
-class Cubic:
+class CubicController:
     """
     A limit that looks for the server's.
 
@@ -188,7 +188,7 @@ class Cubic:
         self._epoch = self._seen = max(self._epoch, until)
 
 
-class Pause:
+class Cooldown:
     """
     The gate of all calls of one place: shut for as long as the server asked.
 

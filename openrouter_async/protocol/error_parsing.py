@@ -12,7 +12,7 @@ from ..errors import (
 )
 from ..types import ChatResponse, Exchange
 from .decode import decode
-from .retry import billing_of, retryable, server_wish
+from .retry import billing_of, parse_retry_after, retryable
 
 _ERROR_TYPE_STATUS: Final[Mapping[str, int]] = {
     **dict.fromkeys(
@@ -124,7 +124,7 @@ def error_from_body(
     common: dict[str, Any] = {
         "status_code": status,
         "body": body,
-        "retry_after": server_wish(http.headers, facts, wall=wall),
+        "retry_after": parse_retry_after(http.headers, facts, wall=wall),
         "http": http,
         "partial": partial,
         "generation_id": http.generation_id or _text(_mapping(body).get("id")),

@@ -5,6 +5,7 @@ from typing import Final
 from ..errors import (
     APIError,
     AuthenticationError,
+    BatchStoppedError,
     ChatError,
     ClosedError,
     ConfigurationError,
@@ -12,7 +13,6 @@ from ..errors import (
     PaymentRequiredError,
     ProviderOverloadedError,
     RateLimitError,
-    RunStoppedError,
     ServiceUnavailableError,
 )
 
@@ -20,7 +20,7 @@ ALIKE: Final = 20
 """So many rows that fail, and alike, before any has a reply, end a run."""
 
 
-def is_refusal(error: OpenRouterError) -> bool:
+def is_overload(error: OpenRouterError) -> bool:
     """
     Return whether the server asks for less: it is no fault of the row.
 
@@ -37,7 +37,7 @@ def is_refusal(error: OpenRouterError) -> bool:
     return isinstance(error, PaymentRequiredError)
 
 
-def is_account(error: OpenRouterError) -> bool:
+def is_fatal(error: OpenRouterError) -> bool:
     """
     Return whether all other rows would fail alike: it is about the account.
 
@@ -53,7 +53,7 @@ def is_account(error: OpenRouterError) -> bool:
     return isinstance(error, ConfigurationError | ClosedError)
 
 
-class FirstRows:
+class RepeatedFailures:
     """
     Watches how a run begins: if the first rows all fail alike, the others will, too.
 
@@ -88,20 +88,20 @@ def likeness(error: OpenRouterError) -> tuple[str, int | None, str | None]:
     return type(error).__name__, status, kind
 
 
-def all_alike(error: OpenRouterError) -> RunStoppedError:
+def all_alike(error: OpenRouterError) -> BatchStoppedError:
     """Return what ends a run whose first rows all failed like this."""
-    stopped = RunStoppedError(
+    stopped = BatchStoppedError(
         f"The first {ALIKE} rows all failed alike: {error}",
-        reason="alike",
+        reason="repeated_failure",
         http=error.http,
     )
     stopped.__cause__ = error
     return stopped
 
 
-def stalled(seconds: float, refusals: int) -> RunStoppedError:
+def stalled(seconds: float, refusals: int) -> BatchStoppedError:
     """Return what ends a run that has been refused for so long."""
-    return RunStoppedError(
+    return BatchStoppedError(
         f"Nothing but refusals for {seconds:.0f} s ({refusals} in all).",
         reason="stalled",
         hint="Started again with its journal, the run goes on.",

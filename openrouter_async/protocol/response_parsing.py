@@ -15,7 +15,7 @@ from ..types import (
     Exchange,
     Usage,
 )
-from .accumulator.accumulator import Fold
+from .accumulator.accumulator import Accumulator
 from .decode import (
     decode,
     parse_chunk,
@@ -85,7 +85,7 @@ def judge_reply(raw: dict[str, Any], http: Exchange, wall: float) -> ChatRespons
 def _fold_events(
     events: list[ServerSentEvent], http: Exchange, wall: float
 ) -> ChatResponse:
-    fold = Fold()
+    fold = Accumulator()
     for event in events:
         if event.data == DONE:
             break
@@ -114,7 +114,7 @@ def _fold_events(
     return reply
 
 
-def folded(fold: Fold, http: Exchange) -> ChatResponse | None:
+def folded(fold: Accumulator, http: Exchange) -> ChatResponse | None:
     """Return what a stream has brought so far; None if it brought no choice."""
     reply = read_response(fold.mapping(), http)
     return reply if reply.choices else None
@@ -130,7 +130,7 @@ def read_event(event: ServerSentEvent, http: Exchange) -> ChatStreamingResponseC
     try:
         return parse_chunk(event.data)
     except MalformedResponseError as error:
-        attach(error, http)
+        with_exchange(error, http)
         raise
 
 
@@ -213,10 +213,10 @@ def _decode(body: bytes, http: Exchange) -> Any:
             http=http,
             hint="Something between here and OpenRouter answered; check base_url.",
         ) from fault
-    raise attach(fault, http)
+    raise with_exchange(fault, http)
 
 
-def attach(error: OpenRouterError, http: Exchange) -> OpenRouterError:
+def with_exchange(error: OpenRouterError, http: Exchange) -> OpenRouterError:
     """Give an error that was raised without it the exchange, and return it."""
     error.http = http
     error.generation_id = error.generation_id or http.generation_id

@@ -68,7 +68,7 @@ def billing_of(status: int, *, envelope: bool) -> Billing:
     return "insured"
 
 
-def next_wait(
+def backoff(
     error: OpenRouterError,
     retries: Retries,
     *,
@@ -139,7 +139,7 @@ class RetryBudget:
                 times.popleft()
 
 
-def server_wish(
+def parse_retry_after(
     headers: Mapping[str, str], error: Mapping[str, Any], *, wall: float
 ) -> float | None:
     """

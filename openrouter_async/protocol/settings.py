@@ -6,17 +6,17 @@ from typing import Any, Final, TypeVar
 from attrs import Factory, evolve, field, frozen
 from multidict import CIMultiDict
 
-from ..config import Limits, Retries, Timeouts
+from ..config import Retries, SizeLimits, Timeouts
 from ..errors import ConfigurationError
 from ..types import Exchange
 from ..types.shape import Value
 from .base_url import (
     ApiKey,
+    BaseURL,
     Call,
-    Origin,
     check_headers,
     join_url,
-    read_origin,
+    parse_base_url,
 )
 from .decode import encode
 
@@ -47,10 +47,10 @@ class Settings(Value):
     """
 
     api_key: ApiKey | None = field(repr=False)
-    origin: Origin
+    origin: BaseURL
     timeouts: Timeouts
     retries: Retries
-    limits: Limits
+    size_limits: SizeLimits
     headers: Mapping[str, str] = field(repr=False)
     allow_http: bool
     # Copied for each attempt, which is cheap only from their own kind.
@@ -89,7 +89,7 @@ class Settings(Value):
             changes["api_key"] = key
         base_url = options.get("base_url")
         if base_url is not None:
-            origin = read_origin(base_url, allow_http=self.allow_http)
+            origin = parse_base_url(base_url, allow_http=self.allow_http)
             if origin.identity != self.origin.identity and key is None:
                 raise ConfigurationError(
                     "Another base_url needs its own api_key: "
@@ -148,7 +148,7 @@ class Settings(Value):
             origin=self.origin,
             timeouts=self.timeouts,
             retries=retries if repeat else evolve(retries, max_attempts=_ONCE),
-            limits=self.limits,
+            size_limits=self.size_limits,
             parse=parse,
             model=model,
             stream=stream,

@@ -30,7 +30,7 @@ from ..errors import ConfigurationError
 from ..protocol.decode import encode
 from ..types.shape import Shape
 from .fields import is_object, is_pydantic, members
-from .invalid_value import MisfitError, faults_of, step
+from .invalid_value import InvalidValueError, faults_of, step
 from .schema import (
     ANYTHING,
     LISTS,
@@ -100,7 +100,7 @@ class Converter:
         try:
             return self._hook(kind)(value, kind)
         except Exception as error:
-            raise MisfitError(str(error), tuple(faults_of(error, ""))) from error
+            raise InvalidValueError(str(error), tuple(faults_of(error, ""))) from error
 
     def unstructure(self, value: Any) -> Any:
         """Return a typed value as plain JSON values."""
@@ -186,7 +186,7 @@ class Converter:
         def structure(value: Any, _: Any) -> Any:
             _check(value, list)
             if len(value) != len(hooks):
-                raise MisfitError(f"it has {len(value)} items, not {len(hooks)}")
+                raise InvalidValueError(f"it has {len(value)} items, not {len(hooks)}")
             pairs = enumerate(zip(hooks, value, strict=True))
             return tuple(_each(((at, *hook, v) for at, (hook, v) in pairs), kind))
 
@@ -258,7 +258,7 @@ class Converter:
                     failed.append(error)
             if failed and (len(failed) == 1 or cls is dict):
                 raise failed[0]
-            raise MisfitError(f"{_shown(value)} is none of {_listed(kinds)}")
+            raise InvalidValueError(f"{_shown(value)} is none of {_listed(kinds)}")
 
         return structure
 
@@ -280,7 +280,7 @@ def _each(found: Iterable[tuple[Any, _Hook, Any, Any]], kind: Any) -> "list[Any]
 
 
 def _missing(_value: Any, _kind: Any) -> Any:
-    raise MisfitError("it is missing")
+    raise InvalidValueError("it is missing")
 
 
 def _origin(kind: Any) -> Any:
@@ -301,7 +301,7 @@ def _is_class(kind: Any) -> bool:
 
 def _check(value: Any, cls: type[Any]) -> None:
     if value.__class__ is not cls:
-        raise MisfitError(f"{_shown(value)} is not {_JSON_NAMES[cls]}")
+        raise InvalidValueError(f"{_shown(value)} is not {_JSON_NAMES[cls]}")
 
 
 def _shown(value: Any) -> str:
@@ -324,24 +324,24 @@ def _boolean(value: Any, _: Any) -> bool:
 
 def _null(value: Any, _: Any) -> None:
     if value is not None:
-        raise MisfitError(f"{_shown(value)} is not null")
+        raise InvalidValueError(f"{_shown(value)} is not null")
 
 
 def _integer(value: Any, _: Any) -> int:
     if value.__class__ is float and value.is_integer():
         return int(value)
     if value.__class__ is not int:
-        raise MisfitError(f"{_shown(value)} is not a whole number")
+        raise InvalidValueError(f"{_shown(value)} is not a whole number")
     return int(value)
 
 
 def _number(value: Any, _: Any) -> float:
     if value.__class__ not in (int, float):
-        raise MisfitError(f"{_shown(value)} is not a number")
+        raise InvalidValueError(f"{_shown(value)} is not a number")
     try:
         return float(value)
     except OverflowError:
-        raise MisfitError("it is too large a number") from None
+        raise InvalidValueError("it is too large a number") from None
 
 
 def _decimal(value: Any, _: Any) -> Decimal:
@@ -353,7 +353,7 @@ def _decimal(value: Any, _: Any) -> Decimal:
         else:
             if found.is_finite():
                 return found
-    raise MisfitError(f"{_shown(value)} is not a number")
+    raise InvalidValueError(f"{_shown(value)} is not a number")
 
 
 def _parsed(parse: Callable[[str], Any], what: str) -> _Hook:
@@ -363,7 +363,7 @@ def _parsed(parse: Callable[[str], Any], what: str) -> _Hook:
                 return parse(value)
         except ValueError:
             pass
-        raise MisfitError(f"{_shown(value)} is not {what}")
+        raise InvalidValueError(f"{_shown(value)} is not {what}")
 
     return structure
 
@@ -405,7 +405,7 @@ def _one_of(values: Iterable[tuple[Any, Any]]) -> _Hook:
             if each == value and is_bool is (value.__class__ is bool):
                 return member
         listed = ", ".join(repr(each) for _, each, _ in known)
-        raise MisfitError(f"{_shown(value)} is not one of {listed}")
+        raise InvalidValueError(f"{_shown(value)} is not one of {listed}")
 
     return structure
 
@@ -420,7 +420,7 @@ def _validated(value: Any, kind: Any) -> Any:
             ("".join(step(key) for key in fault["loc"]), str(fault["msg"]))
             for fault in error.errors()
         )
-        raise MisfitError(str(error), faults) from error
+        raise InvalidValueError(str(error), faults) from error
 
 
 def _json_class(kind: Any) -> Any:

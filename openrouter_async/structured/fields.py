@@ -37,7 +37,7 @@ _MARKS: Final[tuple[Any, ...]] = (
 )
 
 
-class Member(NamedTuple):
+class Field(NamedTuple):
     """
     One member of a class, or one parameter of a function.
 
@@ -84,7 +84,7 @@ def is_named_tuple(kind: Any) -> bool:
     )
 
 
-def members(kind: Any) -> list[Member]:
+def members(kind: Any) -> list[Field]:
     """
     List the members of a class, in order; a generic one's with its arguments in place.
 
@@ -131,12 +131,12 @@ def unmarked(kind: Any) -> Any:
     return kind
 
 
-def _members(cls: Any) -> Iterator[Member]:
+def _members(cls: Any) -> Iterator[Field]:
     if attrs.has(cls):
         for field in attrs.fields(cls):
             if field.init:
                 made = isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
-                yield Member(
+                yield Field(
                     field.name,
                     field.type if field.type is not None else Any,
                     field.default is attrs.NOTHING,
@@ -147,7 +147,7 @@ def _members(cls: Any) -> Iterator[Member]:
         for each in dataclasses.fields(cls):
             if each.init:
                 made = each.default is dataclasses.MISSING
-                yield Member(
+                yield Field(
                     each.name,
                     each.type,
                     made and each.default_factory is dataclasses.MISSING,
@@ -157,10 +157,10 @@ def _members(cls: Any) -> Iterator[Member]:
     elif is_named_tuple(cls):
         for name in cls._fields:
             default = cls._field_defaults.get(name, ABSENT)
-            yield Member(name, Any, default is ABSENT, default)
+            yield Field(name, Any, default is ABSENT, default)
     else:
         for name, hint in cls.__annotations__.items():
-            yield Member(name, hint, name in cls.__required_keys__)
+            yield Field(name, hint, name in cls.__required_keys__)
 
 
 def _described(metadata: Mapping[Any, Any]) -> str:

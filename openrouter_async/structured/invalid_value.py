@@ -7,7 +7,7 @@ from typing import Any
 from cattrs.errors import BaseValidationError, IterableValidationNote
 
 
-class MisfitError(Exception):
+class InvalidValueError(Exception):
     """
     A value that does not fit, at the place where that was seen.
 
@@ -30,7 +30,7 @@ def _walk(error: Exception, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
             yield from _walk(inner, path + _step(inner))
-    elif isinstance(error, MisfitError) and error.inner:
+    elif isinstance(error, InvalidValueError) and error.inner:
         for rest, message in error.inner:
             yield path + rest, message
     else:

@@ -22,7 +22,7 @@ from ..errors import (
 from ..protocol.decode import decode
 from ..types import ChatResponse
 from .converter import converter
-from .invalid_value import MisfitError
+from .invalid_value import InvalidValueError
 from .parsed_response import ParsedResponse
 from .schema import Schema, schema_of
 
@@ -35,7 +35,7 @@ _START: Final = r"[\[{]"
 _NUMBER: Final = r"(?<=[:,\[\s])-?\d[\d.eE+-]*$"
 
 
-class Reader(Generic[T]):
+class OutputParser(Generic[T]):
     """
     Reads values of one type.
 
@@ -61,12 +61,12 @@ class Reader(Generic[T]):
         if refusal or reply.finish_reason == "content_filter":
             why = f": {refusal}" if refusal else "; a filter stopped the answer."
             raise OutputRefusedError(
-                f"The model did not answer{why}", reply=reply, refusal=refusal
+                f"The model did not answer{why}", response=reply, refusal=refusal
             )
         if reply.finish_reason == "length":
             raise OutputTruncatedError(
                 "The answer is cut off at the token limit.",
-                reply=reply,
+                response=reply,
                 hint="Raise max_completion_tokens, or ask for less.",
             )
         known = {name: getattr(reply, name) for name in attrs.fields_dict(ChatResponse)}
@@ -78,12 +78,12 @@ class Reader(Generic[T]):
                 reply, [("$", "the model called tools in place of an answer")]
             )
         try:
-            value = find_json(reply.text)
+            value = extract_json(reply.text)
         except ValueError as error:
             raise _misfit(reply, [("$", str(error))]) from None
         try:
             found: T = converter.structure(self._unwrapped(value), self.kind)
-        except MisfitError as error:
+        except InvalidValueError as error:
             faults = [(f"${path}", message) for path, message in error.inner]
             # The cause is there for the classes' own exceptions.
             raise _misfit(reply, faults) from error.__cause__
@@ -115,7 +115,7 @@ class Reader(Generic[T]):
         except ValueError:
             # It goes on behind the value, or is no JSON; the end will tell.
             try:
-                value = find_json(text)
+                value = extract_json(text)
             except ValueError:
                 return None
         if self.schema.wrapped and isinstance(value, dict):
@@ -126,17 +126,17 @@ class Reader(Generic[T]):
 
 
 @lru_cache(maxsize=256)
-def reader_of(kind: Any) -> Reader[Any]:
+def reader_of(kind: Any) -> OutputParser[Any]:
     """
     Return the reader of a type.
 
     Raises:
         TypeError: JSON has nothing for the type.
     """
-    return Reader(kind)
+    return OutputParser(kind)
 
 
-def find_json(text: str) -> Any:
+def extract_json(text: str) -> Any:
     """
     Return the JSON value in a text: all of it, in a fence, or with words around it.
 
@@ -190,9 +190,9 @@ def _misfit(
     return OutputValidationError(
         "The answer does not fit: "
         + "; ".join(f"{path}: {message}" for path, message in faults),
-        reply=reply,
+        response=reply,
         path=faults[0][0],
-        faults=[f"{path}: {message}" for path, message in faults],
+        errors=[f"{path}: {message}" for path, message in faults],
     )
 
 

@@ -32,7 +32,7 @@ def json_schema_format(
     return _format(reader_of(wanted).schema, name, strict=strict)
 
 
-def ask_for(body: dict[str, Any], schema: Schema) -> None:
+def require_schema(body: dict[str, Any], schema: Schema) -> None:
     """Add to a chat body what is needed to be answered so; what it says itself wins."""
     if body.get("response_format") is None:
         body["response_format"] = _format(schema)

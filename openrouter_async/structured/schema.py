@@ -32,7 +32,7 @@ import typing_extensions
 from .docstrings import describe
 from .fields import (
     ABSENT,
-    Member,
+    Field,
     is_object,
     is_pydantic,
     members,
@@ -130,7 +130,7 @@ def schema_of(kind: Any) -> Schema:
     return Schema(document, name, description, not builder.open, wrapped)
 
 
-def parameters_schema(parameters: Iterable[Member], *, strict: bool) -> dict[str, Any]:
+def parameters_schema(parameters: Iterable[Field], *, strict: bool) -> dict[str, Any]:
     """
     Make the schema of a function's arguments.
 
@@ -240,7 +240,7 @@ class _Builder:
             )
         return {"$ref": _DEFS + known}
 
-    def object(self, parameters: Sequence[Member]) -> dict[str, Any]:
+    def object(self, parameters: Sequence[Field]) -> dict[str, Any]:
         """Make the schema of an object with these members and no others."""
         properties: dict[str, Any] = {}
         for member in parameters:

@@ -15,10 +15,10 @@ from .builders import (
     tool_call,
 )
 from .capacity import Capacity, lognormal
-from .error_replies import error, failed
+from .error_replies import error_in_200, error_reply
 from .reply import Reply, StreamError
 from .scripts import Script
-from .seen_requests import SeenRequest, Stats
+from .seen_requests import SeenRequest, ServerStats
 from .server import LocalOpenRouter
 
 __all__ = [
@@ -28,12 +28,12 @@ __all__ = [
     "Reply",
     "Script",
     "SeenRequest",
-    "Stats",
+    "ServerStats",
     "StreamError",
     "chunks",
     "completion",
-    "error",
-    "failed",
+    "error_in_200",
+    "error_reply",
     "generation_id",
     "lognormal",
     "tool_call",

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from .error_replies import error
+from .error_replies import error_reply
 from .reply import Reply
 from .seen_requests import SeenRequest
 
@@ -72,7 +72,7 @@ class Capacity:
             more: dict[str, Any] = {}
             if self.retry_after is not None:
                 more["retry_after"] = self.retry_after
-            return error(self.status, "Rate limit exceeded", **more)
+            return error_reply(self.status, "Rate limit exceeded", **more)
         self.admitted += 1
         self._inside.add(id(seen))
         self.in_flight += 1

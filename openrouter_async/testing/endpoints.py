@@ -5,7 +5,7 @@ from typing import Any
 
 from .account import Account
 from .catalogue import endpoints, listing
-from .error_replies import error
+from .error_replies import error_reply
 from .reply import Reply
 from .seen_requests import SeenRequest
 from .simulated_model import answer
@@ -16,7 +16,7 @@ _KEY = "sk-or-v1-local-0000000000000000"
 _USER = "user_2local"
 
 
-class Desk:
+class Endpoints:
     """Judges and answers requests without a script, as OpenRouter was seen to do."""
 
     def __init__(
@@ -51,34 +51,40 @@ class Desk:
             return None
         key = _key(seen)
         if not key:
-            return error(401, "Missing Authentication header")
-        return error(401) if self._keys is not None and key not in self._keys else None
+            return error_reply(401, "Missing Authentication header")
+        return (
+            error_reply(401)
+            if self._keys is not None and key not in self._keys
+            else None
+        )
 
     def refuse(self, seen: SeenRequest) -> Reply | None:
         """Refuse a request that is wrong in itself; None: it is good."""
         if not self.is_chat(seen) and self._reader(seen) is None:
-            return error(404, "Not Found", generation_id=False)
+            return error_reply(404, "Not Found", generation_id=False)
         method = "POST" if self.is_chat(seen) else "GET"
         if seen.method != method:
-            return error(405, headers={"Allow": method}, generation_id=False)
+            return error_reply(405, headers={"Allow": method}, generation_id=False)
         return self._refuse_chat(seen) if self.is_chat(seen) else None
 
     def _refuse_chat(self, seen: SeenRequest) -> Reply | None:
         if not isinstance(seen.json, dict):
             # So it says, misleading as it is (recorded Oct 2026).
             text = "Input must have at least 1 token."
-            return error(
+            return error_reply(
                 400, text, metadata={"provider_name": None}, generation_id=False
             )
         messages: Any = seen.fields.get("messages")
         if not messages:
             text = 'Input required: specify "prompt" or "messages"'
-            return error(400, text, user_id=_USER, generation_id=False)
+            return error_reply(400, text, user_id=_USER, generation_id=False)
         if not isinstance(messages, list):
             text = "messages: Invalid input: expected array"
-            return error(400, text, user_id=_USER, generation_id=False)
+            return error_reply(400, text, user_id=_USER, generation_id=False)
         if self._models is not None and seen.model not in self._models:
-            return error(400, f"{seen.model} is not a valid model ID", user_id=_USER)
+            return error_reply(
+                400, f"{seen.model} is not a valid model ID", user_id=_USER
+            )
         return None
 
     def answer(self, seen: SeenRequest, created: int) -> Reply:
@@ -107,7 +113,7 @@ class Desk:
         found = self.account.generation(wanted)
         if found is None:
             text = f"Generation {wanted} not found"
-            return error(404, text, generation_id=False)
+            return error_reply(404, text, generation_id=False)
         return _json(found)
 
 

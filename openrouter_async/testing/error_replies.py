@@ -73,7 +73,7 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase if known else f"Error {status}"
 
 
-def error(
+def error_reply(
     status: int = 500,
     message: str | None = None,
     *,
@@ -199,7 +199,7 @@ def _envelope(
     }
 
 
-def failed(
+def error_in_200(
     form: FailedForm = "error",
     code: int | str = 502,
     message: str = "Provider returned error",

@@ -9,10 +9,10 @@ from typing import cast
 from aiohttp import web
 from attrs import define, field
 
-from .seen_requests import Tally, Wish
+from .seen_requests import Condition, ServerCounters
 
 
-class Connections:
+class Listener:
     """
     Runs an application on a socket, counts its connections, and closes them.
 
@@ -25,7 +25,7 @@ class Connections:
 
     _listener: asyncio.Server
 
-    def __init__(self, app: web.Application, tally: Tally) -> None:
+    def __init__(self, app: web.Application, tally: ServerCounters) -> None:
         self.is_closing = False
         self.port: int | None = None
         self._tally = tally
@@ -57,7 +57,7 @@ class Connections:
         for transport in list(self._numbers):
             # Closing politely would wait for clients that do not read.
             transport.abort()  # type: ignore[attr-defined]
-        await self._tally.until(Wish(connections=0), 5)
+        await self._tally.until(Condition(connections=0), 5)
         if self._handlers:
             await asyncio.wait(self._handlers)
         await self._runner.cleanup()
@@ -99,7 +99,7 @@ class _Tap(asyncio.Protocol):
     """Passes a connection's events on to aiohttp's handler, and counts it."""
 
     _handler: web.RequestHandler
-    _connections: Connections
+    _connections: Listener
     _transport: asyncio.BaseTransport = field(init=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

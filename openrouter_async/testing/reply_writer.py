@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from .error_replies import WHITE_SPACE
 from .render import COMMENT, DONE, Rendered
 from .reply import Reply
-from .seen_requests import SeenRequest, Tally
+from .seen_requests import SeenRequest, ServerCounters
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _NO_BODY = (204, 205, 304)
@@ -33,7 +33,7 @@ class _EndedError(Exception):
 
 
 @define
-class Delivery:
+class ReplyWriter:
     """
     Sends one rendered reply.
 
@@ -45,7 +45,7 @@ class Delivery:
     seen: SeenRequest
     reply: Reply
     rendered: Rendered
-    tally: Tally
+    tally: ServerCounters
     stopped: bool = field(default=False, init=False)
     _sent: int = field(default=0, init=False)
     _is_silent: bool = field(default=False, init=False)

@@ -101,7 +101,7 @@ def text_of(content: object) -> str:
 
 
 @frozen
-class Stats:
+class ServerStats:
     """
     The server's counters at one moment.
 
@@ -126,9 +126,9 @@ class Stats:
     cost: float
 
 
-class Tally:
+class ServerCounters:
     """
-    The counters behind `Stats`, and those who wait for them.
+    The counters behind `ServerStats`, and those who wait for them.
 
     They are written on the server's loop and may be awaited from any other thread.
     """
@@ -145,9 +145,9 @@ class Tally:
         self._lock = Lock()
         self._waiting: dict[Future[None], Callable[[], bool]] = {}
 
-    def stats(self) -> Stats:
+    def stats(self) -> ServerStats:
         """Take a snapshot."""
-        return Stats(
+        return ServerStats(
             requests=self.requests,
             in_flight=self.in_flight,
             in_flight_peak=self.in_flight_peak,
@@ -176,7 +176,7 @@ class Tally:
                     if future.set_running_or_notify_cancel():
                         future.set_result(None)
 
-    async def until(self, wish: "Wish", seconds: float) -> None:
+    async def until(self, wish: "Condition", seconds: float) -> None:
         """Wait on the caller's own event loop, whichever thread that runs in."""
         future = self._enter(wish)
         try:
@@ -187,7 +187,7 @@ class Tally:
         finally:
             self._leave(future)
 
-    def wait(self, wish: "Wish", seconds: float) -> None:
+    def wait(self, wish: "Condition", seconds: float) -> None:
         """Block the caller's thread; never to be called on the server's loop."""
         future = self._enter(wish)
         try:
@@ -197,7 +197,7 @@ class Tally:
         finally:
             self._leave(future)
 
-    def _enter(self, wish: "Wish") -> "Future[None]":
+    def _enter(self, wish: "Condition") -> "Future[None]":
         future: Future[None] = Future()
         with self._lock:
             self._waiting[future] = lambda: wish.reached(self)
@@ -211,7 +211,7 @@ class Tally:
 
 
 @frozen
-class Wish:
+class Condition:
     """
     What somebody waits for; None asks for nothing.
 
@@ -227,7 +227,7 @@ class Wish:
     closed: int | None = None
     connections: int | None = None
 
-    def reached(self, tally: Tally) -> bool:
+    def reached(self, tally: ServerCounters) -> bool:
         """Tell whether all of it is true."""
         return (
             (self.requests is None or tally.requests >= self.requests)
@@ -236,7 +236,7 @@ class Wish:
             and (self.connections is None or tally.connections_open <= self.connections)
         )
 
-    def complaint(self, tally: Tally, seconds: float) -> str:
+    def complaint(self, tally: ServerCounters, seconds: float) -> str:
         """Tell what was waited for, and what there is."""
         pairs = (
             ("requests", self.requests, tally.requests),

@@ -18,8 +18,8 @@ from aiohttp import web
 from .account import Account
 from .builders import generation_id
 from .capacity import Capacity
-from .endpoints import ROOT, Desk
-from .listener import Connections
+from .endpoints import ROOT, Endpoints
+from .listener import Listener
 from .render import render
 from .reply import (
     Answer,
@@ -27,13 +27,13 @@ from .reply import (
     ReplyFields,
     as_reply,
 )
-from .reply_writer import Delivery
+from .reply_writer import ReplyWriter
 from .scripts import Matcher, Script, Scripts
 from .seen_requests import (
+    Condition,
     SeenRequest,
-    Stats,
-    Tally,
-    Wish,
+    ServerCounters,
+    ServerStats,
 )
 
 # A prompt may hold videos; memory is the tester's own.
@@ -100,16 +100,16 @@ class LocalOpenRouter:
         self.app.router.add_route("*", "/{path:.*}", self._serve)
         self.capacity = capacity or Capacity()
         """What it can bear; may be changed while it runs."""
-        self._desk = Desk(keys, models, Account(generation_lag, keep))
+        self._desk = Endpoints(keys, models, Account(generation_lag, keep))
         self._default = as_reply(default)
         if paced:
             self._default = attrs.evolve(self._default, between=paced)
         self._host, self._port, self._ssl = host, port, ssl
         self._keep = keep
         self._chance = random.Random(seed)  # noqa: S311 - ids, no secrets
-        self._tally = Tally()
+        self._tally = ServerCounters()
         self._scripts = Scripts()
-        self._connections = Connections(self.app, self._tally)
+        self._connections = Listener(self.app, self._tally)
         self._is_started = False
 
     # Lifetime.
@@ -233,7 +233,7 @@ class LocalOpenRouter:
     # What tests ask.
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> ServerStats:
         """The counters, as they are now."""
         return self._tally.stats()
 
@@ -264,7 +264,7 @@ class LocalOpenRouter:
         Raises:
             TimeoutError: It did not; the counts are in the message.
         """
-        wish = Wish(requests, chunks, closed, connections)
+        wish = Condition(requests, chunks, closed, connections)
         await self._tally.until(wish, timeout)
 
     def wait(
@@ -282,7 +282,7 @@ class LocalOpenRouter:
         Raises:
             TimeoutError: It did not; the counts are in the message.
         """
-        wish = Wish(requests, chunks, closed, connections)
+        wish = Condition(requests, chunks, closed, connections)
         self._tally.wait(wish, timeout)
 
     # What clients get.
@@ -309,7 +309,7 @@ class LocalOpenRouter:
                 reply = await self._choose(seen)
                 rendered = render(reply, seen, int(time.time()))
                 seen.generation_id = rendered.generation_id
-                delivery = Delivery(request, seen, reply, rendered, self._tally)
+                delivery = ReplyWriter(request, seen, reply, rendered, self._tally)
                 return await delivery.run()
             except (asyncio.CancelledError, ConnectionError) as gone:
                 cut = delivery is not None and delivery.stopped

@@ -16,11 +16,10 @@ from .events import (
     ToolResult,
     TurnFinished,
 )
-from .loop import Loop, OnToolError
+from .loop import OnToolError, ToolLoop
 from .tool_run import ToolRun, ToolStream
 
 __all__ = [
-    "Loop",
     "OnToolError",
     "ReasoningDelta",
     "TextDelta",
@@ -28,6 +27,7 @@ __all__ = [
     "ToolCallFinished",
     "ToolCallStarted",
     "ToolEvent",
+    "ToolLoop",
     "ToolResult",
     "ToolRun",
     "ToolStream",

@@ -9,8 +9,8 @@ from ..errors import MalformedResponseError, ToolArgumentsError
 from ..protocol.decode import decode
 from ..structured.converter import converter
 from ..structured.docstrings import describe
-from ..structured.fields import ABSENT, Member, hints_of
-from ..structured.invalid_value import MisfitError, step
+from ..structured.fields import ABSENT, Field, hints_of
+from ..structured.invalid_value import InvalidValueError, step
 from ..structured.schema import parameters_schema
 from ..types import ToolCall
 
@@ -46,7 +46,7 @@ class Parameters:
             if member.name in given:
                 try:
                     value = converter.structure(given[member.name], member.kind)
-                except MisfitError as error:
+                except InvalidValueError as error:
                     faults += ((path + rest, message) for rest, message in error.inner)
                 else:
                     read[member.name] = value
@@ -102,12 +102,12 @@ def read_arguments(call: ToolCall, kind: Any) -> Any:
     value = json_arguments(call)
     try:
         return converter.structure(value, kind)
-    except MisfitError as error:
+    except InvalidValueError as error:
         faults = [(f"${path}", message) for path, message in error.inner]
         raise _misfit(call, faults) from error.__cause__
 
 
-def _members(function: Callable[..., Any], told: Any) -> tuple[list[Member], list[str]]:
+def _members(function: Callable[..., Any], told: Any) -> tuple[list[Field], list[str]]:
     """List the parameters, and the names of those that have no keyword."""
     written: Any = inspect.unwrap(function)
     while isinstance(written, functools.partial):
@@ -116,7 +116,7 @@ def _members(function: Callable[..., Any], told: Any) -> tuple[list[Member], lis
         # An object that can be called.
         written = type(written).__call__
     hints = hints_of(written)
-    found: list[Member] = []
+    found: list[Field] = []
     positional: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -127,7 +127,7 @@ def _members(function: Callable[..., Any], told: Any) -> tuple[list[Member], lis
             positional.append(name)
         required = parameter.default is parameter.empty
         found.append(
-            Member(
+            Field(
                 name,
                 hints.get(name, Any),
                 required,
@@ -145,5 +145,5 @@ def _misfit(call: ToolCall, faults: list[tuple[str, str]]) -> ToolArgumentsError
         f"The arguments of {name} do not fit: {'; '.join(written)}",
         call=call,
         path=faults[0][0],
-        faults=written,
+        errors=written,
     )

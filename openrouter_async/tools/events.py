@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import define
 
-from ..protocol.accumulator.tool_calls import Calls
+from ..protocol.accumulator.tool_calls import ToolCallAccumulator
 from ..types import (
     ChatResponse,
     ChatStreamingResponseChunk,
@@ -119,11 +119,11 @@ class TurnFinished(Shape):
 
     Attributes:
         turn: The turn, from 1.
-        reply: The reply.
+        response: The response.
     """
 
     turn: int
-    reply: ChatResponse
+    response: ChatResponse
 
 
 ToolEvent = (
@@ -138,12 +138,12 @@ ToolEvent = (
 """What `run_tools(stream=True)` yields."""
 
 
-class Watch:
+class EventBuilder:
     """Sees events in the chunks of one turn."""
 
     def __init__(self, turn: int) -> None:
         self._turn = turn
-        self._calls = Calls()
+        self._calls = ToolCallAccumulator()
         # The arguments told of each call that was told of.
         self._told: dict[int, str] = {}
 

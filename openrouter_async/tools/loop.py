@@ -30,26 +30,26 @@ from ..types import (
 from ..types.parts import Part
 from .arguments import json_arguments
 from .events import (
+    EventBuilder,
     ToolEvent,
     ToolResult,
     TurnFinished,
-    Watch,
 )
 
 T = TypeVar("T")
 
-OnToolError = Literal["tell", "raise"] | Callable[[ToolCall, Exception], str]
+OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
 """
 What becomes of a tool's exception.
 
-"tell": the model is told; "raise": it leaves the run; or a function that returns what
+"report": the model is told; "raise": it leaves the run; or a function that returns what
 the model is told, or raises.
 """
 
 _FREE: Final = (None, "auto", "none")
 
 
-class Loop:
+class ToolLoop:
     """
     The turns of one run.
 
@@ -114,13 +114,13 @@ class Loop:
         turn = 0
         while True:
             turn += 1
-            watch = Watch(turn)
+            watch = EventBuilder(turn)
             if stream:
                 async with await self._open() as self.stream:
                     async for chunk in self.stream:
                         for event in watch.see(chunk):
                             yield event
-                    reply = self.stream.reply
+                    reply = self.stream.response
                 self.stream = None
             else:
                 reply = await self._ask(**self._turn(), stream=False)
@@ -130,7 +130,7 @@ class Loop:
                 yield TurnFinished(turn, reply)
                 return
             self._check(reply, turn)
-            echo, calls = settled(reply.message, self._ids)
+            echo, calls = sendable_calls(reply.message, self._ids)
             for event in watch.finish(calls) if stream else ():
                 yield event
             tasks = self._start(calls, turn)
@@ -180,14 +180,14 @@ class Loop:
         if reply.finish_reason == "length":
             raise ToolCallTruncatedError(
                 "A tool call is cut off at the token limit; it was not executed.",
-                reply=reply,
+                response=reply,
                 messages=[*self.messages],
                 hint="Raise max_completion_tokens.",
             )
         if turn == self._max_turns:
             raise MaxTurnsError(
                 f"After {turn} turns the model still calls tools.",
-                reply=reply,
+                response=reply,
                 messages=[*self.messages],
                 hint="Raise max_turns, or go on from error.messages.",
             )
@@ -306,7 +306,9 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
     return found
 
 
-def settled(message: Message, used: set[str]) -> tuple[MessageLike, list[ToolCall]]:
+def sendable_calls(
+    message: Message, used: set[str]
+) -> tuple[MessageLike, list[ToolCall]]:
     """
     Return the message to send back, and its calls, each with an id of its own.
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from ..errors import ClosedError, ConfigurationError
 from ..types import ChatResponse, MessageLike
 from .events import ToolEvent, ToolResult
-from .loop import Loop
+from .loop import ToolLoop
 
 R_co = TypeVar("R_co", bound=ChatResponse, covariant=True)
 
@@ -18,13 +18,13 @@ class _Transcript(Generic[R_co]):
 
     __slots__ = ("_finish", "_loop", "_reply")
 
-    def __init__(self, loop: Loop, finish: Callable[[ChatResponse], R_co]) -> None:
+    def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
         self._loop = loop
         self._finish = finish
         self._reply: R_co | None = None
 
     @property
-    def reply(self) -> R_co:
+    def response(self) -> R_co:
         """
         The final reply, once the run has come to it.
 
@@ -75,7 +75,7 @@ class ToolRun(_Transcript[R_co], Coroutine[Any, Any, "ToolRun[R_co]"]):
 
     __slots__ = ("_coroutine",)
 
-    def __init__(self, loop: Loop, finish: Callable[[ChatResponse], R_co]) -> None:
+    def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
         super().__init__(loop, finish)
         self._coroutine: Coroutine[Any, Any, ToolRun[R_co]] = self._run()
 
@@ -118,7 +118,7 @@ class ToolStream(_Transcript[R_co]):
 
     __slots__ = ("__weakref__", "_closed", "_events", "_reading")
 
-    def __init__(self, loop: Loop, finish: Callable[[ChatResponse], R_co]) -> None:
+    def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
         super().__init__(loop, finish)
         self._events: AsyncGenerator[ToolEvent, None] = loop.play(stream=True)
         self._reading = False

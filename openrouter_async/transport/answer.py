@@ -7,7 +7,7 @@ from attrs import define
 
 from ..sse import ServerSentEvent
 from ..types import Exchange
-from .event_stream import Feed
+from .event_stream import EventStream
 
 T = TypeVar("T")
 
@@ -26,5 +26,5 @@ class Answer(Generic[T]):
 
     http: Exchange
     value: T | None = None
-    feed: Feed | None = None
+    feed: EventStream | None = None
     events: Sequence[ServerSentEvent] = ()

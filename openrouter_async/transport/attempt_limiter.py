@@ -5,7 +5,7 @@ from typing import Protocol
 from ..errors import OpenRouterError
 
 
-class Gate(Protocol):
+class AttemptLimiter(Protocol):
     """
     Admits the attempts of one call, and learns what became of each.
 

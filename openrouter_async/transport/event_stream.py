@@ -9,8 +9,8 @@ import aiohttp
 from attrs import evolve
 
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.accumulator.accumulator import Fold, has_token
-from ..protocol.base_url import Secret, conceal
+from ..protocol.accumulator.accumulator import Accumulator, has_token
+from ..protocol.base_url import Secret, redact
 from ..protocol.call import Outcome
 from ..protocol.response_parsing import usage_of
 from ..sse import ServerSentEvent, SSEDecoder
@@ -18,7 +18,7 @@ from ..types import ChatStreamingResponseChunk, Exchange, Usage
 from .aiohttp_compat import take_rest
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
-from .watchdog import Watch
+from .watchdog import Watchdog
 
 logger = logging.getLogger("openrouter_async")
 
@@ -30,7 +30,7 @@ Report = Callable[[Outcome, OpenRouterError | None, Callable[[], Usage | None]],
 _GRACE_SECONDS: Final = 0.1
 
 
-class Feed:
+class EventStream:
     """
     The events of one open reply, the clocks beside them, and the way to leave.
 
@@ -55,7 +55,7 @@ class Feed:
     def __init__(
         self,
         response: aiohttp.ClientResponse,
-        watch: Watch,
+        watch: Watchdog,
         http: Exchange,
         limit_bytes: int,
         loop: asyncio.AbstractEventLoop,
@@ -68,7 +68,7 @@ class Feed:
         self._loop = loop
         self._pool: Pool | None = None
         self._report: Report | None = None
-        self.fold = Fold()
+        self.fold = Accumulator()
         self.http = http
         self.key = key
         self.ended = False
@@ -126,9 +126,9 @@ class Feed:
                     raise watch.failure
                 return None
 
-    def conceal(self, event: ServerSentEvent) -> ServerSentEvent:
+    def redact(self, event: ServerSentEvent) -> ServerSentEvent:
         """Return an event without the key, should the server have echoed it."""
-        return evolve(event, data=conceal(event.data, self.key))
+        return evolve(event, data=redact(event.data, self.key))
 
     def saw(self, chunk: ChatStreamingResponseChunk) -> None:
         """Stop the clock of the first token, if this chunk brings it."""

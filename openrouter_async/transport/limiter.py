@@ -7,10 +7,10 @@ from typing import Final
 from attrs import frozen
 
 from ..protocol.concurrency import (
-    Control,
-    Cubic,
-    Fixed,
-    Pause,
+    Controller,
+    Cooldown,
+    CubicController,
+    FixedController,
 )
 
 # Places that one client is known to talk to; the oldest is forgotten.
@@ -21,7 +21,7 @@ ScopeKey = tuple[asyncio.AbstractEventLoop, str, int, str | None]
 
 
 @frozen
-class LimitStats:
+class LimiterStats:
     """
     What is known of one place's capacity.
 
@@ -42,11 +42,11 @@ class LimitStats:
     latency: float | None
 
 
-class Door:
+class ConcurrencyLimiter:
     """Lets attempts pass while there is room: repeats first, then as they came."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, control: Control, pause: Pause
+        self, loop: asyncio.AbstractEventLoop, control: Controller, pause: Cooldown
     ) -> None:
         self._loop = loop
         self._control = control
@@ -133,16 +133,16 @@ class Door:
         self._pause.shut(now, seconds, chance)
         self._control.paused(self._pause.until)
 
-    def stats(self) -> LimitStats:
+    def stats(self) -> LimiterStats:
         """Return a snapshot."""
         control = self._control
-        return LimitStats(
+        return LimiterStats(
             limit=control.limit,
             in_flight=self.in_flight,
             waiting=self.waiting,
             refusals=self.refusals,
             paused=max(0.0, self._pause.until - self._loop.time()),
-            latency=control.latency if isinstance(control, Cubic) else None,
+            latency=control.latency if isinstance(control, CubicController) else None,
         )
 
     def _opens(self, now: float) -> float:
@@ -172,30 +172,32 @@ class Door:
                 future.set_result(None)
 
 
-class Scope:
+class LimiterScope:
     """One place: base URL, key and model, on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._pause = Pause()
-        self._auto: Door | None = None
+        self._pause = Cooldown()
+        self._auto: ConcurrencyLimiter | None = None
 
-    def door(self, concurrency: int | None) -> Door:
+    def door(self, concurrency: int | None) -> ConcurrencyLimiter:
         """Return the door of all that adapt, or one of an own, fixed width."""
         if concurrency is not None:
-            return Door(self._loop, Fixed(concurrency), self._pause)
+            return ConcurrencyLimiter(
+                self._loop, FixedController(concurrency), self._pause
+            )
         if self._auto is None:
-            self._auto = Door(self._loop, Cubic(), self._pause)
+            self._auto = ConcurrencyLimiter(self._loop, CubicController(), self._pause)
         return self._auto
 
 
-class Scopes:
+class LimiterRegistry:
     """The places that a client's runs talk to."""
 
     def __init__(self) -> None:
-        self._scopes: dict[ScopeKey, Scope] = {}
+        self._scopes: dict[ScopeKey, LimiterScope] = {}
 
-    def get(self, key: ScopeKey) -> Scope:
+    def get(self, key: ScopeKey) -> LimiterScope:
         """Return the scope of a place, made when it is first asked for."""
         scope = self._scopes.get(key)
         if scope is None:
@@ -203,5 +205,5 @@ class Scopes:
                 del self._scopes[old]
             while len(self._scopes) >= _MOST_SCOPES:
                 del self._scopes[next(iter(self._scopes))]
-            scope = self._scopes[key] = Scope(key[0])
+            scope = self._scopes[key] = LimiterScope(key[0])
         return scope

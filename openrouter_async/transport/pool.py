@@ -17,8 +17,8 @@ from ..types.shape import Value
 from .aiohttp_compat import forget_reason
 from .connector import Proxies, make_connector
 from .slots import Slots
-from .timer import Ticker
-from .watchdog import Stage, Watch
+from .timer import SharedTimer
+from .watchdog import Stage, Watchdog
 
 # aiohttp warns of bytes beyond this, and may keep the loop busy sending them.
 _LARGE_BODY: Final = 1024 * 1024
@@ -27,7 +27,7 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
 )
 _USED: Final = "_openrouter_async_used"
 
-current: ContextVar[Watch] = ContextVar("openrouter_async_watch")
+current: ContextVar[Watchdog] = ContextVar("openrouter_async_watch")
 """The clocks of the request that the running task is sending."""
 
 # A client calls few places; a query may make each URL another one.
@@ -59,7 +59,7 @@ class _Request(aiohttp.ClientRequest):
 
 
 @frozen(eq=False, repr=False)
-class Stats(Value):
+class PoolStats(Value):
     """
     A snapshot of the connections of a client.
 
@@ -75,7 +75,7 @@ class Stats(Value):
 
 
 @frozen(eq=False, repr=False)
-class Network:
+class NetworkOptions:
     """How to reach the network; the same for all pools of a client."""
 
     max_connections: int
@@ -93,17 +93,17 @@ class Pool:
     time in its queue to the request's clocks.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: NetworkOptions) -> None:
         self.loop = asyncio.get_running_loop()
         self.slots = Slots(network.max_connections)
-        self.ticker = Ticker(self.loop)
+        self.ticker = SharedTimer(self.loop)
         self.closed = False
         self._places: dict[str, URL] = {}
         self.guard: AsyncGenerator[None, None] | None = None
         self._session = self._open(network)
         self._proxies = Proxies(network.proxy, environment=network.env_proxies)
 
-    def _open(self, network: Network) -> aiohttp.ClientSession:
+    def _open(self, network: NetworkOptions) -> aiohttp.ClientSession:
         lent = network.session
         if lent is None:
             connector: aiohttp.BaseConnector = make_connector(network.ssl)
@@ -131,12 +131,12 @@ class Pool:
         connector: Any = self._session.connector
         return 0 if connector is None else sum(map(len, connector._conns.values()))  # noqa: SLF001
 
-    async def queue(self, watch: Watch) -> None:
+    async def queue(self, watch: Watchdog) -> None:
         """
         Wait for a slot.
 
         Raises:
-            APITimeoutError: Its phase is "queue".
+            APITimeoutError: Its phase is "pool".
             ClosedError: The client was closed meanwhile.
         """
         watch.enter(Stage.QUEUE, self.loop.time())
@@ -201,14 +201,14 @@ class Pool:
             await guard.aclose()
 
 
-class Pools:
+class PoolRegistry:
     """
     The pools of a client: one for each process and event loop.
 
     A plain dict: a weak one leaks, because a session refers to its loop.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: NetworkOptions) -> None:
         self._network = network
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self.closed = False
@@ -254,12 +254,12 @@ class Pools:
         if pool is not None:
             await pool.aclose("The client was closed while the call was under way.")
 
-    def stats(self) -> Stats:
+    def stats(self) -> PoolStats:
         """Return the sums over this process's loops."""
         mine = [
             pool for (pid, _), pool in list(self._pools.items()) if pid == os.getpid()
         ]
-        return Stats(
+        return PoolStats(
             in_use=sum(pool.slots.in_use for pool in mine),
             queued=sum(pool.slots.queued for pool in mine),
             idle=sum(pool.idle for pool in mine if not pool.closed),

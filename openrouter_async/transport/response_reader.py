@@ -12,8 +12,8 @@ from ..errors import (
     OpenRouterError,
     StreamInterruptedError,
 )
-from ..protocol.accumulator.accumulator import Fold
-from ..protocol.base_url import Call, Secret, conceal
+from ..protocol.accumulator.accumulator import Accumulator
+from ..protocol.base_url import Call, Secret, redact
 from ..protocol.decode import encode
 from ..protocol.error_parsing import error_from_body, error_from_reply
 from ..protocol.response_parsing import (
@@ -30,9 +30,9 @@ from ..sse import ServerSentEvent
 from ..types import ChatResponse, Exchange
 from .answer import Answer
 from .error_mapping import CAUGHT
-from .event_stream import Feed
+from .event_stream import EventStream
 from .pool import Pool
-from .watchdog import Stage, Watch
+from .watchdog import Stage, Watchdog
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ logger = logging.getLogger("openrouter_async")
 _OK: Final = range(200, 300)
 
 
-class Reply(Generic[T]):
+class ResponseReader(Generic[T]):
     """What came back; what its bodies cost in time and room is bounded."""
 
     __slots__ = ("_call", "_http", "_pool", "_response", "_watch")
@@ -52,7 +52,7 @@ class Reply(Generic[T]):
         call: Call[T],
         http: Exchange,
         pool: Pool,
-        watch: Watch,
+        watch: Watchdog,
     ) -> None:
         self._response = response
         self._call = call
@@ -74,7 +74,7 @@ class Reply(Generic[T]):
         call = self._call
         http = self._http
         if self._response.status not in _OK:
-            body = conceal(await self._read_error(call.limits.error_bytes), key)
+            body = redact(await self._read_error(call.size_limits.error_bytes), key)
             raise error_from_reply(body, http, wall=time.time())
         if call.stream:
             return await self._open(key)
@@ -97,7 +97,7 @@ class Reply(Generic[T]):
         except OpenRouterError:
             told = body
             # Rebound, so that no traceback with locals shows it.
-            body = conceal(body, key)
+            body = redact(body, key)
             if told == body:
                 raise
             del told
@@ -118,7 +118,7 @@ class Reply(Generic[T]):
 
     async def _read_body(self, start: bytes) -> bytes:
         """Read a whole body; white space in front of it keeps nothing alive."""
-        limit = self._call.limits.body_bytes
+        limit = self._call.size_limits.body_bytes
         content = self._response.content
         parts: list[bytes] = []
         size = 0
@@ -160,8 +160,8 @@ class Reply(Generic[T]):
             while not start and (data := await content.readany()):
                 start = data.lstrip()
             stream = is_event_stream(http, start)
-        limit = self._call.limits.event_bytes
-        feed = Feed(self._response, watch, http, limit, self._pool.loop, key)
+        limit = self._call.size_limits.event_bytes
+        feed = EventStream(self._response, watch, http, limit, self._pool.loop, key)
         if not stream:
             return await self._open_whole(start, feed)
         events = await feed.read(start)
@@ -171,16 +171,16 @@ class Reply(Generic[T]):
             self._judge(feed, events)
         return Answer(http=http, feed=feed, events=events)
 
-    def _judge(self, feed: Feed, events: list[ServerSentEvent]) -> None:
+    def _judge(self, feed: EventStream, events: list[ServerSentEvent]) -> None:
         """Raise if the first event is an error: nothing was delivered yet."""
         http = self._http
         chunk = read_event(events[0], http)
         http.generation_id = http.generation_id or chunk.id
         if find_error(chunk.raw) is None:
             return
-        events[0] = feed.conceal(events[0])
+        events[0] = feed.redact(events[0])
         chunk = read_event(events[0], http)
-        fold = Fold()
+        fold = Accumulator()
         fold.add(chunk)
         raise error_from_body(
             chunk.raw,
@@ -190,7 +190,7 @@ class Reply(Generic[T]):
             partial=folded(fold, http),
         )
 
-    async def _open_whole(self, start: bytes, feed: Feed) -> Answer[T]:
+    async def _open_whole(self, start: bytes, feed: EventStream) -> Answer[T]:
         """A completion in place of a stream becomes a stream of one chunk."""
         self._watch.stage = Stage.REPLY
         value = self._parse(await self._read_body(start), feed.key)

@@ -13,15 +13,15 @@ from ..errors import APIError, OpenRouterError
 from ..protocol.base_url import (
     Call,
     Secret,
-    bearer,
-    hide,
+    authorization,
+    mask,
 )
-from ..protocol.response_parsing import attach
-from ..protocol.retry import RetryBudget, next_wait
+from ..protocol.response_parsing import with_exchange
+from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange
 from .aiohttp_compat import end_with_connection
 from .answer import Answer
-from .attempt_limiter import Gate
+from .attempt_limiter import AttemptLimiter
 from .error_mapping import (
     CAUGHT,
     broken_body,
@@ -30,8 +30,8 @@ from .error_mapping import (
     translate,
 )
 from .pool import PoisonedError, Pool, current
-from .response_reader import Reply
-from .watchdog import Stage, Watch
+from .response_reader import ResponseReader
+from .watchdog import Stage, Watchdog
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class _StaleConnectionError(Exception):
     """A pooled connection was dead before the request reached anybody."""
 
 
-class Dispatch(Generic[T]):
+class RetryLoop(Generic[T]):
     """One call under way."""
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Dispatch(Generic[T]):
         http: Exchange,
         clock: Clock,
         budget: RetryBudget,
-        gate: Gate | None = None,
+        gate: AttemptLimiter | None = None,
     ) -> None:
         self._call = call
         self._pool = pool
@@ -75,7 +75,7 @@ class Dispatch(Generic[T]):
         self._clock = clock
         self._budget = budget
         self._gate = gate
-        self._watch = Watch(pool.ticker, call.timeouts)
+        self._watch = Watchdog(pool.ticker, call.timeouts)
         self._place = call.origin.place
         self._started: float | None = None
         self._queued = 0.0
@@ -118,7 +118,7 @@ class Dispatch(Generic[T]):
                 await self._clock.sleep(waited)
         except asyncio.CancelledError:
             if watch.caught() and watch.failure is not None:
-                raise attach(watch.failure, self._http) from None
+                raise with_exchange(watch.failure, self._http) from None
             raise
         finally:
             if not kept:
@@ -177,7 +177,7 @@ class Dispatch(Generic[T]):
             remaining = total - (now - self._started - self._queued)
         if made < 1:
             return None
-        wait = next_wait(
+        wait = backoff(
             error,
             self._call.retries,
             made=made,
@@ -194,7 +194,7 @@ class Dispatch(Generic[T]):
 
     # One attempt.
 
-    async def _admitted(self, waited: float, gate: Gate) -> Answer[T]:
+    async def _admitted(self, waited: float, gate: AttemptLimiter) -> Answer[T]:
         """Make one attempt when the gate lets it, and tell the gate how it went."""
         asked = self._pool.loop.time()
         self._watch.stage = Stage.GATE
@@ -213,9 +213,9 @@ class Dispatch(Generic[T]):
         """Make one attempt; `held`: the seconds that it stood at the gate."""
         key = self._call.api_key
         if callable(key):
-            found = hide(key())
-            key = found if isinstance(found, str) else hide(await found)
-        secret = bearer(key, self._call.origin)
+            found = mask(key())
+            key = found if isinstance(found, str) else mask(await found)
+        secret = authorization(key, self._call.origin)
         pool, watch, http = self._pool, self._watch, self._http
         asked = granted = pool.loop.time()
         if not pool.slots.take():
@@ -277,17 +277,17 @@ class Dispatch(Generic[T]):
             end_with_connection(content, watch.protocol)
         whole = False
         try:
-            answer = await Reply(
+            answer = await ResponseReader(
                 response, self._call, self._http, self._pool, watch
             ).read(key)
         except asyncio.CancelledError:
             if watch.caught() and watch.failure is not None:
-                raise attach(watch.failure, self._http) from None
+                raise with_exchange(watch.failure, self._http) from None
             raise
         except CAUGHT as error:
             raise broken_body(error, self._http) from error
         except OpenRouterError as error:
-            raise attach(error, self._http) from error.__cause__
+            raise with_exchange(error, self._http) from error.__cause__
         else:
             whole = True
             return answer
@@ -334,7 +334,7 @@ class Dispatch(Generic[T]):
     def _stopped(self, failure: OpenRouterError) -> OpenRouterError:
         if self._watch.connected_at is None:
             self._http.attempts[-1].billing = "not_accepted"
-        return attach(failure, self._http)
+        return with_exchange(failure, self._http)
 
     def _note(self, response: aiohttp.ClientResponse) -> None:
         http = self._http

@@ -22,7 +22,7 @@ class Timed(Protocol):
         ...
 
 
-class Ticker:
+class SharedTimer:
     """
     One timer for all calls under way, set to the earliest time that one asked for.
 

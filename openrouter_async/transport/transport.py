@@ -22,12 +22,20 @@ from ..protocol.response_parsing import usage_of
 from ..protocol.retry import RetryBudget
 from ..types import Exchange, Usage
 from .answer import Answer
-from .attempt_limiter import Gate
-from .event_stream import Feed
-from .pool import Network, Pools, Stats
-from .retry_loop import Dispatch
+from .attempt_limiter import AttemptLimiter
+from .event_stream import EventStream
+from .pool import NetworkOptions, PoolRegistry, PoolStats
+from .retry_loop import RetryLoop
 
-__all__ = ["Answer", "ClientSession", "Feed", "Gate", "Network", "Stats", "Transport"]
+__all__ = [
+    "Answer",
+    "AttemptLimiter",
+    "ClientSession",
+    "EventStream",
+    "NetworkOptions",
+    "PoolStats",
+    "Transport",
+]
 
 T = TypeVar("T")
 
@@ -42,17 +50,17 @@ class Transport:
 
     def __init__(
         self,
-        network: Network,
+        network: NetworkOptions,
         on_call: Callable[[CallRecord], object] | None,
         clock: Clock | None,
     ) -> None:
-        self._pools = Pools(network)
+        self._pools = PoolRegistry(network)
         self._on_call = on_call
         # Jitter needs no secrecy.
         self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
         self._budgets: dict[tuple[str, int], RetryBudget] = {}
 
-    def stats(self) -> Stats:
+    def stats(self) -> PoolStats:
         """Return a snapshot of slots and connections."""
         return self._pools.stats()
 
@@ -60,7 +68,9 @@ class Transport:
         """Close this loop's connections and refuse further calls."""
         await self._pools.aclose()
 
-    async def send(self, call: Call[T], gate: Gate | None = None) -> Answer[T]:
+    async def send(
+        self, call: Call[T], gate: AttemptLimiter | None = None
+    ) -> Answer[T]:
         """
         Send a call; return the reply, or the stream with its first event.
 
@@ -75,7 +85,7 @@ class Transport:
         report = partial(self._report, call.model, call.stream, http, started)
         try:
             pool = self._pools.find() or await self._pools.open()
-            answer = await Dispatch(
+            answer = await RetryLoop(
                 call, pool, http, self._clock, self._budget(call), gate
             ).run()
         except asyncio.CancelledError:

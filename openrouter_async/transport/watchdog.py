@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import Timeouts
 from ..errors import APITimeoutError, OpenRouterError, Phase
-from .timer import Ticker
+from .timer import SharedTimer
 
 
 class Stage(Enum):
@@ -23,16 +23,16 @@ class Stage(Enum):
 
 
 _WHAT = {
-    "queue": "No connection slot became free",
+    "pool": "No connection slot became free",
     "connect": "No connection was made",
     "first_token": "No first token came",
     "idle": "No event came",
-    "silence": "Not a byte came",
+    "read": "Not a byte came",
     "total": "The call did not end",
 }
 
 
-class Watch:
+class Watchdog:
     """
     What runs beside one call: its clocks, and the way to end it from outside.
 
@@ -63,7 +63,7 @@ class Watch:
         "waiting_since",
     )
 
-    def __init__(self, ticker: Ticker, timeouts: Timeouts) -> None:
+    def __init__(self, ticker: SharedTimer, timeouts: Timeouts) -> None:
         self._ticker = ticker
         self._timeouts = timeouts
         self._task = asyncio.current_task()
@@ -205,7 +205,7 @@ class Watch:
         if self.stage is Stage.GATE:
             return []
         if self.stage is Stage.QUEUE:
-            return [(self.waiting_since or 0.0, times.queue, "queue")]
+            return [(self.waiting_since or 0.0, times.pool, "pool")]
         clocks: list[tuple[float, float | None, Phase]] = []
         if self.deadline is not None and times.total is not None:
             clocks.append((self.deadline - times.total, times.total, "total"))
@@ -221,7 +221,7 @@ class Watch:
             # As if the caller came back right now: it can not be earlier than that.
             waiting = now
             away += waiting - self.last_byte
-        clocks.append((max(self.last_byte, waiting), times.silence, "silence"))
+        clocks.append((max(self.last_byte, waiting), times.read, "read"))
         clocks.append((max(self.last_data, waiting), times.idle, "idle"))
         if not self.token_seen:
             clocks.append((self.granted + away, times.first_token, "first_token"))

@@ -20,12 +20,12 @@ from openrouter_async import (
     AsyncOpenRouter,
     BatchResult,
     BatchRun,
+    BatchStoppedError,
     JournalError,
-    RunStoppedError,
 )
 from openrouter_async.batch import errors_path
 from openrouter_async.batch.journal import Journal
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, error_reply
 
 ROWS = 12
 
@@ -82,8 +82,8 @@ def watched(
         suspended()
         try:
             yield future
-        except BaseException as error:  # noqa: BLE001 - it is the work's to handle
-            thrown = error
+        except BaseException as error_reply:  # noqa: BLE001 - it is the work's to handle
+            thrown = error_reply
         else:
             thrown = None
 
@@ -445,7 +445,7 @@ async def test_the_failures_are_as_readable_as_the_rest(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
 ) -> None:
     """Tidying them up changes no permissions."""
-    server.reply(error(400), when="prompt 1", times=None)
+    server.reply(error_reply(400), when="prompt 1", times=None)
     await read(client.chat.send_many(prompts(2), model="m", journal=out))
 
     assert mode(errors_path(out)) == mode(out)
@@ -464,10 +464,10 @@ async def test_items_that_cancel_themselves_are_no_end(
         raise asyncio.CancelledError
 
     run = client.chat.send_many(rows(), model="m")
-    with pytest.raises(RunStoppedError, match="items were cancelled"):
+    with pytest.raises(BatchStoppedError, match="items were cancelled"):
         await read(run)
 
-    assert run.stats.stop_reason == "source"
+    assert run.stats.stop_reason == "input"
 
 
 async def test_a_worker_that_is_cancelled_from_outside_ends_the_run(
@@ -479,7 +479,7 @@ async def test_a_worker_that_is_cancelled_from_outside_ends_the_run(
         raise asyncio.CancelledError
 
     run = make_client(api_key=key).chat.send_many(prompts(3), model="m")
-    with pytest.raises(RunStoppedError, match="from outside"):
+    with pytest.raises(BatchStoppedError, match="from outside"):
         await read(run)
 
     assert run.stats.stop_reason == "error"
@@ -512,7 +512,7 @@ async def test_items_that_raise_raise_after_the_rows_before_them(
     with pytest.raises(ZeroDivisionError):
         await consume()
 
-    assert run.stats.stop_reason == "source"
+    assert run.stats.stop_reason == "input"
     assert results == sorted(results)
     assert {f"row-{index}" for index in results} == set(names(out))
     assert len(results) == run.stats.ok == 5

@@ -17,8 +17,8 @@ from openrouter_async import (
 )
 from openrouter_async.batch import errors_path
 from openrouter_async.batch.journal import Journal
-from openrouter_async.batch.jsonl import LineFile
-from openrouter_async.batch.rows.hash_index import Index
+from openrouter_async.batch.jsonl import JsonLinesFile
+from openrouter_async.batch.rows.hash_index import HashMap64
 from openrouter_async.batch.rows.items import name_key
 from openrouter_async.batch.rows.results import failure_line, result_line
 from openrouter_async.protocol.decode import encode, read_response
@@ -135,7 +135,7 @@ def test_a_torn_tail_is_cut_off_at_every_byte(path: Path) -> None:
     """Whatever a crash left of the last line, the lines before it stay."""
     for cut in range(len(row(2))):
         path.write_bytes(row(1) + row(2)[:cut])
-        file = LineFile(path, (b'{"id":',))
+        file = JsonLinesFile(path, (b'{"id":',))
         file.append(row(2))
         file.close()
 
@@ -268,7 +268,7 @@ def test_closing_may_fail_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @given(st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1))))
 def test_an_index_is_a_dict(pairs: list[tuple[int, int]]) -> None:
     """Of numbers to numbers; the last value of a key counts."""
-    index, model = Index(), dict[int, int]()
+    index, model = HashMap64(), dict[int, int]()
     for key, value in pairs:
         assert (key in index) is (key in model)
         assert index.put(key, value) is (key not in model)
@@ -280,7 +280,7 @@ def test_an_index_is_a_dict(pairs: list[tuple[int, int]]) -> None:
 
 def test_an_index_grows() -> None:
     """Far beyond its first size."""
-    index = Index()
+    index = HashMap64()
     keys = [name_key(f"{number}") for number in range(5000)]
     for number, key in enumerate(keys):
         index.put(key, number)

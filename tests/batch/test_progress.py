@@ -6,7 +6,7 @@ import json
 import pytest
 from attrs import evolve
 
-from openrouter_async import RunStats
+from openrouter_async import BatchStats
 from openrouter_async.batch.progress import (
     Meter,
     ProgressLine,
@@ -16,7 +16,7 @@ from openrouter_async.batch.progress import (
     record,
 )
 
-STATS = RunStats(
+STATS = BatchStats(
     total=100_000,
     done=38_112,
     ok=38_109,
@@ -29,7 +29,7 @@ STATS = RunStats(
     abandoned=0,
     cost=1.84,
     spent=1.84,
-    budget="estimate",
+    budget="estimated",
     overshoot=0.0,
     prompt_tokens=1_000_000,
     completion_tokens=2_000_000,

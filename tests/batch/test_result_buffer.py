@@ -5,18 +5,22 @@ import asyncio
 import pytest
 
 from openrouter_async import BatchResult, Retries
-from openrouter_async.batch.result_buffer import Shelf
-from openrouter_async.batch.row_limiter import RowGate
-from openrouter_async.batch.rows.stats import Tally
-from openrouter_async.protocol.concurrency import Cubic, Fixed, Pause
-from openrouter_async.transport.limiter import Door, Scopes
+from openrouter_async.batch.result_buffer import ResultBuffer
+from openrouter_async.batch.row_limiter import RowLimiter
+from openrouter_async.batch.rows.stats import RunCounters
+from openrouter_async.protocol.concurrency import (
+    Cooldown,
+    CubicController,
+    FixedController,
+)
+from openrouter_async.transport.limiter import ConcurrencyLimiter, LimiterRegistry
 
 
-def shelf(window: int = 3, *, ordered: bool = False) -> Shelf:
-    return Shelf(asyncio.get_running_loop(), window, ordered=ordered)
+def shelf(window: int = 3, *, ordered: bool = False) -> ResultBuffer:
+    return ResultBuffer(asyncio.get_running_loop(), window, ordered=ordered)
 
 
-async def index(place: Shelf) -> int:
+async def index(place: ResultBuffer) -> int:
     result = await place.take()
     assert result is not None
     return result.index
@@ -131,7 +135,9 @@ async def test_what_will_not_come_is_no_result_at_the_end() -> None:
 
 async def test_repeats_go_first() -> None:
     """Then as they came."""
-    door = Door(asyncio.get_running_loop(), Fixed(1), Pause())
+    door = ConcurrencyLimiter(
+        asyncio.get_running_loop(), FixedController(1), Cooldown()
+    )
     await door.enter(again=False)
     order: list[str] = []
 
@@ -157,7 +163,9 @@ async def test_repeats_go_first() -> None:
 @pytest.mark.parametrize("late", [False, True])
 async def test_who_is_called_away_leaves_no_trace(*, late: bool) -> None:
     """Neither while it waits, nor at the moment when it is let in."""
-    door = Door(asyncio.get_running_loop(), Fixed(1), Pause())
+    door = ConcurrencyLimiter(
+        asyncio.get_running_loop(), FixedController(1), Cooldown()
+    )
     await door.enter(again=False)
     task = asyncio.ensure_future(door.enter(again=False))
     await asyncio.sleep(0)
@@ -175,7 +183,7 @@ async def test_who_is_called_away_leaves_no_trace(*, late: bool) -> None:
 async def test_a_pause_ends_by_itself() -> None:
     """Those who wait are let in when it is over, by one timer."""
     loop = asyncio.get_running_loop()
-    door = Door(loop, Cubic(), Pause())
+    door = ConcurrencyLimiter(loop, CubicController(), Cooldown())
     door.shut(loop.time(), 0.1, 0.0)
     assert door.is_shut
     started = loop.time()
@@ -200,16 +208,16 @@ class Pace:
         await self.waiting
 
 
-def gate(door: Door, pace: Pace) -> tuple[RowGate, Tally]:
-    tally = Tally()
+def gate(door: ConcurrencyLimiter, pace: Pace) -> tuple[RowLimiter, RunCounters]:
+    tally = RunCounters()
     loop = asyncio.get_running_loop()
-    return RowGate(loop, door, pace, Retries(), tally, lambda: None), tally
+    return RowLimiter(loop, door, pace, Retries(), tally, lambda: None), tally
 
 
 async def test_a_pause_holds_for_who_waits_for_the_rate() -> None:
     """What was won during a pause is not used in it."""
     loop = asyncio.get_running_loop()
-    door, pace = Door(loop, Fixed(2), Pause()), Pace()
+    door, pace = ConcurrencyLimiter(loop, FixedController(2), Cooldown()), Pace()
     row, tally = gate(door, pace)
     entering = asyncio.ensure_future(row.enter())
     await asyncio.sleep(0)
@@ -229,7 +237,10 @@ async def test_a_pause_holds_for_who_waits_for_the_rate() -> None:
 
 async def test_who_is_called_away_from_the_rate_leaves_no_trace() -> None:
     """Its room is another's."""
-    door, pace = Door(asyncio.get_running_loop(), Fixed(1), Pause()), Pace()
+    door, pace = (
+        ConcurrencyLimiter(asyncio.get_running_loop(), FixedController(1), Cooldown()),
+        Pace(),
+    )
     row, _ = gate(door, pace)
     entering = asyncio.ensure_future(row.enter())
     await asyncio.sleep(0)
@@ -243,7 +254,7 @@ async def test_who_is_called_away_from_the_rate_leaves_no_trace() -> None:
 def test_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed loops are forgotten, then the oldest."""
     monkeypatch.setattr("openrouter_async.transport.limiter._MOST_SCOPES", 2)
-    scopes = Scopes()
+    scopes = LimiterRegistry()
     old, new = asyncio.new_event_loop(), asyncio.new_event_loop()
     first = scopes.get((old, "u", 1, "m"))
     assert scopes.get((old, "u", 1, "m")) is first

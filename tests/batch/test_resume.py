@@ -23,7 +23,7 @@ from openrouter_async import (
 )
 from openrouter_async.batch import errors_path
 from openrouter_async.protocol.decode import canonical
-from openrouter_async.testing import LocalOpenRouter, completion, error
+from openrouter_async.testing import LocalOpenRouter, completion, error_reply
 
 
 async def read(run: BatchRun) -> list[BatchResult]:
@@ -131,7 +131,7 @@ async def test_failures_go_to_a_file_that_can_be_sent(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
 ) -> None:
     """And leave it when they succeed."""
-    script = server.reply(error(400), when="two", times=None)
+    script = server.reply(error_reply(400), when="two", times=None)
     rows: list[Any] = ["one", "two", b"three", {"custom_id": "x", "body": {}}]
     run = client.chat.send_many(rows, model="m", journal=out)
     results = await read(run)

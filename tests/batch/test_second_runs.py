@@ -14,13 +14,13 @@ from openrouter_async import (
     AsyncOpenRouter,
     BatchResult,
     BatchRun,
+    BatchStoppedError,
     Retries,
-    RunStoppedError,
     read_journal,
 )
 from openrouter_async.batch import errors_path
 from openrouter_async.cli import app
-from openrouter_async.testing import Clock, LocalOpenRouter, error
+from openrouter_async.testing import Clock, LocalOpenRouter, error_reply
 
 
 async def read(run: BatchRun) -> list[BatchResult]:
@@ -46,7 +46,7 @@ async def test_a_row_that_is_changed_to_succeed_is_the_same_row(
 ) -> None:
     """It keeps its place and its name, and the rows it came from go on as ever."""
     prompts = [f"prompt {number}" for number in range(6)]
-    server.reply(error(400), when="prompt 4", times=None)
+    server.reply(error_reply(400), when="prompt 4", times=None)
     first = client.chat.send_many(prompts, model="m", journal=out)
     assert sum(result.ok for result in await read(first)) == 5
 
@@ -116,7 +116,7 @@ async def test_rows_that_failed_before_are_no_sign(
 ) -> None:
     """They come first when all before them is done, and would end every run after."""
     for number in range(25):
-        server.reply(error(403), when=f"bad {number}.", times=None)
+        server.reply(error_reply(403), when=f"bad {number}.", times=None)
     rows = ["good", *(f"bad {number}." for number in range(25))]
     await read(client.chat.send_many(rows, model="m", journal=out))
     rows += [f"good {number}" for number in range(20)]
@@ -127,9 +127,9 @@ async def test_rows_that_failed_before_are_no_sign(
     assert sum(result.ok for result in results) == 20
     assert len(await read(client.chat.send_many(errors_path(out), journal=out))) == 25
 
-    server.reply(error(404), times=None)
+    server.reply(error_reply(404), times=None)
     rows += [f"later {number}" for number in range(40)]
-    with pytest.raises(RunStoppedError, match="first 20 rows"):
+    with pytest.raises(BatchStoppedError, match="first 20 rows"):
         await read(client.chat.send_many(rows, model="m", journal=out, concurrency=4))
 
 
@@ -139,7 +139,7 @@ async def test_first_rows_that_are_alike_end_it_however_many_are_out(
     """Those come home and are results, too; a reply among them comes too late."""
     server.capacity.latency = 0.3
     server.reply("good", when="prompt 40", delay=0.3)
-    server.reply(error(404), times=None)
+    server.reply(error_reply(404), times=None)
     results: list[BatchResult] = []
 
     async def consume() -> None:
@@ -149,7 +149,7 @@ async def test_first_rows_that_are_alike_end_it_however_many_are_out(
 
     prompts = [f"prompt {number}" for number in range(500)]
     run = client.chat.send_many(prompts, model="m", concurrency=64)
-    with pytest.raises(RunStoppedError, match="first 20 rows"):
+    with pytest.raises(BatchStoppedError, match="first 20 rows"):
         await consume()
 
     assert 40 < len(results) == len(server.requests) <= 64 + 20
@@ -161,7 +161,7 @@ async def test_one_reply_among_the_first_is_enough(
 ) -> None:
     """Whatever the others come to."""
     server.reply("good", when="prompt 10")
-    server.reply(error(400), times=None)
+    server.reply(error_reply(400), times=None)
     prompts = [f"prompt {number}" for number in range(60)]
     run = client.chat.send_many(prompts, model="m", concurrency=4)
 
@@ -175,10 +175,10 @@ async def test_an_earlier_runs_stall_is_not_the_next_ones(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """It has all the time that it is given."""
-    server.reply(error(429, retry_after=0.05), times=None)
+    server.reply(error_reply(429, retry_after=0.05), times=None)
     run = client.chat.send_many(["a"], model="m")
     run.stall_seconds = 0.3
-    with pytest.raises(RunStoppedError, match="Nothing but refusals"):
+    with pytest.raises(BatchStoppedError, match="Nothing but refusals"):
         await read(run)
 
     server.clear()
@@ -194,7 +194,7 @@ async def test_two_runs_at_once_keep_to_their_models(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """A pause of one is none of the other's; two of one model share their room."""
-    server.reply(error(429, retry_after=1.5), when="slow 0")
+    server.reply(error_reply(429, retry_after=1.5), when="slow 0")
     slow = client.chat.send_many([f"slow {n}" for n in range(20)], model="slow")
     quick = client.chat.send_many([f"quick {n}" for n in range(50)], model="quick")
     started = time.monotonic()
@@ -206,8 +206,8 @@ async def test_two_runs_at_once_keep_to_their_models(
 
     took = await asyncio.gather(timed(slow), timed(quick))
     assert took[0] > 1.4 > took[1]
-    assert set(slow.limits) == {"slow"}
-    assert set(quick.limits) == {"quick"}
+    assert set(slow.limiters) == {"slow"}
+    assert set(quick.limiters) == {"quick"}
 
     server.capacity.latency = 3
     async with (
@@ -218,7 +218,7 @@ async def test_two_runs_at_once_keep_to_their_models(
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert one.stats.in_flight + two.stats.in_flight == 8
-        assert one.limits["m"].in_flight == two.limits["m"].in_flight == 8
+        assert one.limiters["m"].in_flight == two.limiters["m"].in_flight == 8
 
 
 async def test_refusals_do_not_eat_the_time_of_a_row(
@@ -226,7 +226,7 @@ async def test_refusals_do_not_eat_the_time_of_a_row(
 ) -> None:
     """`total` is for the call, and to be refused is no fault of it."""
     client = make_client(clock=Clock(time.monotonic, asyncio.sleep, lambda: 0.999))
-    server.reply(error(429), times=3).then("at last")
+    server.reply(error_reply(429), times=3).then("at last")
     patient = Retries(base=0.05, cap=0.3)
     run = client.chat.send_many(["a"], model="m", timeouts=0.25, retries=patient)
     (result,) = await read(run)

@@ -22,6 +22,8 @@ from openrouter_async import (
     BatchItem,
     BatchResult,
     BatchRun,
+    BatchStats,
+    BatchStoppedError,
     CallRecord,
     ChatGenerationParams,
     ClosedError,
@@ -30,8 +32,6 @@ from openrouter_async import (
     PaymentRequiredError,
     RateLimitError,
     Retries,
-    RunStats,
-    RunStoppedError,
     Timeouts,
     UserMessage,
 )
@@ -41,7 +41,7 @@ from openrouter_async.testing import (
     LocalOpenRouter,
     Reply,
     completion,
-    error,
+    error_reply,
 )
 
 
@@ -222,7 +222,7 @@ async def test_nothing_is_read_or_sent_before_the_block(
     with pytest.raises(ConfigurationError, match="async with"):
         await anext(run)
     assert run.stats.done == 0
-    assert run.limits == {}
+    assert run.limiters == {}
     await run.stop()
     await run.aclose()
 
@@ -318,7 +318,7 @@ async def test_the_first_failure_of_the_rows_counts(client: AsyncOpenRouter) -> 
     with pytest.raises(OSError):  # noqa: PT011 -- it has no words
         await read(last)
 
-    assert both.stats.stop_reason == last.stats.stop_reason == "source"
+    assert both.stats.stop_reason == last.stats.stop_reason == "input"
 
 
 async def test_a_run_runs_once(client: AsyncOpenRouter) -> None:
@@ -366,7 +366,7 @@ async def test_a_row_that_fails_is_a_result(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
     """Of those that can not be sent at all, too; the others go on."""
-    server.reply(error(400), when="prompt 1", times=None)
+    server.reply(error_reply(400), when="prompt 1", times=None)
     rows: list[Any] = ["prompt 0", "prompt 1", 5, {"messages": "x"}, {"messages": []}]
     run = client.chat.send_many(rows, model="m", ordered=True)
     results = await read(run)
@@ -383,7 +383,7 @@ async def test_raise_raises_the_first(
 ) -> None:
     """And cancels the rest."""
     server.capacity.latency = 0.05
-    server.reply(error(400), when="prompt 3")
+    server.reply(error_reply(400), when="prompt 3")
     run = client.chat.send_many(prompts(500), model="m", on_error="raise")
     with pytest.raises(BadRequestError):
         await read(run)
@@ -530,7 +530,7 @@ async def test_items_that_raise_end_the_run(
         await read_into(results, run)
 
     assert len(results) <= 1
-    assert run.stats.stop_reason == "source"
+    assert run.stats.stop_reason == "input"
 
 
 async def test_a_file_that_is_not_there_says_so(
@@ -607,7 +607,7 @@ async def test_account_errors_stop_it_at_once(
 ) -> None:
     """What is out comes home, and nothing more is sent."""
     server.capacity.latency = 0.02
-    server.reply(error(status), when="prompt 30", times=None)
+    server.reply(error_reply(status), when="prompt 30", times=None)
     results: list[BatchResult] = []
     run = client.chat.send_many(prompts(500), model="m", concurrency=8)
     with pytest.raises(kind):
@@ -624,7 +624,7 @@ async def test_a_providers_401_is_a_rows(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Another provider may answer the next one."""
-    server.reply(error(401, provider_name="Them"), when="prompt 1")
+    server.reply(error_reply(401, provider_name="Them"), when="prompt 1")
     results = await read(client.chat.send_many(prompts(3), model="m", ordered=True))
 
     assert [r.ok for r in results] == [True, False, True]
@@ -634,7 +634,7 @@ async def test_a_daily_cap_stops_it(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """No wait of ours outlasts it."""
-    cap = error(429, metadata={"limit_source": "openrouter_free_tier_daily"})
+    cap = error_reply(429, metadata={"limit_source": "openrouter_free_tier_daily"})
     server.reply(cap, times=None)
     with pytest.raises(RateLimitError):
         await read(client.chat.send_many(prompts(99), model="m"))
@@ -669,15 +669,15 @@ async def test_twenty_alike_are_enough(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """A wrong model, say, fails them all; the first twenty are told, then it is over."""
-    server.reply(error(404), times=None)
+    server.reply(error_reply(404), times=None)
     results: list[BatchResult] = []
     run = client.chat.send_many(prompts(500), model="m", concurrency=4)
     with pytest.raises(
-        RunStoppedError, match="first 20 rows all failed alike"
+        BatchStoppedError, match="first 20 rows all failed alike"
     ) as caught:
         await read_into(results, run)
 
-    assert caught.value.reason == run.stats.stop_reason == "alike"
+    assert caught.value.reason == run.stats.stop_reason == "repeated_failure"
     assert isinstance(caught.value.__cause__, Exception)
     assert 20 <= len(results) <= 24
 
@@ -686,13 +686,13 @@ async def test_twenty_that_differ_are_not(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Nor are failures after the first success."""
-    server.reply(error(404), when="prompt 1", times=None)
-    server.reply(error(400), times=None)
+    server.reply(error_reply(404), when="prompt 1", times=None)
+    server.reply(error_reply(400), times=None)
     results = await read(client.chat.send_many(prompts(60), model="m"))
     assert len(results) == 60
 
     server.clear()
-    server.reply("good").then(error(400), times=None)
+    server.reply("good").then(error_reply(400), times=None)
     run = client.chat.send_many(prompts(60), model="m", concurrency=1)
     assert len(await read(run)) == 60
 
@@ -701,7 +701,7 @@ async def test_nobody_there_is_alike_too(make_client: MakeClient) -> None:
     """A wrong address is found out after twenty."""
     client = make_client(base_url="http://127.0.0.1:9/api/v1", retries=Retries(1))
     run = client.chat.send_many(prompts(500), model="m")
-    with pytest.raises(RunStoppedError) as caught:
+    with pytest.raises(BatchStoppedError) as caught:
         await read(run)
 
     assert isinstance(caught.value.__cause__, APIConnectionError)
@@ -714,7 +714,7 @@ async def test_refusals_do_not_eat_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
     """A row may be refused more often than it may be sent again; it is one call."""
-    server.reply(error(429), times=7).then("at last")
+    server.reply(error_reply(429), times=7).then("at last")
     run = client.chat.send_many(["a"], model="m")
     (result,) = await read(run)
 
@@ -728,11 +728,11 @@ async def test_refusals_do_not_eat_attempts(
 @pytest.mark.parametrize(
     "refusal",
     [
-        error(429),
-        error(529),
-        error(503, error_type="provider_overloaded"),
-        error(503, retry_after=0),
-        error(402, metadata={"limit_source": "openrouter_in_flight_budget"}),
+        error_reply(429),
+        error_reply(529),
+        error_reply(503, error_type="provider_overloaded"),
+        error_reply(503, retry_after=0),
+        error_reply(402, metadata={"limit_source": "openrouter_in_flight_budget"}),
     ],
 )
 async def test_what_a_refusal_is(
@@ -751,7 +751,7 @@ async def test_other_failures_eat_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """The rules of repeating are those of any call."""
-    server.reply(error(502), times=3)
+    server.reply(error_reply(502), times=3)
     run = client.chat.send_many(["a"], model="m")
     (result,) = await read(run)
 
@@ -770,7 +770,7 @@ async def test_a_row_that_waits_leaves_its_room(
         await gate.wait()
 
     client = make_client(clock=Clock(lambda: 0.0, sleep, lambda: 0.5))
-    server.reply(error(502), when="prompt 0").then("late")
+    server.reply(error_reply(502), when="prompt 0").then("late")
     results: list[int] = []
     run = client.chat.send_many(prompts(5), model="m", concurrency=1)
     async with run:
@@ -798,7 +798,7 @@ async def test_rows_that_wait_are_bounded(
         await gate.wait()
 
     client = make_client(clock=Clock(lambda: 0.0, sleep, lambda: 0.5))
-    server.reply(error(502, retry_after=1), times=None)
+    server.reply(error_reply(502, retry_after=1), times=None)
     run = client.chat.send_many(prompts(300), model="m", concurrency=1)
     async with run:
         while waiting < 258:  # noqa: ASYNC110
@@ -814,14 +814,14 @@ async def test_a_wait_that_is_named_holds_for_all(
 ) -> None:
     """From the refusal on until it is over nobody sends; then they come one by one."""
     server.capacity.latency = 0.01
-    server.reply(error(429, retry_after=0.5), when="prompt 40")
+    server.reply(error_reply(429, retry_after=0.5), when="prompt 40")
     run = client.chat.send_many(prompts(100), model="m", concurrency=8)
     results: list[BatchResult] = []
     async with run:
         async for result in run:
             results.append(result)
             if run.stats.refusals and len(results) < 60:
-                assert run.limits["m"].refusals == 1
+                assert run.limiters["m"].refusals == 1
     assert len(results) == 100
     assert all(result.ok for result in results)
     (refused,) = [seen for seen in server.requests if seen.status == 429]
@@ -836,7 +836,7 @@ async def test_a_pause_is_no_time_of_the_call(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Its clocks stand still while it waits before the door."""
-    server.reply(error(429, retry_after=0.15)).then("good")
+    server.reply(error_reply(429, retry_after=0.15)).then("good")
     run = client.chat.send_many(["a"], model="m", timeouts=Timeouts(total=0.1))
     (result,) = await read(run)
 
@@ -848,11 +848,11 @@ async def test_draining_does_not_wait_for_a_pause(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """What waits at the door is left to the next run."""
-    server.reply(error(429, retry_after=100), times=None)
+    server.reply(error_reply(429, retry_after=100), times=None)
     async with client.chat.send_many(prompts(9), model="m", concurrency=9) as run:
         while not run.stats.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        assert run.limits["m"].paused > 90
+        assert run.limiters["m"].paused > 90
         async with asyncio.timeout(1):
             await run.stop()
         assert [result async for result in run] == []
@@ -862,10 +862,10 @@ async def test_nothing_but_refusals_is_a_stall(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """For as long as it is given, then the run gives up."""
-    server.reply(error(429, retry_after=0.05), times=None)
+    server.reply(error_reply(429, retry_after=0.05), times=None)
     run = client.chat.send_many(prompts(3), model="m")
     run.stall_seconds = 0.3
-    with pytest.raises(RunStoppedError, match="Nothing but refusals") as caught:
+    with pytest.raises(BatchStoppedError, match="Nothing but refusals") as caught:
         await read(run)
 
     assert caught.value.reason == run.stats.stop_reason == "stalled"
@@ -875,7 +875,7 @@ async def test_a_no_is_no_stall(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Whoever says no to a row is there."""
-    server.reply(error(429), times=2).then(error(400)).then("good")
+    server.reply(error_reply(429), times=2).then(error_reply(400)).then("good")
     run = client.chat.send_many(prompts(2), model="m", concurrency=1)
     run.stall_seconds = 0.0
     results = await read(run)
@@ -896,7 +896,7 @@ async def test_it_finds_a_hidden_limit(
     assert server.capacity.peak == 12
     assert run.stats.refusals == server.capacity.refused > 0
     assert run.stats.refusals < 60
-    limits = run.limits["m"]
+    limits = run.limiters["m"]
     assert 4 <= limits.limit < 100
     assert limits.latency is not None
 
@@ -908,22 +908,22 @@ async def test_runs_of_a_client_share_what_they_learn(
     server.capacity.latency = 0.01
     first = client.chat.send_many(prompts(50), model="m")
     await read(first)
-    learnt = first.limits["m"].limit
+    learnt = first.limiters["m"].limit
     assert learnt > 8
 
     second = client.with_options().chat.send_many(prompts(1), model="m")
     await read(second)
-    assert second.limits["m"].limit >= learnt
+    assert second.limiters["m"].limit >= learnt
     for other in (
         client.with_options(api_key="another").chat.send_many(["a"], model="m"),
         client.chat.send_many(["a"], model="n"),
     ):
         await read(other)
-        (limits,) = other.limits.values()
+        (limits,) = other.limiters.values()
         assert limits.limit <= 9
     fixed = client.chat.send_many(prompts(1), model="m", concurrency=3)
     await read(fixed)
-    assert fixed.limits["m"].limit == 3
+    assert fixed.limiters["m"].limit == 3
 
 
 async def test_a_fixed_number_is_kept(
@@ -974,7 +974,7 @@ async def test_a_budget_is_a_promise(
     )
     results = await read(run)
 
-    assert run.stats.budget == "promise"
+    assert run.stats.budget == "guaranteed"
     assert run.stats.stop_reason == "budget"
     assert run.stats.overshoot == 0.0
     assert 0.0009 < run.stats.spent <= 0.001
@@ -992,7 +992,7 @@ async def test_a_budget_is_an_estimate(
     results = await read(run)
     mean = run.stats.cost / len(results)
 
-    assert run.stats.budget == "estimate"
+    assert run.stats.budget == "estimated"
     assert run.stats.stop_reason == "budget"
     assert run.stats.spent <= 0.001 + 1.5 * mean * 20
 
@@ -1001,15 +1001,15 @@ async def test_a_price_that_is_not_told_makes_it_an_estimate(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Asking for prices may fail, and the run goes on."""
-    server.reply(error(404), path="/endpoints")
+    server.reply(error_reply(404), path="/endpoints")
     run = client.chat.send_many(["a"], model="m", max_tokens=5, max_cost=1)
     await read(run)
-    assert run.stats.budget == "estimate"
+    assert run.stats.budget == "estimated"
 
     server.reply(json={"data": {}}, path="/endpoints")
     again = client.chat.send_many(["a"], model="m", max_tokens=5, max_cost=1)
     await read(again)
-    assert again.stats.budget == "estimate"
+    assert again.stats.budget == "estimated"
 
 
 async def test_what_is_sent_again_after_silence_makes_it_an_estimate(
@@ -1025,7 +1025,7 @@ async def test_what_is_sent_again_after_silence_makes_it_an_estimate(
     )
     await read(run)
 
-    assert run.stats.budget == "estimate"
+    assert run.stats.budget == "estimated"
 
 
 async def test_silence_after_sending_counts_against_the_budget(
@@ -1067,7 +1067,7 @@ async def test_progress_is_told(
 ) -> None:
     """Twice a second, and when it is over."""
     server.capacity.latency = 0.3
-    told: list[RunStats] = []
+    told: list[BatchStats] = []
     run = client.chat.send_many(
         prompts(3), model="m", concurrency=1, progress=told.append
     )
@@ -1084,7 +1084,7 @@ async def test_progress_that_raises_is_logged(
 ) -> None:
     """The run itself is not affected."""
 
-    def progress(_: RunStats) -> None:
+    def progress(_: BatchStats) -> None:
         raise ZeroDivisionError
 
     with caplog.at_level(logging.ERROR):
@@ -1180,4 +1180,4 @@ async def test_a_budget_for_rows_without_a_model_is_an_estimate(
     results = await read(run)
 
     assert [result.ok for result in results] == [True, True]
-    assert run.stats.budget == "estimate"
+    assert run.stats.budget == "estimated"

@@ -41,7 +41,7 @@ from openrouter_async.testing import (
     Reply,
     StreamError,
     completion,
-    error,
+    error_reply,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -283,7 +283,7 @@ def test_the_bill_tells_what_is_unusual(
     bare = {
         "choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]
     }
-    server.reply(error(503, retry_after=0.01)).then(json=bare)
+    server.reply(error_reply(503, retry_after=0.01)).then(json=bare)
 
     assert run(["chat", "--no-stream", "tell"]) == 0
 
@@ -371,13 +371,13 @@ def test_stdin_that_is_no_text_is_a_usage_error(
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
-        (error(400, "no such model"), 3, "400: no such model"),
-        (error(401), 5, "401: User not found."),
-        (error(402), 5, "402: Insufficient credits."),
-        (error(403), 5, "403: "),
-        (error(404), 3, "404: "),
-        (error(413), 3, "413: "),
-        (error(429, retry_after=999), 3, "429: "),
+        (error_reply(400, "no such model"), 3, "400: no such model"),
+        (error_reply(401), 5, "401: User not found."),
+        (error_reply(402), 5, "402: Insufficient credits."),
+        (error_reply(403), 5, "403: "),
+        (error_reply(404), 3, "404: "),
+        (error_reply(413), 3, "413: "),
+        (error_reply(429, retry_after=999), 3, "429: "),
         (Reply(text="<html><title>Oops</title></html>"), 3, "HTML"),
         (Reply(stop="silence"), 4, "0.3 seconds"),
         (Reply(["Once ", "upon"], stop="end", stop_after=1), 4, "without [DONE]"),
@@ -910,7 +910,7 @@ def test_the_live_demo_makes_a_few_calls(
     """With --live the same calls go where the environment says, few and short."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("OPENROUTER_MODEL", "anthropic/claude-haiku-4.5")
-    server.reply(error(400, "not a valid model ID"), when="openai/gpt-0")
+    server.reply(error_reply(400, "not a valid model ID"), when="openai/gpt-0")
 
     code = run(["demo", "--live"])
 
@@ -933,7 +933,7 @@ def test_the_live_demo_tells_what_failed(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Calls that fail at the end are counted, and give the exit code."""
-    server.reply(error(402), when=BURST, times=2)
+    server.reply(error_reply(402), when=BURST, times=2)
 
     assert run(["demo", "--live"]) == 5
 

@@ -24,7 +24,7 @@ from openrouter_async.testing import (
     LocalOpenRouter,
     SeenRequest,
     completion,
-    error,
+    error_reply,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_what_failed_can_be_sent_again(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
     """By its own command, with another model if need be."""
-    server.reply(error(400), when="text 7", times=None)
+    server.reply(error_reply(400), when="text 7", times=None)
     done = run("run", rows, "-o", out, *TEMPLATE, "-c", 4, "--timeout", 20)
     assert done.returncode == 3
     failures = out.with_name("out.errors.jsonl")
@@ -286,7 +286,7 @@ def test_nothing_but_refusals_has_a_code(
 ) -> None:
     """6, after a quarter of an hour."""
     monkeypatch.setattr("openrouter_async.batch.run.STALL_SECONDS", 0.2)
-    server.reply(error(429, retry_after=0.05), times=None)
+    server.reply(error_reply(429, retry_after=0.05), times=None)
     done = run("run", rows, "-o", out, *TEMPLATE)
 
     assert done.returncode == 6
@@ -298,7 +298,7 @@ def test_the_account_has_a_code(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path, status: int, code: int
 ) -> None:
     """Of the account 5; of rows that all fail alike 3."""
-    server.reply(error(status), times=None)
+    server.reply(error_reply(status), times=None)
     done = run("run", rows, "-o", out, *TEMPLATE, "-c", 2, "--progress", "json")
 
     assert done.returncode == code
@@ -496,9 +496,9 @@ def test_a_soup_of_faults_comes_to_an_end(
     """Every row is ok or failed; healed, what failed goes through."""
     rows = tmp_path / "in.jsonl"
     write(rows, 200)
-    server.reply(error(400), when="text 11", times=None)
-    server.reply(error(502), when="text 22")
-    server.reply(error(502), when="text 33", times=None)
+    server.reply(error_reply(400), when="text 11", times=None)
+    server.reply(error_reply(502), when="text 22")
+    server.reply(error_reply(502), when="text 33", times=None)
     server.reply(stop="reset", stop_at=50, when="text 44", times=None)
     server.reply(body=b'{"choices": [', when="text 55", times=None)
     server.reply(

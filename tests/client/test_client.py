@@ -13,8 +13,8 @@ from openrouter_async import (
     AsyncOpenRouter,
     ChatGenerationParams,
     ConfigurationError,
-    Limits,
     Retries,
+    SizeLimits,
     Timeouts,
     UserMessage,
     __version__,
@@ -63,10 +63,10 @@ def test_openrouter_is_the_default() -> None:
     client = AsyncOpenRouter()
 
     assert repr(client) == "<AsyncOpenRouter https://openrouter.ai/api/v1>"
-    assert (client.timeouts, client.retries, client.limits) == (
+    assert (client.timeouts, client.retries, client.size_limits) == (
         Timeouts(),
         Retries(),
-        Limits(),
+        SizeLimits(),
     )
 
 

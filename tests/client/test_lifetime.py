@@ -24,7 +24,7 @@ from openrouter_async import (
     ConfigurationError,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, error_reply
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 AT_ONCE = 0.1
@@ -210,7 +210,7 @@ class TestClosing:
     ) -> None:
         """A wait of a minute ends as soon as anything else."""
         client = make_client(clock=None)
-        server.reply(error(429, retry_after=59), times=None)
+        server.reply(error_reply(429, retry_after=59), times=None)
         task = asyncio.create_task(client.chat.send(HELLO))
         await server.until(requests=1)
         await asyncio.sleep(0.03)
@@ -284,7 +284,7 @@ class TestClosing:
     ) -> None:
         """Who closes and cancels at once gets a cancelled task."""
         client = make_client(clock=None)
-        server.reply(error(429, retry_after=59))
+        server.reply(error_reply(429, retry_after=59))
         task = asyncio.create_task(client.chat.send(HELLO))
         await server.until(requests=1)
         await asyncio.sleep(0.03)

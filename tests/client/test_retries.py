@@ -39,8 +39,8 @@ from openrouter_async.testing import (
     Reply,
     SeenRequest,
     StreamError,
-    error,
-    failed,
+    error_in_200,
+    error_reply,
 )
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
@@ -63,16 +63,16 @@ async def ask(client: AsyncOpenRouter, *, stream: bool, **options: Any) -> str:
     "first",
     [
         *(
-            pytest.param(error(status), id=f"{status}")
+            pytest.param(error_reply(status), id=f"{status}")
             for status in (408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
         ),
-        pytest.param(error(502, shape="html"), id="502 from the edge"),
-        pytest.param(error(402, metadata=IN_FLIGHT), id="402 in flight"),
+        pytest.param(error_reply(502, shape="html"), id="502 from the edge"),
+        pytest.param(error_reply(402, metadata=IN_FLIGHT), id="402 in flight"),
         pytest.param(
-            error(404, availability={"retryable": True}), id="404, availability"
+            error_reply(404, availability={"retryable": True}), id="404, availability"
         ),
-        pytest.param(failed("error", 502), id="502 inside a 200"),
-        pytest.param(failed("choice", 429), id="429 inside a choice"),
+        pytest.param(error_in_200("error", 502), id="502 inside a 200"),
+        pytest.param(error_in_200("choice", 429), id="429 inside a choice"),
         pytest.param(Reply("x", error=StreamError(), error_after=0), id="first event"),
     ],
 )
@@ -98,18 +98,20 @@ async def test_what_is_not_charged_is_sent_again(
     "first",
     [
         *(
-            pytest.param(error(status), id=f"{status}")
+            pytest.param(error_reply(status), id=f"{status}")
             for status in (301, 400, 401, 402, 403, 404, 405, 409, 412, 413, 422, 505)
         ),
         *(
-            pytest.param(error(status, shape="html"), id=f"{status} from the edge")
+            pytest.param(
+                error_reply(status, shape="html"), id=f"{status} from the edge"
+            )
             for status in (408, 504, 520, 524)
         ),
-        pytest.param(error(429, metadata=DAILY), id="429 daily"),
+        pytest.param(error_reply(429, metadata=DAILY), id="429 daily"),
         pytest.param(
-            error(502, availability={"retryable": False}), id="502, availability"
+            error_reply(502, availability={"retryable": False}), id="502, availability"
         ),
-        pytest.param(failed("error", 400), id="400 inside a 200"),
+        pytest.param(error_in_200("error", 400), id="400 inside a 200"),
         pytest.param(Reply(text="<html><title>Hi</title>"), id="a page"),
         pytest.param(Reply(body=b""), id="an empty body"),
     ],
@@ -146,7 +148,7 @@ async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
         pytest.param(Reply("hello", stop="end", stop_at=0), id="an empty body"),
         pytest.param(Reply("hello", stop="silence"), id="silence"),
         pytest.param(Reply("hello", stop="silence", stop_at=0), id="silence, no body"),
-        pytest.param(error(504, shape="html"), id="504 from the edge"),
+        pytest.param(error_reply(504, shape="html"), id="504 from the edge"),
     ],
 )
 async def test_the_ambiguous_is_sent_again_only_if_asked_for(
@@ -189,7 +191,9 @@ async def test_a_cut_body_is_ambiguous(
     reply = await client.chat.send(HELLO, retries=Retries(ambiguous=True))
 
     assert len(server.requests) == 4
-    assert [error.value.attempts[0].billing for error in (broken, cut)] == ["maybe"] * 2
+    assert [error_reply.value.attempts[0].billing for error_reply in (broken, cut)] == [
+        "maybe"
+    ] * 2
     assert reply.text == "hello"
     assert [attempt.billing for attempt in reply.http.attempts] == ["maybe", "billed"]
 
@@ -220,7 +224,7 @@ async def test_waits_as_long_as_the_server_says(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
     """A 429 that names a delay is repeated after at least that delay."""
-    server.reply(error(429, retry_after=1)).then("hello")
+    server.reply(error_reply(429, retry_after=1)).then("hello")
 
     reply = await client.chat.send(HELLO)
 
@@ -244,7 +248,7 @@ async def test_the_wish_is_found_wherever_it_is(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float], hint: Any
 ) -> None:
     """The server's wish counts, in whatever place it is told."""
-    server.reply(error(503, retry_after=7, hints=hint)).then("hello")
+    server.reply(error_reply(503, retry_after=7, hints=hint)).then("hello")
 
     await client.chat.send(HELLO)
 
@@ -255,7 +259,7 @@ async def test_a_wish_beyond_max_wait_raises_at_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
     """A longer wish than `max_wait` is told to the caller, not waited for."""
-    server.reply(error(429, retry_after=61), times=2)
+    server.reply(error_reply(429, retry_after=61), times=2)
 
     with pytest.raises(RateLimitError) as caught:
         await client.chat.send(HELLO)
@@ -272,7 +276,7 @@ async def test_waits_grow_up_to_the_cap(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
     """Without a wish the waits double, with chance in them, up to `cap`."""
-    server.reply(error(500), times=None)
+    server.reply(error_reply(500), times=None)
 
     with pytest.raises(APIError) as caught:
         await client.chat.send(HELLO, retries=Retries(max_attempts=6))
@@ -302,9 +306,9 @@ async def test_each_attempt_leaves_a_record(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """`http.attempts` tells of each attempt how it ended and what it may have cost."""
-    server.reply(error(429, retry_after=2)).then(error(502, generation_id=False)).then(
-        "hello"
-    )
+    server.reply(error_reply(429, retry_after=2)).then(
+        error_reply(502, generation_id=False)
+    ).then("hello")
 
     reply = await client.chat.send(HELLO)
 
@@ -369,7 +373,7 @@ async def test_a_dead_pooled_connection_leaves_the_attempts_whole(
 ) -> None:
     """The free attempt is not counted against `max_attempts`."""
     await client.chat.send(HELLO)
-    server.reply(_close_old, times=1).then(error(500)).then("hello")
+    server.reply(_close_old, times=1).then(error_reply(500)).then("hello")
 
     reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
 
@@ -426,7 +430,7 @@ async def test_the_budget_keeps_a_sick_upstream_from_being_hammered(
     for _ in range(10):
         await client.chat.send(HELLO)
     server.clear()
-    server.reply(error(500), times=None)
+    server.reply(error_reply(500), times=None)
     errors: list[APIError] = []
 
     for _ in range(20):
@@ -444,7 +448,7 @@ async def test_waits_that_the_server_named_are_not_charged(
 ) -> None:
     """The server knows what it asked for: its own waits are outside of the budget."""
     client = client.with_options(retries=Retries(base=0.0, max_attempts=2))
-    server.reply(error(503, retry_after=0), times=None)
+    server.reply(error_reply(503, retry_after=0), times=None)
 
     for _ in range(20):
         with pytest.raises(ServiceUnavailableError):
@@ -458,7 +462,7 @@ async def test_each_key_and_place_has_a_budget(
 ) -> None:
     """What one key used up is not missing to another; the oldest are forgotten."""
     client = client.with_options(retries=Retries(base=0.0, max_attempts=40))
-    server.reply(error(500), times=None)
+    server.reply(error_reply(500), times=None)
 
     with pytest.raises(APIError):
         await client.chat.send(HELLO)
@@ -487,7 +491,7 @@ async def test_a_wait_beyond_the_deadline_raises_at_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
     """An attempt that could only begin after `total` is not waited for."""
-    server.reply(error(429, retry_after=5), times=None)
+    server.reply(error_reply(429, retry_after=5), times=None)
 
     with pytest.raises(RateLimitError):
         await client.chat.send(HELLO, timeouts=5)
@@ -522,7 +526,7 @@ async def test_the_last_error_is_the_one_that_raises(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """What the last attempt met is raised, with all attempts on it."""
-    server.reply(error(500)).then(error(529)).then(error(400))
+    server.reply(error_reply(500)).then(error_reply(529)).then(error_reply(400))
 
     with pytest.raises(BadRequestError) as caught:
         await client.chat.send(HELLO)
@@ -535,7 +539,7 @@ async def test_only_what_came_from_the_edge_is_ambiguous(
 ) -> None:
     """A 524 in OpenRouter's envelope is insured; the edge's own page tells nothing."""
     once = client.with_options(retries=Retries(max_attempts=1))
-    server.reply(error(524)).then(error(524, shape="html"))
+    server.reply(error_reply(524)).then(error_reply(524, shape="html"))
 
     with pytest.raises(EdgeTimeoutError) as own:
         await once.chat.send(HELLO)
@@ -550,7 +554,7 @@ async def test_no_money_is_told_at_once(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """A 402 says what to do."""
-    server.reply(error(402))
+    server.reply(error_reply(402))
 
     with pytest.raises(PaymentRequiredError, match="credits"):
         await client.chat.send(HELLO)

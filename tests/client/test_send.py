@@ -23,15 +23,15 @@ from openrouter_async import (
     ChatResponse,
     ChatStream,
     ConfigurationError,
-    Limits,
     MalformedResponseError,
     NotFoundError,
     OpenRouterError,
     Retries,
+    SizeLimits,
     Timeouts,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, StreamError, error
+from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 
@@ -186,7 +186,9 @@ async def test_a_stream_is_entered_in_either_way(client: AsyncOpenRouter) -> Non
     async with await client.chat.send(HELLO, stream=True) as second:
         await second.collect()
 
-    assert first.reply == second.reply or first.reply.text == second.reply.text
+    assert (
+        first.response == second.response or first.response.text == second.response.text
+    )
 
 
 async def test_a_forgotten_await_is_explained(
@@ -224,7 +226,7 @@ async def test_an_entering_that_fails_leaves_nothing(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """A stream that could not be opened has nothing to close."""
-    server.reply(error(400))
+    server.reply(error_reply(400))
     pending = client.chat.send(HELLO, stream=True)
 
     with pytest.raises(BadRequestError):
@@ -247,7 +249,7 @@ class TestKeys:
             await asyncio.sleep(0)
             return next(keys)
 
-        server.reply(error(500)).then("a").then(error(500)).then("b")
+        server.reply(error_reply(500)).then("a").then(error_reply(500)).then("b")
         await client.chat.send(HELLO, api_key=lambda: next(keys))
         await client.chat.send(HELLO, api_key=ask)
 
@@ -325,7 +327,7 @@ class TestKeys:
         caplog.set_level(logging.DEBUG)
         key = "sk-or-v1-abcdef0123456789"
         client = make_client(api_key=key)
-        server.reply(error(401, f"Key {key} is disabled", raw=f"no {key}"))
+        server.reply(error_reply(401, f"Key {key} is disabled", raw=f"no {key}"))
 
         with pytest.raises(AuthenticationError) as caught:
             await client.chat.send(HELLO)
@@ -362,7 +364,10 @@ class TestWithOptions:
         assert len(records) == 2
         assert other.stats == client.stats
         assert other.timeouts == Timeouts(total=9)
-        assert (other.retries, other.limits) == (Retries(cap=1), client.limits)
+        assert (other.retries, other.size_limits) == (
+            Retries(cap=1),
+            client.size_limits,
+        )
         assert client.timeouts == Timeouts()
 
     async def test_closing_it_closes_nothing(self, client: AsyncOpenRouter) -> None:
@@ -410,7 +415,7 @@ class TestOptions:
     ) -> None:
         """`retries=` of a call counts, not the client's."""
         client = client.with_options(retries=Retries(max_attempts=1))
-        server.reply(error(500)).then("hi").then(error(500))
+        server.reply(error_reply(500)).then("hi").then(error_reply(500))
 
         reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
         with pytest.raises(APIError):
@@ -430,7 +435,7 @@ class TestOnCall:
         records: list[CallRecord],
     ) -> None:
         """Ok, error, closed, cancelled; plain and streamed; retries are no calls."""
-        server.reply("a").then(error(500)).then("b").then(error(400))
+        server.reply("a").then(error_reply(500)).then("b").then(error_reply(400))
         for _ in range(2):
             await client.chat.send(HELLO)
         with pytest.raises(BadRequestError) as refused:
@@ -539,7 +544,7 @@ class TestRequest:
         self, server: LocalOpenRouter, client: AsyncOpenRouter, method: str, sent: int
     ) -> None:
         """What may change something is sent once."""
-        server.reply(error(500), path="/key").then(json={"data": 1})
+        server.reply(error_reply(500), path="/key").then(json={"data": 1})
 
         if sent == 2:
             assert await client.request(method, "/key") == {"data": 1}
@@ -584,7 +589,7 @@ async def test_a_large_body_goes_out_whole_on_each_attempt(
 ) -> None:
     """More than 1 MiB is sent, and sent again, without a warning of aiohttp's."""
     text = "x" * (3 * 1024 * 1024)
-    server.reply(error(500)).then("ok")
+    server.reply(error_reply(500)).then("ok")
 
     await client.chat.send(model="m", messages=[UserMessage(text)])
 
@@ -597,8 +602,8 @@ async def test_a_large_body_goes_out_whole_on_each_attempt(
 async def test_a_body_beyond_the_limit_is_malformed(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """A plain reply larger than `Limits.body_bytes` is cut off, an error's is shortened."""
-    client = make_client(limits=Limits(body_bytes=5000, error_bytes=100))
+    """A plain reply larger than `SizeLimits.body_bytes` is cut off, an error's is shortened."""
+    client = make_client(size_limits=SizeLimits(body_bytes=5000, error_bytes=100))
     server.reply("x" * 9000).then(status=400, text="y" * 9000)
 
     with pytest.raises(MalformedResponseError, match="5000"):

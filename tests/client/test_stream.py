@@ -19,11 +19,11 @@ from openrouter_async import (
     ChatStream,
     ClosedError,
     ConfigurationError,
-    Limits,
     MalformedResponseError,
     OpenRouterError,
     RateLimitError,
     Retries,
+    SizeLimits,
     StreamInterruptedError,
     UserMessage,
 )
@@ -31,7 +31,7 @@ from openrouter_async.testing import (
     LocalOpenRouter,
     StreamError,
     completion,
-    error,
+    error_reply,
 )
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
@@ -62,7 +62,7 @@ async def test_chunks_arrive_one_by_one_and_add_up(
 
     async with client.chat.send(HELLO, stream=True) as stream:
         texts = [chunk.text async for chunk in stream]
-    reply = stream.reply
+    reply = stream.response
 
     assert [text for text in texts if text] == ["he", "llo"]
     assert reply.text == "hello"
@@ -163,7 +163,7 @@ async def test_a_finish_reason_is_an_end_too(
         text = await read(stream)
 
     assert text == "hello"
-    assert stream.reply.finish_reason == "stop"
+    assert stream.response.finish_reason == "stop"
     assert stream.http.attempts[0].billing == "billed"
     assert [record.outcome for record in records] == ["ok"]
 
@@ -215,7 +215,7 @@ async def test_a_cut_stream_raises_with_what_had_arrived(
     assert len(server.requests) == 1
     assert [(r.outcome, r.error) for r in records] == [("error", caught.value)]
     with pytest.raises(ConfigurationError, match="partial"):
-        _ = stream.reply
+        _ = stream.response
 
 
 async def test_a_502_in_the_middle_raises_its_class(
@@ -251,8 +251,8 @@ async def test_an_event_that_is_no_json_is_malformed(
 async def test_an_event_may_not_outgrow_its_limit(
     server: LocalOpenRouter, make_client: Any
 ) -> None:
-    """An event beyond `Limits.event_bytes` is malformed, not kept in memory."""
-    client: AsyncOpenRouter = make_client(limits=Limits(event_bytes=2000))
+    """An event beyond `SizeLimits.event_bytes` is malformed, not kept in memory."""
+    client: AsyncOpenRouter = make_client(size_limits=SizeLimits(event_bytes=2000))
     server.reply(["a", "b" * 500_000, "c"], between=0.02)
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -351,7 +351,7 @@ async def test_a_closed_stream_cannot_be_read(
     with pytest.raises(ClosedError):
         await stream.collect()
     with pytest.raises(ConfigurationError):
-        _ = stream.reply
+        _ = stream.response
     assert text == "a"
 
 
@@ -424,7 +424,7 @@ async def test_a_cancel_at_done_loses_nothing(
     await anext(stream)
     reader = asyncio.create_task(read(stream))
     await asyncio.sleep(0.02)
-    text = stream.reply.text
+    text = stream.response.text
     other = await read(stream)
 
     reader.cancel()
@@ -450,7 +450,7 @@ async def test_partial_grows(server: LocalOpenRouter, client: AsyncOpenRouter) -
     assert nothing is None
     assert "a" in seen
     assert seen[-1] == "ab"
-    assert stream.partial == stream.reply
+    assert stream.partial == stream.response
 
 
 async def test_the_opening_raises_until_the_first_event(
@@ -507,9 +507,9 @@ async def test_a_completion_in_place_of_a_stream_is_one_chunk(
         chunks = [chunk async for chunk in stream]
 
     assert [chunk.text for chunk in chunks] == ["hello"]
-    assert stream.reply.text == "hello"
-    assert stream.reply.reasoning == "why"
-    assert stream.reply.usage == records[0].usage
+    assert stream.response.text == "hello"
+    assert stream.response.reasoning == "why"
+    assert stream.response.usage == records[0].usage
     assert stream.http.timings.first_token is not None
     assert client.stats.idle == 1
     assert [record.outcome for record in records] == ["ok"]
@@ -624,7 +624,7 @@ async def test_an_error_at_the_opening_is_told_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
     """A stream that was never opened is one record as well."""
-    server.reply(error(400), delay=0.01)
+    server.reply(error_reply(400), delay=0.01)
 
     with pytest.raises(APIError):
         await open_stream(client)

@@ -149,12 +149,12 @@ async def test_a_reply_that_does_not_fit_keeps_all(
 
     error = caught.value
     assert error.path == "$.lines[1].price"
-    assert error.faults == ["$.lines[1].price: 'much' is not a number"]
+    assert error.errors == ["$.lines[1].price: 'much' is not a number"]
     assert "$.lines[1].price" in str(error)
-    assert error.reply.text == BAD
-    assert error.reply.usage.cost is not None
-    assert error.generation_id == error.reply.id
-    assert error.partial is error.reply
+    assert error.response.text == BAD
+    assert error.response.usage.cost is not None
+    assert error.generation_id == error.response.id
+    assert error.partial is error.response
     assert not error.retryable
     assert len(server.requests) == 1
     assert [record.outcome for record in records] == ["ok"]
@@ -194,7 +194,7 @@ async def test_what_is_no_answer_has_an_error_of_its_own(
         await whole(client, stream=stream)
 
     assert type(caught.value) is cls
-    assert caught.value.reply.id == answer["id"]
+    assert caught.value.response.id == answer["id"]
 
 
 async def test_an_impossible_type_is_refused_before_anything_is_sent(

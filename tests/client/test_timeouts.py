@@ -22,7 +22,7 @@ from openrouter_async import (
     Timeouts,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, error_reply
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ROLE = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
@@ -63,11 +63,11 @@ async def test_events_without_a_token_do_not_stop_first_token(
     async with client.chat.send(
         HELLO, stream=True, timeouts=Timeouts(first_token=0.3, idle=0.2)
     ) as stream:
-        _, error = await read(stream)
+        _, error_reply = await read(stream)
 
-    assert error.phase == "first_token"
+    assert error_reply.phase == "first_token"
     assert time.monotonic() - started >= 0.3
-    assert error.partial is not None
+    assert error_reply.partial is not None
 
 
 async def test_a_token_stops_first_token(
@@ -93,13 +93,13 @@ async def test_comments_do_not_reset_idle(
     server.reply(["a", "b"], stop="silence", stop_after=1, keepalive=0.01)
 
     async with client.chat.send(HELLO, stream=True, timeouts=Timeouts(idle=0.1)) as s:
-        seconds, error = await read(s)
+        seconds, error_reply = await read(s)
     await server.until(closed=1)
 
-    assert (error.phase, error.seconds) == ("idle", 0.1)
+    assert (error_reply.phase, error_reply.seconds) == ("idle", 0.1)
     assert seconds >= 0.09
-    assert error.partial is not None
-    assert error.http is s.http
+    assert error_reply.partial is not None
+    assert error_reply.http is s.http
     assert client.stats.in_use == 0
 
 
@@ -110,7 +110,7 @@ async def test_comments_reset_silence(
     server.reply("hello", before_token=0.35, keepalive=0.02)
 
     async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(silence=0.25)
+        HELLO, stream=True, timeouts=Timeouts(read=0.25)
     ) as stream:
         reply = await stream.collect()
 
@@ -126,12 +126,12 @@ async def test_no_byte_at_all_is_silence(
 
     with pytest.raises(APITimeoutError) as caught:
         async with client.chat.send(
-            HELLO, stream=True, timeouts=Timeouts(silence=0.05)
+            HELLO, stream=True, timeouts=Timeouts(read=0.05)
         ) as stream:
             await stream.collect()
     await server.until(closed=1)
 
-    assert caught.value.phase == "silence"
+    assert caught.value.phase == "read"
     assert len(server.requests) == 1
 
 
@@ -141,7 +141,7 @@ async def test_silence_and_idle_do_not_apply_to_a_plain_call(
     """A plain reply may be late, and may pause in the middle."""
     server.reply("hello", delay=0.1, write_bytes=600, write_every=0.1)
 
-    reply = await client.chat.send(HELLO, timeouts=Timeouts(silence=0.02, idle=0.02))
+    reply = await client.chat.send(HELLO, timeouts=Timeouts(read=0.02, idle=0.02))
 
     assert reply.text == "hello"
 
@@ -176,7 +176,7 @@ async def test_a_slow_consumer_never_trips_a_clock(
 ) -> None:
     """The clocks of a stream stand still while the caller is busy."""
     server.reply(chunks=[ROLE, ROLE, *_words("a", "b")], between=0.01)
-    times = Timeouts(first_token=0.4, idle=0.4, silence=0.4)
+    times = Timeouts(first_token=0.4, idle=0.4, read=0.4)
     text = ""
 
     async with client.chat.send(HELLO, stream=True, timeouts=times) as stream:
@@ -186,7 +186,7 @@ async def test_a_slow_consumer_never_trips_a_clock(
             text += chunk.text
 
     assert text == "ab"
-    assert stream.reply.text == "ab"
+    assert stream.response.text == "ab"
 
 
 def _words(*words: str) -> list[dict[str, object]]:
@@ -208,9 +208,9 @@ async def test_a_clock_runs_on_when_a_slow_consumer_comes_back(
         await anext(stream)
         await anext(stream)
         await asyncio.sleep(0.15)
-        seconds, error = await read(stream)
+        seconds, error_reply = await read(stream)
 
-    assert error.phase == "idle"
+    assert error_reply.phase == "idle"
     assert 0.09 <= seconds < 0.5
 
 
@@ -250,7 +250,7 @@ async def test_total_covers_attempts_and_waits(
 ) -> None:
     """What earlier attempts and waits used up is missing to the last one."""
     client = client.with_options(retries=Retries(max_attempts=9, base=1, cap=8))
-    server.reply(error(500), times=None)
+    server.reply(error_reply(500), times=None)
 
     with pytest.raises(Exception, match="500"):
         await client.chat.send(HELLO, timeouts=10)
@@ -264,7 +264,7 @@ async def test_total_runs_across_attempts(
 ) -> None:
     """The second attempt has only what the first one left."""
     client = make_client(clock=None, retries=Retries(base=0.0))
-    server.reply(error(500, delay=0.2)).then("hello", delay=math.inf)
+    server.reply(error_reply(500, delay=0.2)).then("hello", delay=math.inf)
     started = time.monotonic()
 
     with pytest.raises(APITimeoutError) as caught:
@@ -280,7 +280,9 @@ async def test_queueing_is_left_out_of_the_clocks(
 ) -> None:
     """The time in the queue is charged to no clock but `queue`, of both attempts."""
     client = make_client(max_connections=1, retries=Retries(base=0.0))
-    server.reply("first", delay=0.3).then(error(500)).then("x", delay=0.3).then("last")
+    server.reply("first", delay=0.3).then(error_reply(500)).then("x", delay=0.3).then(
+        "last"
+    )
     times = Timeouts(first_token=0.25, total=0.25)
     first = asyncio.create_task(client.chat.send(HELLO))
     await server.until(requests=1)
@@ -303,10 +305,10 @@ async def test_the_queue_has_a_clock(
     client = make_client(max_connections=1)
     async with client.chat.send(HELLO, stream=True):
         with pytest.raises(APITimeoutError) as caught:
-            await client.chat.send(HELLO, timeouts=Timeouts(queue=0.05))
+            await client.chat.send(HELLO, timeouts=Timeouts(pool=0.05))
         queued = client.stats.queued
 
-    assert (caught.value.phase, caught.value.attempts) == ("queue", [])
+    assert (caught.value.phase, caught.value.attempts) == ("pool", [])
     assert queued == 0
     assert len(server.requests) == 1
 
@@ -320,7 +322,7 @@ async def test_a_queue_in_time_is_forgotten(
 
     replies = await asyncio.gather(
         client.chat.send(HELLO),
-        client.chat.send(HELLO, timeouts=Timeouts(queue=0.25)),
+        client.chat.send(HELLO, timeouts=Timeouts(pool=0.25)),
     )
 
     assert [reply.text for reply in replies] == ["first", "second"]
@@ -357,7 +359,7 @@ async def test_timeouts_may_be_off(
 ) -> None:
     """None is no limit, for each of them."""
     none = Timeouts(
-        queue=None, connect=None, first_token=None, idle=None, silence=None, total=None
+        pool=None, connect=None, first_token=None, idle=None, read=None, total=None
     )
 
     reply = await client.chat.send(HELLO, timeouts=none)
@@ -411,7 +413,7 @@ async def test_total_covers_the_key_of_a_later_attempt(
         return "sk-or-test"
 
     client = make_client(api_key=find_key, retries=Retries(base=0.01))
-    server.reply(error(503))
+    server.reply(error_reply(503))
 
     with pytest.raises(APITimeoutError) as caught:
         await client.chat.send(HELLO, timeouts=1.0)

@@ -625,8 +625,8 @@ ROWS: Final[Sequence[Row]] = (
             else (read, send(sse(chunk("hel"))[:-5]), silence)
         ],
         broken(APITimeoutError, phase="total", known=True),
-        broken(APITimeoutError, phase="silence", **SEEN),
-        timeouts={"total": 0.15, "silence": 0.1},
+        broken(APITimeoutError, phase="read", **SEEN),
+        timeouts={"total": 0.15, "read": 0.1},
     ),
     Row(
         "F44",
@@ -634,7 +634,7 @@ ROWS: Final[Sequence[Row]] = (
         lambda kind: [(read, drip(whole(kind), size=32, every=0.005))],
         GOOD,
         GOOD,
-        timeouts={"first_token": 1, "silence": 0.1, "idle": 0.4},
+        timeouts={"first_token": 1, "read": 0.1, "idle": 0.4},
     ),
     Row(
         "F45",
@@ -945,7 +945,7 @@ ROWS: Final[Sequence[Row]] = (
         ),
         None,
         broken(APITimeoutError, phase="idle", **SEEN),
-        timeouts={"idle": 0.1, "silence": 0.05},
+        timeouts={"idle": 0.1, "read": 0.05},
     ),
     Row(
         "F69",
@@ -958,7 +958,7 @@ ROWS: Final[Sequence[Row]] = (
         ),
         None,
         GOOD,
-        timeouts={"silence": 0.1},
+        timeouts={"read": 0.1},
     ),
     Row(
         "F69",
@@ -970,7 +970,7 @@ ROWS: Final[Sequence[Row]] = (
         ),
         None,
         broken(APITimeoutError, phase="first_token", known=True),
-        timeouts={"first_token": 0.1, "silence": 0.05},
+        timeouts={"first_token": 0.1, "read": 0.05},
     ),
     Row(
         "F72",

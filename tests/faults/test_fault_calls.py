@@ -53,7 +53,7 @@ KINDS: Sequence[Kind] = ("plain", "stream")
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-@covers("F20", "all slots are busy", "`APITimeoutError` (queue), never sent")
+@covers("F20", "all slots are busy", "`APITimeoutError` (pool), never sent")
 @both
 async def test_a_full_pool_ends_at_the_queue_clock(kind: Kind) -> None:
     """Who waits too long for a slot is told so, and is no longer in the queue."""
@@ -64,9 +64,9 @@ async def test_a_full_pool_ends_at_the_queue_clock(kind: Kind) -> None:
             await server.until_asked()
 
             with pytest.raises(APITimeoutError) as caught:
-                await call(client, kind, timeouts=Timeouts(queue=0.05))
+                await call(client, kind, timeouts=Timeouts(pool=0.05))
 
-            assert caught.value.phase == "queue"
+            assert caught.value.phase == "pool"
             assert len(server.requests) == 1
             assert client.stats.queued == 0
             busy.cancel()

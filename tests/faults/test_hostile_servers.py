@@ -33,10 +33,10 @@ from script import (
 from openrouter_async import (
     APITimeoutError,
     ChatResponse,
-    Limits,
     MalformedResponseError,
     OpenRouterError,
     ServiceUnavailableError,
+    SizeLimits,
     Timeouts,
 )
 
@@ -71,12 +71,12 @@ def bomb(kind: Kind, size: int, *, status: str = "200 OK", start: bytes = b"") -
 @both
 async def test_a_bomb_is_defused(kind: Kind) -> None:
     """What counts is the size of what comes out; a bomb ends at the limit."""
-    limits = Limits(body_bytes=4 * MIB, event_bytes=4 * MIB)
+    limits = SizeLimits(body_bytes=4 * MIB, event_bytes=4 * MIB)
     async with no_leaks(), ScriptServer() as server:
         start = b"" if kind == "plain" else b"data: "
         server.script(read, bomb(kind, 1024 * MIB, start=start))
         async with client_of(
-            server, limits=limits, timeouts=Timeouts(total=20)
+            server, size_limits=limits, timeouts=Timeouts(total=20)
         ) as client:
             with memory_below(24 * MIB):
                 with pytest.raises(MalformedResponseError, match="larger than"):
@@ -100,7 +100,7 @@ async def test_a_bomb_in_an_error_is_cut(kind: Kind) -> None:
                     await call(client, kind)
                 await server.until_left()
 
-            assert len(caught.value.body) <= Limits().error_bytes
+            assert len(caught.value.body) <= SizeLimits().error_bytes
             assert len(str(caught.value)) < 500
             assert_at_rest(client)
 
@@ -140,10 +140,10 @@ def _media(kind: Kind) -> str:
 async def test_what_has_no_end_ends_at_a_limit(kind: Kind, name: str) -> None:
     """Endless headers, bodies and lines end in one typed error, and memory is flat."""
     start, more = FLOODS[name]
-    limits = Limits(body_bytes=4 * MIB, event_bytes=4 * MIB)
+    limits = SizeLimits(body_bytes=4 * MIB, event_bytes=4 * MIB)
     async with no_leaks(), ScriptServer() as server:
         server.script(read, flood(more, 256 * MIB, start(kind)))
-        async with client_of(server, limits=limits) as client:
+        async with client_of(server, size_limits=limits) as client:
             with memory_below(20 * MIB), pytest.raises(MalformedResponseError):
                 await call(client, kind)
             await server.until_left()
@@ -198,7 +198,7 @@ async def test_a_line_beyond_the_limit_keeps_what_came() -> None:
     async with no_leaks(), ScriptServer() as server:
         start = http(b"", media="text/event-stream", length=2**40) + chunk("hel")
         server.script(read, flood(b"x" * 65536, 64 * MIB, start + b"data: "))
-        async with client_of(server, limits=Limits(event_bytes=MIB)) as client:
+        async with client_of(server, size_limits=SizeLimits(event_bytes=MIB)) as client:
             with pytest.raises(MalformedResponseError) as caught:
                 await call(client, "stream")
 
@@ -373,7 +373,7 @@ async def test_a_slow_reader_holds_the_server_back() -> None:
 
 def test_limits_are_options_with_reasons() -> None:
     """Every limit has a default and may be set."""
-    limits = Limits()
+    limits = SizeLimits()
 
     assert limits.event_bytes == 64 * MIB
     assert limits.body_bytes == 256 * MIB

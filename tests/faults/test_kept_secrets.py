@@ -34,9 +34,9 @@ from openrouter_async import (
     AsyncOpenRouter,
     CallRecord,
     ConfigurationError,
-    Limits,
     OpenRouterError,
     Retries,
+    SizeLimits,
     Timeouts,
 )
 
@@ -192,7 +192,7 @@ def client_with(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
     usual: dict[str, Any] = {
         "api_key": KEY,
         "timeouts": Timeouts(total=1.0, first_token=0.1, idle=0.1),
-        "limits": Limits(event_bytes=1000, body_bytes=1000),
+        "size_limits": SizeLimits(event_bytes=1000, body_bytes=1000),
     }
     return client_of(server, **{**usual, **options})
 

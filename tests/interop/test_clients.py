@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openrouter_async.testing import LocalOpenRouter, StreamError, error
+from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
 
 # Third-party code warns as it likes; this module only asks whether it works.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -134,7 +134,7 @@ class TestOpenAI:
         self, openai: Any, server: LocalOpenRouter, status: int, name: str
     ) -> None:
         """Each status is the class that it has for it, with the server's words."""
-        server.reply(error(status, "no luck", error_type="x"))
+        server.reply(error_reply(status, "no luck", error_type="x"))
         async with self.client(openai, server) as client:
             with pytest.raises(getattr(openai, name)) as caught:
                 await client.chat.completions.create(model=MODEL, messages=[user("a")])
@@ -154,7 +154,9 @@ class TestOpenAI:
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
         """It reads the hint in milliseconds and comes back."""
-        server.reply(error(429, retry_after=0.01, hints="header_ms")).then("hello")
+        server.reply(error_reply(429, retry_after=0.01, hints="header_ms")).then(
+            "hello"
+        )
         async with self.client(openai, server, max_retries=1) as client:
             reply = await client.chat.completions.create(
                 model=MODEL, messages=[user("a")]
@@ -276,7 +278,7 @@ class TestOfficialSDK:
         """Each status is the class that it has for it, with the server's words."""
         from openrouter import errors  # noqa: PLC0415 - there only if it is installed
 
-        server.reply(error(status, "no luck"))
+        server.reply(error_reply(status, "no luck"))
         async with self.client(openrouter, server) as client:
             with pytest.raises(getattr(errors, name)) as caught:
                 await client.chat.send_async(model=MODEL, messages=[user("a")])

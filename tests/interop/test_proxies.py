@@ -33,7 +33,7 @@ from openrouter_async import (
     Timeouts,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, StreamError, error
+from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
 
 # Each reply tells in a header which worker of the proxy it came through.
 NGINX: Final = """\
@@ -370,7 +370,7 @@ async def test_a_stream_passes(
             texts = [chunk.text async for chunk in stream if chunk.text]
 
         assert texts == words
-        assert stream.reply.finish_reason == "stop"
+        assert stream.response.finish_reason == "stop"
         assert stream.http.headers.get("Content-Encoding") is None
 
 
@@ -397,7 +397,7 @@ async def test_a_hint_to_wait_passes(
     stream: bool,  # noqa: FBT001
 ) -> None:
     """A 429 with its `Retry-After` is obeyed, then the answer comes."""
-    server.reply(error(429, retry_after=2)).then("hello")
+    server.reply(error_reply(429, retry_after=2)).then("hello")
 
     reply = await through.chat.send(HI, stream=stream)
     if isinstance(reply, ChatStream):

@@ -162,8 +162,8 @@ async def test_it_streams(foreign: AsyncOpenRouter) -> None:
 
     assert len(texts) > 5
     assert "".join(texts) == SAID
-    assert stream.reply.message.as_request() == plain.message.as_request()
-    assert stream.reply.finish_reason == "stop"
+    assert stream.response.message.as_request() == plain.message.as_request()
+    assert stream.response.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

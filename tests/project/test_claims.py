@@ -15,7 +15,7 @@ from openrouter_async import (
     StreamInterruptedError,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, StreamError, failed
+from openrouter_async.testing import LocalOpenRouter, StreamError, error_in_200
 
 openai = pytest.importorskip("openai", reason="the [interop] extra is not installed")
 with warnings.catch_warnings():
@@ -103,7 +103,7 @@ async def test_ours_sends_it_once() -> None:
 async def test_an_error_inside_a_200() -> None:
     """An exception of its code; an object full of None; a validation error."""
     async with LocalOpenRouter() as server:
-        server.reply(failed("error", code=502), times=9)
+        server.reply(error_in_200("error", code=502), times=9)
         with pytest.raises(BadGatewayError):
             await ask_ours(server.url, stream=False)
         assert await ask_openai(server.url, stream=False) == 0

@@ -1,4 +1,4 @@
-"""The floors of the package: imports point down, and only one module does each thing."""
+"""Import layers, the public names, and the import time of the package."""
 
 import ast
 import inspect
@@ -18,62 +18,71 @@ import openrouter_async
 ROOT = Path(openrouter_async.__file__).parent
 PACKAGE = "openrouter_async"
 
-FLOORS: dict[str, float] = {
-    "types": 0,
-    "version": 0,
-    "errors": 1,
-    "codec": 2,
-    "retry": 2,
-    "schema": 2,
-    "sse": 2,
-    "record": 2,
-    "envelope": 3,
-    "fold": 3,
-    "output": 3,
-    "wire": 4,
-    "settings": 5,
-    "transport": 5,
-    "media": 5,
-    "stream": 6,
-    "batch": 6,
-    "parsed": 6.5,
-    "tools": 6.5,
-    "chat": 7,
-    "client": 8,
-    "__init__": 9,
-    "testing": 10,
-    "cli": 11,
-    "__main__": 12,
-}
+# From the lowest layer to the highest. A module imports only from what stands before
+# it, or from its own folder.
+LAYERS = (
+    *("types", "version", "config", "errors", "sse", "files", "extras"),
+    *("protocol", "structured", "transport", "stream", "parsed"),
+    *("tools", "batch", "catalogue", "chat", "batches", "client", "__init__"),
+    *("relay", "otel", "adapters", "ray", "testing", "cli", "__main__"),
+)
+LAYER = {name: number for number, name in enumerate(LAYERS)}
+BELOW_ROOT = LAYERS[: LAYER["__init__"]]
 
-PURE = [name for name, place in FLOORS.items() if place < 5] + ["settings"]
-
-# Of `batch`, what says how a run goes, and does nothing.
-DECIDING = ("items", "results", "control", "budget", "verdict", "index", "stats")
-
+PURE = {"types", "version", "config", "errors", "sse", "protocol", "structured"}
+PURE_FOLDERS = {("batch", "rows")}
 NOT_PURE = {
     *("aiohttp", "asyncio", "concurrent", "http", "logging", "multiprocessing", "os"),
     *("pathlib", "random", "secrets", "select", "selectors", "signal", "socket"),
     *("ssl", "subprocess", "tempfile", "threading", "time"),
 }
 
-EMPTY_WORDS = {
+# The only upward imports. Three methods of shapes import what they need:
+# `from_path`, `ToolCall.parse` and `FunctionTool.from_function`.
+UPWARD: dict[tuple[str, ...], set[str]] = {
+    ("types", "parts"): {"files"},
+    ("types", "tools"): {"tools"},
+}
+
+VAGUE_NAMES = {
     *("utils", "util", "helpers", "helper", "common", "misc", "base", "core"),
     *("models", "manager", "managers", "_utils", "_models"),
 }
 
 LONG_TAIL = {"openrouter_async.types.plugins", "openrouter_async.types.server_tools"}
-BESIDES = {
-    f"openrouter_async.{name}" for name in ("batch", "output", "parsed", "tools")
+OPTIONAL = {
+    f"openrouter_async.{name}"
+    for name in ("batch", "structured.output_parser", "parsed", "tools")
 }
 
-# Who puts what off until it is first used; an import should not pay for it.
-PUT_OFF: dict[tuple[str, ...], set[str]] = {
-    ("__init__",): BESIDES | LONG_TAIL,
-    ("chat",): BESIDES,
+# Modules that import others on first use, to keep the import fast.
+DEFERRED: dict[tuple[str, ...], set[str]] = {
+    ("__init__",): {
+        *(
+            "openrouter_async.batch",
+            "openrouter_async.parsed",
+            "openrouter_async.tools",
+        ),
+        "openrouter_async.structured.parsed_response",
+        "openrouter_async.structured.response_format",
+        "openrouter_async.transport.limiter",
+    }
+    | LONG_TAIL,
+    ("chat",): {
+        *(
+            "openrouter_async.batch",
+            "openrouter_async.parsed",
+            "openrouter_async.tools",
+        ),
+        "openrouter_async.structured.output_parser",
+        "openrouter_async.structured.parsed_response",
+        "openrouter_async.structured.response_format",
+        "openrouter_async.tools.arguments",
+        "openrouter_async.transport.limiter",
+    },
     ("types", "request"): LONG_TAIL,
-    # For the hint in an error.
-    ("wire", "body"): {"difflib"},
+    # For the suggestion in an error.
+    ("protocol", "body"): {"difflib"},
 }
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py"))
@@ -116,11 +125,6 @@ def is_module(name: tuple[str, ...]) -> bool:
     )
 
 
-def floor(top: str) -> float:
-    """Where a module stands; one without a place yet stands above the door."""
-    return FLOORS.get(top, 10)
-
-
 def own(name: tuple[str, ...]) -> tuple[str, ...]:
     """The parts, as in MODULES, of a module of the package."""
     inside = name[1:]
@@ -134,28 +138,33 @@ def label(parts: tuple[str, ...]) -> str:
 every_module = pytest.mark.parametrize("parts", MODULES, ids=label)
 
 
-def test_every_module_has_a_floor() -> None:
-    """A new module is put on its floor here, and none is forgotten."""
-    assert {parts[0] for parts in MODULES} - FLOORS.keys() == set()
-    assert FLOORS.keys() - {parts[0] for parts in MODULES} == set()
+def is_pure(parts: tuple[str, ...]) -> bool:
+    return parts[0] in PURE or parts[:2] in PURE_FOLDERS
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {parts[0] for parts in MODULES} - LAYER.keys() == set()
 
 
 @every_module
-def test_imports_point_down(parts: tuple[str, ...]) -> None:
-    """A module imports only from lower floors, or from its own folder."""
+def test_module_imports_only_from_lower_layers(parts: tuple[str, ...]) -> None:
     top = parts[0]
-    found = [own(name)[0] for name in imported(parts) if name[0] == PACKAGE]
+    found = {own(name)[0] for name in imported(parts) if name[0] == PACKAGE}
 
-    upward = {name for name in found if name != top and floor(name) >= floor(top)}
-    assert upward == set()
+    upward = {name for name in found - {top} if LAYER[name] >= LAYER[top]}
+    assert upward == UPWARD.get(parts, set())
 
 
-def test_no_imports_run_in_a_circle() -> None:
-    """Siblings inside a folder may import each other, without a cycle."""
+def test_imports_form_no_cycle() -> None:
+    """The three upward imports of shapes are deferred, and left out."""
     graph: dict[str, set[str]] = {}
     for parts in MODULES:
         inner = {own(name) for name in imported(parts) if name[0] == PACKAGE}
-        graph[label(parts)] = {label(name) for name in inner - {parts}}
+        graph[label(parts)] = {
+            label(name)
+            for name in inner - {parts}
+            if name[0] not in UPWARD.get(parts, set())
+        }
 
     order = list(TopologicalSorter(graph).static_order())
 
@@ -163,14 +172,9 @@ def test_no_imports_run_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [parts for parts in MODULES if floor(parts[0]) < 10], ids=label
+    "parts", [parts for parts in MODULES if parts[0] in BELOW_ROOT], ids=label
 )
-def test_only_what_is_put_off_is_imported_inside(parts: tuple[str, ...]) -> None:
-    """
-    Imports stand at the top, but for those of what is put off.
-
-    The floors hold for these as well, so they hide no cycle.
-    """
+def test_only_listed_imports_are_deferred(parts: tuple[str, ...]) -> None:
     top = [id(node) for node in TREES[parts].body]
     inside = {
         ".".join(name)
@@ -179,50 +183,36 @@ def test_only_what_is_put_off_is_imported_inside(parts: tuple[str, ...]) -> None
         for name in named(node, parts)
     }
 
-    assert inside == PUT_OFF.get(parts, set())
+    assert inside == DEFERRED.get(parts, set())
 
 
 @pytest.mark.parametrize(
-    ("library", "modules"),
+    ("library", "folders"),
     [
         ("aiohttp", {"transport"}),
-        ("cattrs", {"codec", "output"}),
+        ("cattrs", {"protocol", "structured"}),
         ("cattr", set[str]()),
-        ("orjson", {"codec"}),
+        ("orjson", {"protocol"}),
         ("jiter", set[str]()),
         ("pydantic", set[str]()),
     ],
 )
-def test_few_modules_know_each_library(library: str, modules: set[str]) -> None:
-    """
-    Only `transport` imports aiohttp, and only `codec` cattrs' backend.
-
-    cattrs reads replies in `codec`, and in `output` what the caller asked for.
-    """
+def test_library_is_imported_only_by_its_folders(
+    library: str, folders: set[str]
+) -> None:
     users = {
         parts[0]
         for parts in MODULES
-        if floor(parts[0]) < 10 and any(name[0] == library for name in imported(parts))
+        if parts[0] in BELOW_ROOT
+        and any(name[0] == library for name in imported(parts))
     }
 
-    assert users == modules
+    assert users == folders
 
 
-@pytest.mark.parametrize("library", ["cattrs", "cattr"])
-def test_nobody_above_knows_cattrs(library: str) -> None:
-    """Nor do the test server and the command line import it."""
-    users = {
-        parts[0] for parts in MODULES for name in imported(parts) if name[0] == library
-    }
-
-    assert users <= {"codec", "output"}
-
-
-@pytest.mark.parametrize(
-    "parts", [parts for parts in MODULES if parts[0] in PURE], ids=label
-)
-def test_below_transport_all_is_pure(parts: tuple[str, ...]) -> None:
-    """Nothing there is async, waits, or reads a clock, the environment or a random number."""
+@pytest.mark.parametrize("parts", [*filter(is_pure, MODULES)], ids=label)
+def test_pure_module_has_no_io_and_no_clock(parts: tuple[str, ...]) -> None:
+    """No asyncio, clock, environment or random number: such values are passed in."""
     asynchronous = [
         node.lineno
         for node in ast.walk(TREES[parts])
@@ -230,41 +220,61 @@ def test_below_transport_all_is_pure(parts: tuple[str, ...]) -> None:
             node, ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
         )
     ]
-    now = [
+    clock_reads = [
         node.lineno
         for node in ast.walk(TREES[parts])
         if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
     ]
 
-    assert asynchronous == []
-    assert now == []
+    # `from_path` of the content parts is a coroutine that reads the file elsewhere.
+    assert asynchronous == [] or parts == ("types", "parts")
+    assert clock_reads == []
     assert {name[0] for name in imported(parts)} & NOT_PURE == set()
 
 
-@pytest.mark.parametrize("name", DECIDING)
-def test_what_decides_of_a_run_is_pure(name: str) -> None:
-    """Engines on other machines use these: they know no asyncio, and none of `batch`'s."""
-    parts = ("batch", name)
-    ours = [own(found) for found in imported(parts) if found[0] == PACKAGE]
+def test_no_two_modules_share_a_name() -> None:
+    names = [
+        parts[-1]
+        for parts in MODULES
+        if parts[0] != "cli" and parts[-1] not in {"__init__", "__main__"}
+    ]
 
-    assert {found[0] for found in imported(parts)} & NOT_PURE == set()
-    assert {found[1] for found in ours if found[0] == "batch"} <= set(DECIDING)
-    assert {found[0] for found in ours} - {"batch"} <= set(PURE)
-    assert not any(isinstance(n, ast.AsyncFunctionDef) for n in ast.walk(TREES[parts]))
+    assert sorted(names) == sorted(set(names))
 
 
-def test_modules_are_named_by_what_they_hold() -> None:
-    """There is no drawer for everything; and here a model is an LLM."""
-    assert [label(parts) for parts in MODULES if EMPTY_WORDS & set(parts)] == []
+def test_no_two_classes_share_a_name() -> None:
+    names = [
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_module_has_a_vague_name() -> None:
+    assert [label(parts) for parts in MODULES if VAGUE_NAMES & set(parts)] == []
+
+
+@pytest.mark.parametrize(
+    "parts", [parts for parts in MODULES if parts[-1] == "__init__"], ids=label
+)
+def test_init_module_only_reexports(parts: tuple[str, ...]) -> None:
+    """Imports, `__all__`, and the tables and functions of a deferred import."""
+    allowed = ast.Import | ast.ImportFrom | ast.Assign | ast.If | ast.Expr
+    code = [node for node in TREES[parts].body if not isinstance(node, allowed)]
+
+    # `types` loads the long tail, and `cli` the command line, on first use.
+    assert code == [] or parts in {("types", "__init__"), ("cli", "__init__")}
 
 
 @every_module
-def test_every_module_says_what_it_is(parts: tuple[str, ...]) -> None:
-    """Each begins with a docstring."""
+def test_module_has_a_docstring(parts: tuple[str, ...]) -> None:
     assert ast.get_docstring(TREES[parts])
 
 
-# --- the one door ----------------------------------------------------------------
+# --- public names ----------------------------------------------------------------
 
 
 def place(name: str) -> tuple[int, str]:
@@ -328,8 +338,8 @@ def test_the_import_leaves_out_what_most_programs_do_without() -> None:
     loaded, found, listed, after = json.loads(answer.stdout)
     absent = {"decimal", "difflib", "concurrent.futures.thread", "pydantic", "jiter"}
 
-    assert (BESIDES | LONG_TAIL | absent) & set(loaded) == set()
-    assert set(after) >= BESIDES | LONG_TAIL
+    assert (OPTIONAL | LONG_TAIL | absent) & set(loaded) == set()
+    assert set(after) >= OPTIONAL | LONG_TAIL
     assert found == openrouter_async.__all__
     assert set(listed) >= set(openrouter_async.__all__)
 
@@ -370,7 +380,7 @@ def test_a_name_that_there_is_not() -> None:
 def described(name: str) -> bool:
     """Whether a string stands below the assignment of a name, as its docstring."""
     for parts, tree in TREES.items():
-        if floor(parts[0]) > 9:
+        if parts[0] not in BELOW_ROOT:
             continue
         for node, following in zip(tree.body, tree.body[1:], strict=False):
             targets: list[Any] = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openrouter_async.cli import app
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, error_reply
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = re.findall(
@@ -38,7 +38,7 @@ def test_the_commands_of_the_readme_run(
     request = {"messages": [{"role": "user", "content": "bad"}]}
     write("in.jsonl", ["a prompt", request, {"custom_id": "c", "body": request}])
     write("texts.jsonl", [{"text": "long", "other": 1}])
-    server.reply(error(400), when="bad")
+    server.reply(error_reply(400), when="bad")
     codes = [app.run(shlex.split(line)) for line in COMMANDS]
 
     assert codes == [3, 0, 0, 0]

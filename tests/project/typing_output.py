@@ -122,9 +122,9 @@ async def runs(client: AsyncOpenRouter, *, flag: bool) -> None:
 
     run = await run_tools(messages=MESSAGES, tools=[add, find])
     assert_type(run, ToolRun[ChatResponse])
-    assert_type(run.reply, ChatResponse)
+    assert_type(run.response, ChatResponse)
     parsed = await run_tools(messages=MESSAGES, tools=[add], output=Invoice)
-    assert_type(parsed.reply.output, Invoice)
+    assert_type(parsed.response.output, Invoice)
     async with run_tools(messages=MESSAGES, tools=[add], stream=True) as stream:
         assert_type(stream, ToolStream[ChatResponse])
         async for event in stream:
@@ -134,7 +134,7 @@ async def runs(client: AsyncOpenRouter, *, flag: bool) -> None:
     ) as both:
         async for _ in both:
             pass
-    assert_type(both.reply.output, Invoice)
+    assert_type(both.response.output, Invoice)
     either = run_tools(messages=MESSAGES, tools=[add], stream=flag)
     assert_type(either, ToolRun[ChatResponse] | ToolStream[ChatResponse])
     if isinstance(either, ToolRun):

@@ -32,7 +32,7 @@ async def example() -> None:
         ) as stream:
             async for chunk in stream:
                 print(chunk.text, end="", flush=True)  # noqa: T201
-        print(stream.reply.usage)  # noqa: T201
+        print(stream.response.usage)  # noqa: T201
 
 
 async def overloads(client: AsyncOpenRouter, *, flag: bool) -> None:
@@ -54,7 +54,7 @@ async def overloads(client: AsyncOpenRouter, *, flag: bool) -> None:
         async for chunk in awaited:
             assert_type(chunk, ChatStreamingResponseChunk)
             assert_type(chunk.text, str)
-        assert_type(awaited.reply, ChatResponse)
+        assert_type(awaited.response, ChatResponse)
         assert_type(awaited.partial, ChatResponse | None)
     assert_type(await streamed.collect(), ChatResponse)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_async.protocol.accumulator.accumulator import Fold, has_token
+from openrouter_async.protocol.accumulator.accumulator import Accumulator, has_token
 from openrouter_async.sse import SSEDecoder
 from openrouter_async.types import (
     ChatResponse,
@@ -33,8 +33,8 @@ def chunk(raw: Json) -> ChatStreamingResponseChunk:
     return ChatStreamingResponseChunk(raw=raw)
 
 
-def fold(chunks: Iterable[Json]) -> Fold:
-    result = Fold()
+def fold(chunks: Iterable[Json]) -> Accumulator:
+    result = Accumulator()
     for raw in chunks:
         result.add(chunk(raw))
     return result
@@ -305,7 +305,7 @@ def test_a_reply_that_was_split_folds_back(whole: Json, seed: int) -> None:
 @given(replies(), st.integers())
 def test_what_has_arrived_can_be_asked_for_at_any_time(whole: Json, seed: int) -> None:
     """Asking in between changes nothing, and what was given stays what it was."""
-    result = Fold()
+    result = Accumulator()
     given_out: list[tuple[Json, str]] = []
     chunks = split(whole, Random(seed))  # noqa: S311
     for raw in chunks:
@@ -389,8 +389,8 @@ def test_deep_json_is_survived() -> None:
 
 def test_nothing_folds_to_an_empty_reply() -> None:
     """Before the first chunk there is a reply without choices."""
-    assert Fold().mapping() == {"object": "chat.completion", "choices": []}
-    assert not Fold().finished
+    assert Accumulator().mapping() == {"object": "chat.completion", "choices": []}
+    assert not Accumulator().finished
 
 
 # --- The top level. ---
@@ -956,7 +956,7 @@ def test_an_id_made_up_is_short_and_plain() -> None:
 
 def test_a_long_stream_takes_linear_time() -> None:
     """50,000 chunks of text, thought and arguments: joining each time would copy 25 GB."""
-    result = Fold()
+    result = Accumulator()
     more = chunk(
         delta(
             content="word ",

@@ -96,7 +96,7 @@ def test_a_promise_is_kept() -> None:
     budget.settle(0.4, 0.1, 0)
     assert budget.spent == pytest.approx(0.1)
     assert budget.reserve(0.4) == 0.4
-    assert budget.kind == "promise"
+    assert budget.kind == "guaranteed"
     assert budget.overshoot == 0.0
 
 
@@ -114,7 +114,7 @@ def test_an_estimate_is_half_again_the_mean() -> None:
     budget = Budget(1.0)
     blind = [budget.reserve(None) for _ in range(9)]
     assert blind == [0.0] * 8 + [None]
-    assert budget.kind == "estimate"
+    assert budget.kind == "estimated"
     assert budget.overshoot is None
 
     budget.settle(0.0, 0.1, 0)

@@ -10,16 +10,16 @@ from openrouter_async.protocol.concurrency import (
     LONGEST_PAUSE,
     MOST,
     START,
-    Control,
-    Cubic,
-    Fixed,
-    Pause,
+    Controller,
+    Cooldown,
+    CubicController,
+    FixedController,
 )
 
 
-def grown_to(limit: int) -> Cubic:
+def grown_to(limit: int) -> CubicController:
     """A controller whose slow start has come that far, at time 1."""
-    control = Cubic()
+    control = CubicController()
     while control.limit < limit:
         control.sent(1.0, control.limit)
         control.succeeded(1.0, 0.5, control.limit)
@@ -28,7 +28,7 @@ def grown_to(limit: int) -> Cubic:
 
 def test_it_starts_small_and_grows_by_one_for_each_success() -> None:
     """Slow start: one more for each answer."""
-    control = Cubic()
+    control = CubicController()
 
     assert control.limit == START
     for _ in range(5):
@@ -39,7 +39,7 @@ def test_it_starts_small_and_grows_by_one_for_each_success() -> None:
 
 def test_it_never_grows_beyond_its_most() -> None:
     """However well it goes."""
-    control = Cubic(start=4, most=6)
+    control = CubicController(start=4, most=6)
     for _ in range(10):
         control.sent(1.0, control.limit)
         control.succeeded(1.0, 0.5, control.limit)
@@ -50,7 +50,7 @@ def test_it_never_grows_beyond_its_most() -> None:
 
 def test_what_is_not_used_does_not_grow() -> None:
     """A success while less than four fifths are in flight says nothing."""
-    control = Cubic()
+    control = CubicController()
     control.sent(1.0, 6)
     control.succeeded(1.0, 0.5, 6)
 
@@ -59,7 +59,7 @@ def test_what_is_not_used_does_not_grow() -> None:
 
 def test_it_grows_to_twice_what_was_in_flight_at_the_most() -> None:
     """A limit that nobody has tried is not raised further."""
-    control = Cubic()
+    control = CubicController()
     control.sent(1.0, 7)
     for _ in range(30):
         control.succeeded(1.0, 0.5, 100)
@@ -98,7 +98,7 @@ def test_the_next_flight_is_cut_for_again_and_gives_way_sooner() -> None:
 
 def test_it_never_falls_below_one() -> None:
     """One call is always let out, to ask."""
-    control = Cubic()
+    control = CubicController()
     for second in range(1, 50):
         control.refused(float(second), second - 0.5, control.limit)
 
@@ -108,7 +108,7 @@ def test_it_never_falls_below_one() -> None:
 def test_it_is_back_at_its_peak_after_k() -> None:
     """From 256: 5.8 s with short calls, 29 s with long ones, by the clock."""
     for latency, seconds in ((0.2, 5.77), (20.0, 28.8)):
-        control = Cubic(start=256)
+        control = CubicController(start=256)
         control.sent(0.0, 256)
         control.succeeded(latency, 0.0, 256)
         cut = latency + 1.0
@@ -183,7 +183,7 @@ def test_failures_cut_only_if_they_are_many() -> None:
 
 def test_tau_is_the_latency_within_bounds() -> None:
     """Between one second and five."""
-    control = Cubic()
+    control = CubicController()
     assert control.tau == 1.0
     control.succeeded(3.0, 0.0, 1)
     assert control.tau == pytest.approx(3.0)
@@ -194,7 +194,7 @@ def test_tau_is_the_latency_within_bounds() -> None:
 
 def test_a_fixed_limit_stays() -> None:
     """Whatever it is told."""
-    control: Control = Fixed(3)
+    control: Controller = FixedController(3)
     control.sent(0.0, 3)
     control.succeeded(1.0, 0.0, 3)
     control.failed(1.0)
@@ -210,7 +210,7 @@ def test_a_fixed_limit_stays() -> None:
 
 def test_a_pause_is_as_long_as_asked_and_up_to_a_tenth_longer() -> None:
     """Never shorter."""
-    pause = Pause()
+    pause = Cooldown()
     assert pause.opens(5.0, 1.0) == 5.0
     pause.shut(10.0, 3.0, 0.0)
     assert pause.opens(11.0, 1.0) == 13.0
@@ -222,7 +222,7 @@ def test_a_pause_is_as_long_as_asked_and_up_to_a_tenth_longer() -> None:
 
 def test_a_long_pause_is_asked_again() -> None:
     """After two minutes somebody tries."""
-    pause = Pause()
+    pause = Cooldown()
     pause.shut(0.0, 86_400.0, 0.0)
 
     assert pause.until == LONGEST_PAUSE
@@ -230,7 +230,7 @@ def test_a_long_pause_is_asked_again() -> None:
 
 def test_after_a_pause_they_pass_one_by_one() -> None:
     """A limit of 10 in the first tau, evenly; from then on at once."""
-    pause = Pause()
+    pause = Cooldown()
     pause.shut(0.0, 3.0, 0.0)
     now, passed = 3.0, 0
     while now < 4.0:
@@ -252,7 +252,7 @@ class Simulation:
     """A server with a hidden limit, and a client with endless rows; virtual time."""
 
     def __init__(self, latency: float, sigma: float, limit: int) -> None:
-        self.control = Cubic()
+        self.control = CubicController()
         self.now = 0.0
         self.limit = limit
         self.good: list[float] = []

@@ -26,7 +26,7 @@ from openrouter_async.errors import (
     MalformedResponseError,
     OpenRouterError,
 )
-from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 from openrouter_async.protocol.decode import (
     decode,
@@ -36,7 +36,7 @@ from openrouter_async.protocol.decode import (
 )
 from openrouter_async.protocol.error_parsing import error_from_reply
 from openrouter_async.protocol.response_parsing import read_chat
-from openrouter_async.protocol.retry import server_wish
+from openrouter_async.protocol.retry import parse_retry_after
 from openrouter_async.types import NULL, ChatGenerationParams, Exchange
 
 WALL: Final = 1_800_000_000.0
@@ -168,7 +168,7 @@ def test_documented_chunks_fold_in_any_order(chunks: list[Any], chance: Any) -> 
     """No order of chunks is too odd, nothing of them is changed, all words are kept."""
     chance.shuffle(chunks)
     before = json.dumps(chunks)
-    fold = Fold()
+    fold = Accumulator()
     for raw in chunks:
         fold.add(read_chunk(raw))
         fold.mapping()
@@ -191,7 +191,7 @@ def test_documented_chunks_fold_in_any_order(chunks: list[Any], chance: Any) -> 
 def test_changed_chunks_fold(chunks: list[Any]) -> None:
     """Whatever is changed in documented chunks: they fold to JSON."""
     before = json.dumps(chunks)
-    fold = Fold()
+    fold = Accumulator()
     for raw in chunks:
         fold.add(read_chunk(raw))
     body = fold.mapping(ended=True)
@@ -356,8 +356,8 @@ def test_any_envelope_is_the_error_of_its_status(body: Any, status: int) -> None
 def test_any_wish_is_a_length_of_time(text: str) -> None:
     """No `Retry-After`, in no place, is a wait that is negative or without end."""
     for name in ("Retry-After", "retry-after-ms", "X-RateLimit-Reset"):
-        outer = server_wish(CIMultiDict({name: text}), {}, wall=WALL)
-        inner = server_wish(
+        outer = parse_retry_after(CIMultiDict({name: text}), {}, wall=WALL)
+        inner = parse_retry_after(
             CIMultiDict[str](), {"metadata": {"headers": {name: text}}}, wall=WALL
         )
 

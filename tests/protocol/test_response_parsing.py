@@ -15,21 +15,20 @@ from openrouter_async.errors import (
     MalformedResponseError,
     StreamInterruptedError,
 )
-from openrouter_async.protocol.accumulator.accumulator import Fold
+from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.base_url import (
-    Origin,
+    BaseURL,
     Secret,
-    bearer,
+    authorization,
     check_header_value,
     check_headers,
-    hide,
     join_url,
-    read_origin,
+    mask,
+    parse_base_url,
 )
 from openrouter_async.protocol.body import chat_body
 from openrouter_async.protocol.decode import encode, read_chunk, read_response
 from openrouter_async.protocol.response_parsing import (
-    attach,
     chunk_of,
     folded,
     is_empty,
@@ -39,6 +38,7 @@ from openrouter_async.protocol.response_parsing import (
     read_event,
     read_json,
     usage_of,
+    with_exchange,
 )
 from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import (
@@ -52,7 +52,7 @@ WALL = 1_800_000_000.0
 KEY = "sk-or-v1-0123456789abcdef"
 HI = [UserMessage("hi")]
 
-HOME = read_origin("https://openrouter.ai/api/v1", allow_http=False)
+HOME = parse_base_url("https://openrouter.ai/api/v1", allow_http=False)
 
 
 # --- origins ---------------------------------------------------------------------
@@ -71,7 +71,7 @@ HOME = read_origin("https://openrouter.ai/api/v1", allow_http=False)
 )
 def test_a_base_url_ends_without_a_slash(base_url: str, kept: str) -> None:
     """White space and slashes at its ends are taken off."""
-    assert read_origin(base_url, allow_http=False).base_url == kept
+    assert parse_base_url(base_url, allow_http=False).base_url == kept
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_origin_is_scheme_host_and_port(
     base_url: str, identity: tuple[str, str, int], place: str
 ) -> None:
     """A key belongs to scheme, host and port, the default port written out."""
-    origin = read_origin(base_url, allow_http=False)
+    origin = parse_base_url(base_url, allow_http=False)
 
     assert (origin.identity, origin.place) == (identity, place)
 
@@ -128,7 +128,7 @@ def test_an_origin_is_scheme_host_and_port(
 def test_what_is_no_plain_place_is_refused(base_url: str, words: str) -> None:
     """A base URL names a place and nothing else; the refusal quotes no password."""
     with pytest.raises(ConfigurationError, match=words) as caught:
-        read_origin(base_url, allow_http=True)
+        parse_base_url(base_url, allow_http=True)
 
     assert "hunter2" not in str(caught.value) + str(caught.value.cause)
 
@@ -137,7 +137,7 @@ def test_what_is_no_plain_place_is_refused(base_url: str, words: str) -> None:
 def test_a_base_url_is_a_string(base_url: Any) -> None:
     """Anything else is a TypeError."""
     with pytest.raises(TypeError, match="base_url is a string, not a "):
-        read_origin(base_url, allow_http=False)
+        parse_base_url(base_url, allow_http=False)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_a_key_travels_in_the_clear_only_on_this_machine(
     allowed: bool,  # noqa: FBT001
 ) -> None:
     """`http://` carries a key to loopback, or where that was allowed by name."""
-    assert read_origin(base_url, allow_http=False).key_allowed is allowed
-    assert read_origin(base_url, allow_http=True).key_allowed
+    assert parse_base_url(base_url, allow_http=False).key_allowed is allowed
+    assert parse_base_url(base_url, allow_http=True).key_allowed
 
 
 # --- headers ---------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_what_passes_can_be_sent(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize("key", [KEY, f" {KEY}", f"{KEY}\n", f"\t{KEY}\r\n"])
 def test_a_key_becomes_a_masked_header(key: str) -> None:
     """White space around a key is taken off; no repr shows it."""
-    secret = bearer(key, HOME)
+    secret = authorization(key, HOME)
 
     assert secret == f"Bearer {KEY}"
     assert isinstance(secret, Secret)
@@ -267,7 +267,7 @@ def test_a_key_becomes_a_masked_header(key: str) -> None:
 def test_no_key_says_where_to_get_one(key: object) -> None:
     """Without a key the error names the variable and the page."""
     with pytest.raises(ConfigurationError) as caught:
-        bearer(key, HOME)
+        authorization(key, HOME)
 
     assert "OPENROUTER_API_KEY" in str(caught.value)
     assert "https://openrouter.ai/settings/keys" in str(caught.value)
@@ -277,7 +277,7 @@ def test_no_key_says_where_to_get_one(key: object) -> None:
 def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
     """The refusal never shows the key."""
     with pytest.raises(ConfigurationError, match="The value of the API key") as caught:
-        bearer(key, HOME)
+        authorization(key, HOME)
 
     assert KEY not in str(caught.value)
 
@@ -285,23 +285,23 @@ def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
 def test_a_key_is_not_sent_in_the_clear() -> None:
     """Without TLS a key stays here, unless that was allowed by name."""
     with pytest.raises(ConfigurationError, match="allow_http=True") as caught:
-        bearer(KEY, read_origin("http://proxy.example/v1", allow_http=False))
+        authorization(KEY, parse_base_url("http://proxy.example/v1", allow_http=False))
 
     assert "http://proxy.example/v1 would carry the key" in str(caught.value)
     assert KEY not in str(caught.value)
-    assert bearer(KEY, read_origin("http://proxy.example", allow_http=True))
-    assert bearer(KEY, read_origin("http://127.0.0.1", allow_http=False))
+    assert authorization(KEY, parse_base_url("http://proxy.example", allow_http=True))
+    assert authorization(KEY, parse_base_url("http://127.0.0.1", allow_http=False))
 
 
 def test_a_key_is_checked_once_for_its_place() -> None:
     """The header of a key is made once; of very many keys, not all are kept."""
-    origin = read_origin("https://openrouter.ai/api/v1", allow_http=False)
+    origin = parse_base_url("https://openrouter.ai/api/v1", allow_http=False)
 
-    first = bearer(KEY, origin)
-    many = [bearer(f"{KEY}-{number}", origin) for number in range(2000)]
+    first = authorization(KEY, origin)
+    many = [authorization(f"{KEY}-{number}", origin) for number in range(2000)]
 
-    assert bearer(KEY, origin) is first
-    assert bearer(f"{KEY}-1999", origin) == many[-1] == f"Bearer {KEY}-1999"
+    assert authorization(KEY, origin) is first
+    assert authorization(f"{KEY}-1999", origin) == many[-1] == f"Bearer {KEY}-1999"
     assert len(origin.bearers) == 1000
     assert KEY not in repr(origin)
     assert origin == HOME
@@ -313,10 +313,10 @@ def test_a_key_is_hidden_and_a_function_is_not() -> None:
     def ask() -> str:
         return KEY
 
-    assert repr(hide(KEY)) == "'***'"
-    assert hide(KEY) == KEY
-    assert hide(ask) is ask
-    assert hide(None) is None
+    assert repr(mask(KEY)) == "'***'"
+    assert mask(KEY) == KEY
+    assert mask(ask) is ask
+    assert mask(None) is None
 
 
 # --- paths and queries -----------------------------------------------------------
@@ -786,7 +786,7 @@ def test_garbage_in_it_has_what_came() -> None:
 
 def test_nothing_folded_is_none() -> None:
     """What has no choice is not something."""
-    fold = Fold()
+    fold = Accumulator()
     fold.add(read_chunk({"id": "gen-1", "choices": []}))
     http = exchange()
 
@@ -830,7 +830,7 @@ def test_a_reply_is_a_stream_of_one_chunk() -> None:
     }
 
     chunk = chunk_of(read_response(raw))
-    fold = Fold()
+    fold = Accumulator()
     fold.add(chunk)
     reply = fold.reply()
 
@@ -892,12 +892,12 @@ def test_an_error_gets_the_exchange() -> None:
     http.generation_id = "gen-1"
     known = APIError("No.", status_code=500, generation_id="gen-0")
 
-    assert attach(known, http) is known
+    assert with_exchange(known, http) is known
     assert (known.http, known.generation_id) == (http, "gen-0")
-    assert attach(MalformedResponseError("No."), http).generation_id == "gen-1"
+    assert with_exchange(MalformedResponseError("No."), http).generation_id == "gen-1"
 
 
 def test_origins_compare_by_value() -> None:
     """Two readings of one base URL are equal."""
-    assert read_origin("https://openrouter.ai/api/v1/", allow_http=True) == HOME
-    assert isinstance(HOME, Origin)
+    assert parse_base_url("https://openrouter.ai/api/v1/", allow_http=True) == HOME
+    assert isinstance(HOME, BaseURL)

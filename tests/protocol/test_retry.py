@@ -23,10 +23,10 @@ from openrouter_async.errors import (
 )
 from openrouter_async.protocol.retry import (
     RetryBudget,
+    backoff,
     billing_of,
-    next_wait,
+    parse_retry_after,
     retryable,
-    server_wish,
 )
 from openrouter_async.types import Attempt, Billing, Exchange
 
@@ -88,7 +88,7 @@ def test_a_daily_cap_is_never_sent_again() -> None:
 def wish(
     headers: Mapping[str, Any] | None = None, error: Mapping[str, Any] | None = None
 ) -> float | None:
-    return server_wish(CIMultiDict(headers or {}), error or {}, wall=WALL)
+    return parse_retry_after(CIMultiDict(headers or {}), error or {}, wall=WALL)
 
 
 def moment(seconds: float) -> datetime:
@@ -356,7 +356,7 @@ def waited(
     remaining: float | None = None,
     chance: float = 0.5,
 ) -> float | None:
-    return next_wait(
+    return backoff(
         error, retries or Retries(), made=made, remaining=remaining, chance=chance
     )
 

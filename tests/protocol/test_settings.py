@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from openrouter_async.config import Limits, Retries, Timeouts
+from openrouter_async.config import Retries, SizeLimits, Timeouts
 from openrouter_async.errors import ConfigurationError
-from openrouter_async.protocol.base_url import read_origin
+from openrouter_async.protocol.base_url import parse_base_url
 from openrouter_async.protocol.settings import Settings
 from openrouter_async.types import Exchange, UserMessage
 
@@ -20,10 +20,10 @@ def parse(body: bytes, http: Exchange, wall: float) -> str:
 def made(**changes: Any) -> Settings:
     known: dict[str, Any] = {
         "api_key": "sk-one",
-        "origin": read_origin("https://openrouter.ai/api/v1", allow_http=False),
+        "origin": parse_base_url("https://openrouter.ai/api/v1", allow_http=False),
         "timeouts": Timeouts(),
         "retries": Retries(),
-        "limits": Limits(),
+        "size_limits": SizeLimits(),
         "headers": {"User-Agent": "test", "X-App": "one"},
         "allow_http": False,
     }
@@ -143,10 +143,10 @@ def test_a_call_carries_the_settings() -> None:
         "messages": [{"role": "user", "content": "hi"}]
     }
     assert (call.api_key, call.model, call.stream) == ("sk-one", "m", False)
-    assert (call.timeouts, call.retries, call.limits) == (
+    assert (call.timeouts, call.retries, call.size_limits) == (
         Timeouts(),
         Retries(),
-        Limits(),
+        SizeLimits(),
     )
     assert call.parse(b"{}", Exchange(status=200), 1.0) == "b'{}' 200 1.0"
 

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from openrouter_async import ConfigurationError
 from openrouter_async.protocol.decode import decode
 from openrouter_async.structured.converter import converter
-from openrouter_async.structured.invalid_value import MisfitError
-from openrouter_async.structured.output_parser import find_json
+from openrouter_async.structured.invalid_value import InvalidValueError
+from openrouter_async.structured.output_parser import extract_json
 from openrouter_async.structured.schema import schema_of
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_told_by_its_place(
     if not faults and isinstance(value, str):
         assert converter.structure(value, kind) == value
         return
-    with pytest.raises(MisfitError) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         converter.structure(value, kind)
 
     assert faults.items() <= dict(caught.value.inner).items()
@@ -229,7 +229,7 @@ def test_a_class_may_raise_what_it_likes() -> None:
             if self.number % 2:
                 raise LookupError
 
-    with pytest.raises(MisfitError) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         converter.structure([{"number": 2}, {"number": 1}], list[Even])
 
     assert dict(caught.value.inner) == {"[1]": "LookupError"}
@@ -241,7 +241,7 @@ def test_depth_is_no_crash() -> None:
     for _ in range(5000):
         value = {"name": "x", "below": [value]}
 
-    with pytest.raises(MisfitError):
+    with pytest.raises(InvalidValueError):
         converter.structure(value, Node)
     with pytest.raises(ConfigurationError):
         converter.text(value)
@@ -297,13 +297,13 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_json_is_found(name: str) -> None:
     """Models put fences and words around it."""
-    assert find_json(FOUND[name]) == {"a": 1}
+    assert extract_json(FOUND[name]) == {"a": 1}
 
 
 def test_a_fence_in_a_string_is_text() -> None:
     """What is JSON as it stands is taken as it stands."""
-    assert find_json('{"a": "```json\\n{}\\n```"}') == {"a": "```json\n{}\n```"}
-    assert find_json('"words"') == "words"
+    assert extract_json('{"a": "```json\\n{}\\n```"}') == {"a": "```json\n{}\n```"}
+    assert extract_json('"words"') == "words"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_fence_in_a_string_is_text() -> None:
 def test_no_json_is_told(text: str, match: str) -> None:
     """None, half of one, or several: it is told which."""
     with pytest.raises(ValueError, match=match):
-        find_json(text)
+        extract_json(text)
 
 
 # --- Any type there is. ---

@@ -32,7 +32,7 @@ from attrs import define
 
 from openrouter_async import json_schema_format
 from openrouter_async.structured.docstrings import describe
-from openrouter_async.structured.fields import Member
+from openrouter_async.structured.fields import Field
 from openrouter_async.structured.schema import parameters_schema, schema_of
 from openrouter_async.testing.schema_examples import fitting
 
@@ -324,9 +324,9 @@ def test_an_alias_of_itself_is_told() -> None:
 def test_optional_arguments_may_be_left_out() -> None:
     """Unless it is to be strict; plain defaults are told."""
     parameters = [
-        Member("a", int),
-        Member("b", int, required=False, default=3),
-        Member("c", list[int], required=False, default=[]),
+        Field("a", int),
+        Field("b", int, required=False, default=3),
+        Field("c", list[int], required=False, default=[]),
     ]
 
     loose = parameters_schema(parameters, strict=False)
@@ -338,7 +338,7 @@ def test_optional_arguments_may_be_left_out() -> None:
     assert strict["required"] == ["a", "b", "c"]
     assert strict["properties"]["b"] == {"type": "integer"}
     with pytest.raises(TypeError, match="strict"):
-        parameters_schema([Member("a", Any)], strict=True)
+        parameters_schema([Field("a", Any)], strict=True)
 
 
 def documented() -> None:

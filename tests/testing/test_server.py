@@ -24,8 +24,8 @@ from openrouter_async.testing import (
     StreamError,
     chunks,
     completion,
-    error,
-    failed,
+    error_in_200,
+    error_reply,
     generation_id,
     tool_call,
 )
@@ -39,7 +39,7 @@ from openrouter_async.testing.reply import (
 )
 from openrouter_async.testing.reply_writer import cut
 from openrouter_async.testing.schema_examples import fitting
-from openrouter_async.testing.seen_requests import Tally, Wish
+from openrouter_async.testing.seen_requests import Condition, ServerCounters
 
 pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 
@@ -992,24 +992,24 @@ class TestBuilders:
         self, shape: Shape, expected: dict[str, Any]
     ) -> None:
         """Each envelope that was seen can be made."""
-        assert error(429, "m", shape=shape, error_type="t").json == expected
+        assert error_reply(429, "m", shape=shape, error_type="t").json == expected
 
     def test_errors_that_are_no_json_can_be_made(self) -> None:
         """The edge's page, the validator's shape, and nothing at all."""
-        page = error(524, shape="html", headers={"cf-ray": "1"})
-        zod = error(400, shape="zod").json
+        page = error_reply(524, shape="html", headers={"cf-ray": "1"})
+        zod = error_reply(400, shape="zod").json
 
         assert page.text is not None
         assert "Error code 524" in page.text
         assert (page.content_type, page.headers) == ("text/html", {"cf-ray": "1"})
-        assert "error code 529" in (error(529, shape="html").text or "").lower()
+        assert "error code 529" in (error_reply(529, shape="html").text or "").lower()
         assert zod["success"] is False
         assert json.loads(zod["error"]["message"])
-        assert error(502, shape="empty").body == b""
+        assert error_reply(502, shape="empty").body == b""
 
     def test_a_wait_is_hinted_everywhere(self) -> None:
         """Every place of protocol 6.6 can hold the wait."""
-        made = error(
+        made = error_reply(
             429,
             provider_name="Liquid",
             raw="slow down",
@@ -1035,9 +1035,9 @@ class TestBuilders:
 
     def test_a_wait_may_be_a_date_or_nonsense(self) -> None:
         """An HTTP date counts from now; a string goes out as it is."""
-        dated = error(503, retry_after=60, hints=("header_date",))
-        odd = error(503, retry_after="soon", hints=("header", "reset"))
-        bare = error(503, retry_after=1, hints=("availability",))
+        dated = error_reply(503, retry_after=60, hints=("header_date",))
+        odd = error_reply(503, retry_after="soon", hints=("header", "reset"))
+        bare = error_reply(503, retry_after=1, hints=("availability",))
 
         assert (dated.headers or {})["Retry-After"].endswith("GMT")
         assert (odd.headers or {})["Retry-After"] == "soon"
@@ -1061,7 +1061,7 @@ class TestBuilders:
         keys: set[str],
     ) -> None:
         """Each form of protocol 6.4 can be made."""
-        server.reply(failed(form, 429, "no", error_type="rate_limit_exceeded"))
+        server.reply(error_in_200(form, 429, "no", error_type="rate_limit_exceeded"))
 
         async with http.post("chat/completions", json=HELLO) as response:
             raw = await response.read()
@@ -1077,8 +1077,8 @@ class TestBuilders:
         self, server: LocalOpenRouter, http: aiohttp.ClientSession
     ) -> None:
         """An error in the choice, no choices, and an empty cold start."""
-        server.reply(failed("choice", text="par")).then(failed("nothing"))
-        server.reply(failed("empty"))
+        server.reply(error_in_200("choice", text="par")).then(error_in_200("nothing"))
+        server.reply(error_in_200("empty"))
 
         choice = (await ask(http))["choices"][0]
         assert (choice["finish_reason"], choice["error"]["code"]) == ("error", 502)
@@ -1630,8 +1630,8 @@ class TestWhatItTells:
 
 def test_who_gave_up_is_not_woken() -> None:
     """A waiter that another thread has cancelled is passed over."""
-    tally = Tally()
-    future = tally._enter(Wish(requests=1))  # pyright: ignore[reportPrivateUsage]
+    tally = ServerCounters()
+    future = tally._enter(Condition(requests=1))  # pyright: ignore[reportPrivateUsage]
     future.cancel()
     tally.requests = 1
     tally.changed()

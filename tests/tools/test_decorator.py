@@ -227,7 +227,7 @@ def test_arguments_that_do_not_fit(arguments: str, path: str, faults: int) -> No
         weather.arguments_of(call(arguments))
 
     assert caught.value.path == path
-    assert len(caught.value.faults) == faults
+    assert len(caught.value.errors) == faults
     assert caught.value.call.function.arguments == arguments
     assert "weather" in str(caught.value)
 

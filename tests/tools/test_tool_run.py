@@ -113,7 +113,7 @@ async def test_a_run_ends_with_the_answer(
         client.chat.run_tools(messages=MESSAGES, tools=TOOLS, model="m", stream=stream)
     )
 
-    assert run.reply.text == "3!"
+    assert run.response.text == "3!"
     assert [each["role"] for each in sent(server)] == [
         "user",
         "assistant",
@@ -127,7 +127,7 @@ async def test_a_run_ends_with_the_answer(
     ]
     assert [len(request.json["tools"]) for request in server.requests] == [3, 3]
     assert len(run.messages) == 5
-    assert run.messages[-1] == run.reply.message
+    assert run.messages[-1] == run.response.message
     assert [turn.finish_reason for turn in run.turns] == ["tool_calls", "stop"]
     assert {str(result.content) for result in run.results} == {"3", "HEY"}
     assert run.cost == pytest.approx(sum(turn.usage.cost or 0 for turn in run.turns))
@@ -146,8 +146,8 @@ async def test_a_run_needs_no_script(
     messages = [UserMessage("Please add, and shout.")]
     run = await client.chat.run_tools(messages=messages, tools=TOOLS, output=Sum)
 
-    assert isinstance(run.reply, ParsedResponse)
-    assert run.reply.output == Sum(1)
+    assert isinstance(run.response, ParsedResponse)
+    assert run.response.output == Sum(1)
     assert [result.error for result in run.results] == [None, None]
     assert server.requests[0].json["response_format"]["type"] == "json_schema"
     assert server.requests[0].json["provider"] == {"require_parameters": True}
@@ -166,10 +166,10 @@ async def test_the_final_answer_may_not_fit(
     with pytest.raises(OutputValidationError) as caught:
         await finished(run)
 
-    assert caught.value.reply.text == "no number"
+    assert caught.value.response.text == "no number"
     assert len(run.messages) == 4
     with pytest.raises(ConfigurationError):
-        _ = run.reply
+        _ = run.response
 
 
 async def test_reasoning_goes_back_as_it_came(
@@ -196,7 +196,7 @@ async def test_the_request_may_be_a_class_or_a_mapping(
     server.reply(calls(("add", {"a": 1}))).then("two")
     second = await client.chat.run_tools({"messages": MESSAGES, "tools": [add]})
 
-    assert (first.reply.text, second.reply.text) == ("one", "two")
+    assert (first.response.text, second.response.text) == ("one", "two")
     assert [r.json.get("temperature") for r in server.requests] == [
         0.5,
         0.5,
@@ -301,7 +301,7 @@ async def test_a_call_that_is_cut_off_is_not_executed(
         await finished(run)
 
     assert ran == [1]
-    assert caught.value.reply.finish_reason == "length"
+    assert caught.value.response.finish_reason == "length"
     assert len(caught.value.messages) == len(run.messages) == 3
     assert len(run.turns) == 2
 
@@ -319,10 +319,10 @@ async def test_turns_are_limited(
     error = caught.value
     assert len(server.requests) == 3
     assert len(error.messages) == 5
-    assert error.reply.tool_calls
+    assert error.response.tool_calls
     server.reply("done")
     run = await client.chat.run_tools(messages=error.messages, tools=TOOLS)
-    assert run.reply.text == "done"
+    assert run.response.text == "done"
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ async def test_odd_failures_are_failures(
 
     run = await client.chat.run_tools(messages=MESSAGES, tools=[function])
 
-    assert run.reply.text == "ok"
+    assert run.response.text == "ok"
     assert "error" in results(server)[0]
 
 
@@ -473,7 +473,7 @@ async def test_a_request_that_fails_keeps_the_conversation(
     assert len(run.turns) == 1
     server.reply("ok")
     again = await client.chat.run_tools(messages=run.messages, tools=TOOLS)
-    assert again.reply.text == "ok"
+    assert again.response.text == "ok"
 
 
 # --- How tools are run. ---
@@ -777,7 +777,7 @@ async def test_events_come_in_order(
         ("add", "1"),
         ("shout", "HEY"),
     ]
-    assert events[-1] == TurnFinished(2, run.reply)
+    assert events[-1] == TurnFinished(2, run.response)
 
 
 def streamed(*deltas: dict[str, Any], finish: str = "tool_calls") -> Reply:
@@ -814,7 +814,7 @@ async def test_only_the_first_choice_is_followed(
         events = [event async for event in run]
 
     assert [e.text for e in events if isinstance(e, TextDelta)] == ["0"]
-    assert [choice.message.content for choice in run.reply.choices] == ["0", "1"]
+    assert [choice.message.content for choice in run.response.choices] == ["0", "1"]
 
 
 async def test_a_run_that_is_over_stays_over(
@@ -823,11 +823,11 @@ async def test_a_run_that_is_over_stays_over(
     """Asked again it has no more events, and the same reply."""
     async with client.chat.run_tools(messages=MESSAGES, stream=True) as run:
         assert [event async for event in run]
-        reply = run.reply
+        reply = run.response
         again = [event async for event in run]
 
     assert again == []
-    assert run.reply is reply
+    assert run.response is reply
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -853,7 +853,7 @@ async def test_broken_streams_through_a_run(
         async for event in run:
             events.append(event)  # noqa: PERF401
 
-    assert run.reply.text == "done"
+    assert run.response.text == "done"
     ended = [e.call for e in events if isinstance(e, ToolCallFinished)]
     assert [(c.function.name, c.function.arguments) for c in ended] == [
         (called, arguments) for _, called, arguments in expected

@@ -29,10 +29,10 @@ from openrouter_async import (
     Retries,
     UserMessage,
 )
-from openrouter_async.testing import LocalOpenRouter, error
+from openrouter_async.testing import LocalOpenRouter, error_reply
 from openrouter_async.transport.aiohttp_compat import end_with_connection, forget_reason
 from openrouter_async.transport.connector import Proxies, Proxy, _make_socket
-from openrouter_async.transport.pool import Network
+from openrouter_async.transport.pool import NetworkOptions
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ONCE = Retries(max_attempts=1)
@@ -330,7 +330,7 @@ class TestProxies:
 
     def test_the_network_does_not_show_its_password(self) -> None:
         """A repr may end in a log."""
-        network = Network(
+        network = NetworkOptions(
             max_connections=1,
             session=None,
             proxy="http://me:s3cret@host:1",
@@ -501,7 +501,7 @@ class TestLog:
     ) -> None:
         """DEBUG tells each attempt, INFO each repeat; no secret, no body, no query."""
         caplog.set_level(logging.DEBUG, logger="openrouter_async")
-        server.reply(error(502, "oh dear", headers={"Connection": "close"})).then(
+        server.reply(error_reply(502, "oh dear", headers={"Connection": "close"})).then(
             stop="close"
         ).then("hello")
 

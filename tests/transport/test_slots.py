@@ -15,7 +15,7 @@ from openrouter_async.testing import (
     Clock,
     LocalOpenRouter,
     SeenRequest,
-    error,
+    error_reply,
 )
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
@@ -57,7 +57,7 @@ async def test_a_stream_holds_its_slot_to_the_end(
         reply = await task
 
     assert waiting == 1
-    assert reply.text == stream.reply.text
+    assert reply.text == stream.response.text
 
 
 async def test_a_retry_wait_gives_the_slot_up(
@@ -72,7 +72,7 @@ async def test_a_retry_wait_gives_the_slot_up(
     client = make_client(
         max_connections=1, clock=Clock(now=lambda: 0.0, sleep=sleep, random=lambda: 0.5)
     )
-    server.reply(error(500)).then("second").then("first")
+    server.reply(error_reply(500)).then("second").then("first")
     first = asyncio.create_task(client.chat.send(HELLO))
     await server.until(requests=1)
 
@@ -88,7 +88,7 @@ async def test_a_failed_call_frees_its_slot(
 ) -> None:
     """Errors leave nothing behind."""
     client = make_client(max_connections=1)
-    server.reply(error(400), times=3)
+    server.reply(error_reply(400), times=3)
 
     for _ in range(3):
         with pytest.raises(BadRequestError):

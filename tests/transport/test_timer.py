@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openrouter_async.errors import OpenRouterError
-from openrouter_async.transport.timer import Ticker
+from openrouter_async.transport.timer import SharedTimer
 
 
 class Member:
@@ -36,11 +36,11 @@ def timers() -> int:
 
 
 @pytest.fixture
-async def ticker() -> Ticker:
-    return Ticker(asyncio.get_running_loop())
+async def ticker() -> SharedTimer:
+    return SharedTimer(asyncio.get_running_loop())
 
 
-async def test_it_looks_at_the_earliest_time_wanted(ticker: Ticker) -> None:
+async def test_it_looks_at_the_earliest_time_wanted(ticker: SharedTimer) -> None:
     """A later wish makes no second timer, an earlier one replaces it."""
     member = Member()
     ticker.add(member)
@@ -54,7 +54,7 @@ async def test_it_looks_at_the_earliest_time_wanted(ticker: Ticker) -> None:
     assert timers() == 0
 
 
-async def test_it_looks_again_when_told(ticker: Ticker) -> None:
+async def test_it_looks_again_when_told(ticker: SharedTimer) -> None:
     """A member that is not over says when it may be."""
     member = Member(lambda now: now + 0.01)
     ticker.add(member)
@@ -69,7 +69,7 @@ async def test_it_looks_again_when_told(ticker: Ticker) -> None:
     assert timers() == 0
 
 
-async def test_many_members_are_looked_at_less_often(ticker: Ticker) -> None:
+async def test_many_members_are_looked_at_less_often(ticker: SharedTimer) -> None:
     """Ten thousand that want to be looked at all the time do not keep the loop busy."""
     members = [Member(lambda now: now) for _ in range(10_000)]
     for member in members:
@@ -82,7 +82,7 @@ async def test_many_members_are_looked_at_less_often(ticker: Ticker) -> None:
     assert timers() == 0
 
 
-async def test_one_that_leaves_while_it_looks(ticker: Ticker) -> None:
+async def test_one_that_leaves_while_it_looks(ticker: SharedTimer) -> None:
     """A member may end others, and itself, when its time is over."""
     last = Member()
 

@@ -8,7 +8,7 @@ _FIRST_SIZE: Final = 1024
 _FULL: Final = 0.6
 
 
-class Keys:
+class HashSet64:
     """A set of 64-bit keys, not 0, in an open hash table: 13 to 27 bytes each."""
 
     __slots__ = ("_count", "_keys", "_mask")
@@ -56,7 +56,7 @@ class Keys:
                 self._keys[self._find(key)] = key
 
 
-class Index(Keys):
+class HashMap64(HashSet64):
     """
     64-bit keys, not 0, to 64-bit values, in an open hash table.
 

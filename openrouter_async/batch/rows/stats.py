@@ -9,21 +9,29 @@ from ...protocol.budget import Budget, Kind
 from .results import BatchResult
 
 StopReason = Literal[
-    "budget", "account", "alike", "stalled", "journal", "stopped", "source", "error"
+    "budget",
+    "account",
+    "repeated_failure",
+    "stalled",
+    "journal",
+    "stopped",
+    "input",
+    "error",
 ]
 """
 Why a run ended before its rows did.
 
-"budget": the next row might pass `max_cost`. "account": the key, the credits or a cap
-of the account; all other rows would fail alike. "alike": the first rows all failed, and
-alike. "stalled": nothing but refusals for a long time. "journal": the output file can
-not be written, or has other rows. "stopped": `stop()`, or the block was left. "source":
-the items raised. "error": something else raised.
+"budget": the next row could exceed `max_cost`. "account": the key, the credits or a
+limit of the account; every other row would fail in the same way. "repeated_failure":
+the first rows all failed with the same error. "stalled": the server refused every
+request for a long time. "journal": the output file cannot be written, or holds other
+rows. "stopped": `stop()` was called, or the block was left. "input": the items raised.
+"error": something else raised.
 """
 
 
 @frozen
-class RunStats:
+class BatchStats:
     """
     A snapshot of a run.
 
@@ -41,7 +49,7 @@ class RunStats:
         cost: US dollars charged in this run, as far as the server said.
         spent: US dollars that count against `max_cost`: `cost`, that of the rows in
             the journal, and what nobody can tell for sure.
-        budget: "promise": `max_cost` is kept unless prices change; "estimate"; None
+        budget: "guaranteed": `max_cost` is kept unless prices change; "estimated"; None
             without `max_cost`.
         overshoot: US dollars by which `spent` may still pass `max_cost`; 0.0 for a
             promise, None where nobody can tell.
@@ -76,7 +84,7 @@ class RunStats:
 
 
 @define
-class Tally:
+class RunCounters:
     """The counters of a run."""
 
     ok: int = 0
@@ -101,9 +109,9 @@ class Tally:
         seconds: float,
         is_over: bool,
         stop_reason: StopReason | None,
-    ) -> RunStats:
+    ) -> BatchStats:
         """
-        Return a snapshot; what is not told here is as in `RunStats`.
+        Return a snapshot; what is not told here is as in `BatchStats`.
 
         Args:
             total: So.
@@ -114,7 +122,7 @@ class Tally:
             is_over: So.
             stop_reason: So.
         """
-        return RunStats(
+        return BatchStats(
             total=total,
             done=self.ok + self.failed,
             ok=self.ok,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ...types import ChatResponse, ChatStreamingResponseChunk
 from .. import decode as codec
-from .choices import FoldedChoice
+from .choices import ChoiceAccumulator
 from .partial_object import (
     copied,
     keep_first,
@@ -24,7 +24,7 @@ from .partial_object import (
     string,
 )
 
-__all__ = ["Fold", "has_token"]
+__all__ = ["Accumulator", "has_token"]
 
 _FIRST_WINS: Final = (
     "id",
@@ -42,7 +42,7 @@ _TELLING_NOTHING: Final = frozenset({"object", "choices"})
 _shared: Final[dict[frozenset[str], frozenset[str]]] = {}
 
 
-class Fold:
+class Accumulator:
     """
     The reply so far, of one stream.
 
@@ -53,7 +53,7 @@ class Fold:
 
     def __init__(self) -> None:
         self._top: dict[str, Any] = {}
-        self._choices: dict[int, FoldedChoice] = {}
+        self._choices: dict[int, ChoiceAccumulator] = {}
         # Top-level keys that a chunk may hold without telling anything new.
         self._settled = _TELLING_NOTHING
 
@@ -73,7 +73,7 @@ class Fold:
                 index = position
             known = self._choices.get(index)
             if known is None:
-                known = self._choices[index] = FoldedChoice()
+                known = self._choices[index] = ChoiceAccumulator()
             known.add(choice)
 
     @property

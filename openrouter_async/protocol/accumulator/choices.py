@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .partial_object import (
-    Pieces,
+    PartialObject,
     copied,
     index_of,
     keep_first,
     keep_last,
 )
-from .reasoning import Details
-from .tool_calls import Call, Calls
+from .reasoning import ReasoningAccumulator
+from .tool_calls import PartialToolCall, ToolCallAccumulator
 
 _TEXTS: Final = ("content", "refusal", "reasoning", "reasoning_content")
 
@@ -34,7 +34,7 @@ _CUT_SHORT: Final = ("length", "error", "content_filter")
 """Finish reasons after which tool arguments may not be whole."""
 
 
-class FoldedChoice:
+class ChoiceAccumulator:
     """One choice so far."""
 
     __slots__ = (
@@ -60,15 +60,15 @@ class FoldedChoice:
         self.finish_reason: str | None = None
         self.values: dict[str, Any] = {}
         self.logprobs: dict[str, Any] | None = None
-        self.message = Pieces()
+        self.message = PartialObject()
         # Made when the first one comes: thousands of streams may be open.
-        self.calls: Calls | None = None
-        self.details: Details | None = None
+        self.calls: ToolCallAccumulator | None = None
+        self.details: ReasoningAccumulator | None = None
         self.annotations: list[Any] = []
         self.images: list[Any] = []
         self.image_places: dict[int, int] = {}
-        self.audio: Pieces | None = None
-        self.function_call: Call | None = None
+        self.audio: PartialObject | None = None
+        self.function_call: PartialToolCall | None = None
 
     def add(self, choice: Mapping[str, Any]) -> None:
         """Add the next piece of this choice."""
@@ -145,7 +145,7 @@ class FoldedChoice:
             elif key == "reasoning_details" and isinstance(value, list):
                 message.values[key] = None
                 if self.details is None:
-                    self.details = Details()
+                    self.details = ReasoningAccumulator()
                 for detail in value:
                     self.details.add(detail)
             elif key in _TEXTS:
@@ -158,7 +158,7 @@ class FoldedChoice:
         values = self.message.values
         if key == "tool_calls" and isinstance(value, list):
             if self.calls is None:
-                self.calls = Calls()
+                self.calls = ToolCallAccumulator()
             self.calls.add(value)
         elif key == "annotations" and isinstance(value, list):
             values[key] = None
@@ -173,7 +173,7 @@ class FoldedChoice:
         elif key == "function_call" and isinstance(value, dict):
             values[key] = None
             if self.function_call is None:
-                self.function_call = Call(None)
+                self.function_call = PartialToolCall(None)
             self.function_call.add_function(value)
         elif key != "tool_calls" or value:
             keep_last(values, key, value)
@@ -191,7 +191,7 @@ class FoldedChoice:
 
     def _add_audio(self, audio: Mapping[str, Any]) -> None:
         if self.audio is None:
-            self.audio = Pieces()
+            self.audio = PartialObject()
         for key, value in audio.items():
             if key in ("data", "transcript"):
                 self.audio.append(key, value)

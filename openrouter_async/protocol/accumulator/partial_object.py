@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Pieces:
+class PartialObject:
     """One JSON object that arrives in pieces; its keys stay in order of arrival."""
 
     __slots__ = ("texts", "values")

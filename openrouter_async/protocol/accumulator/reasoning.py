@@ -8,10 +8,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .partial_object import Pieces, index_of
+from .partial_object import PartialObject, index_of
 
 
-class Details:
+class ReasoningAccumulator:
     """
     The `reasoning_details` so far.
 
@@ -30,13 +30,13 @@ class Details:
     )
 
     def __init__(self) -> None:
-        self.items: list[Pieces] = []
-        self._last = Pieces()
+        self.items: list[PartialObject] = []
+        self._last = PartialObject()
         self._last_index: int | None = None
         self._last_type: str | None = None
-        self._by_index: dict[tuple[Any, int], Pieces] = {}
-        self._by_type: dict[Any, Pieces] = {}
-        self._by_id: dict[tuple[Any, str], Pieces] = {}
+        self._by_index: dict[tuple[Any, int], PartialObject] = {}
+        self._by_type: dict[Any, PartialObject] = {}
+        self._by_id: dict[tuple[Any, str], PartialObject] = {}
 
     def add(self, detail: Any) -> None:
         """Add the next fragment."""
@@ -73,7 +73,7 @@ class Details:
         """Build the list, oldest first."""
         return [item.build() for item in self.items]
 
-    def _item_of(self, detail: Mapping[str, Any]) -> Pieces:
+    def _item_of(self, detail: Mapping[str, Any]) -> PartialObject:
         """Find the item that this fragment continues, or begin one."""
         kind = detail.get("type")
         if not isinstance(kind, str):
@@ -88,7 +88,7 @@ class Details:
         if item is not None:
             item = self._continued(item, detail, kind, index)
         if item is None:
-            item = Pieces()
+            item = PartialObject()
             self.items.append(item)
             self._by_type[kind] = item
             if index is not None:
@@ -100,11 +100,11 @@ class Details:
 
     def _continued(
         self,
-        item: Pieces,
+        item: PartialObject,
         detail: Mapping[str, Any],
         kind: str | None,
         index: int | None,
-    ) -> Pieces | None:
+    ) -> PartialObject | None:
         """Return what `detail` continues, though `item` is where its place says."""
         values = item.values
         name = detail.get("id") or detail.get("tool_call_id")

@@ -18,7 +18,7 @@ from .partial_object import (
 )
 
 
-class Call:
+class PartialToolCall:
     """
     One tool call so far.
 
@@ -125,7 +125,7 @@ class Call:
         return function
 
 
-class Calls:
+class ToolCallAccumulator:
     """
     The tool calls so far, of one choice.
 
@@ -136,9 +136,9 @@ class Calls:
     __slots__ = ("_by_id", "_by_index", "_touched", "items")
 
     def __init__(self) -> None:
-        self.items: list[Call] = []
-        self._by_index: dict[int, Call] = {}
-        self._by_id: dict[str, Call] = {}
+        self.items: list[PartialToolCall] = []
+        self._by_index: dict[int, PartialToolCall] = {}
+        self._by_id: dict[str, PartialToolCall] = {}
         self._touched: set[int] = set()
 
     def add(self, fragments: list[Any]) -> None:
@@ -150,7 +150,7 @@ class Calls:
             index = index_of(fragment)
             call = self._call_of(fragment, index)
             if call is None:
-                call = Call(index)
+                call = PartialToolCall(index)
                 self.items.append(call)
                 if index is not None:
                     self._by_index[index] = call
@@ -159,7 +159,9 @@ class Calls:
             if call.id:
                 self._by_id.setdefault(call.id, call)
 
-    def _call_of(self, fragment: Mapping[str, Any], index: int | None) -> Call | None:
+    def _call_of(
+        self, fragment: Mapping[str, Any], index: int | None
+    ) -> PartialToolCall | None:
         """Find the call that this fragment continues; None if it begins one."""
         ident = string(fragment.get("id"))
         function = fragment.get("function")
@@ -188,7 +190,7 @@ class Calls:
 
     def _is_another(
         self,
-        call: Call,
+        call: PartialToolCall,
         ident: str,
         name: str,
         function: Mapping[str, Any],
