@@ -1,9 +1,10 @@
 """
 The bytes and requests that every contender gets, the same in every run.
 
-Not run by itself; `tests/project/test_benchmarks.py` asserts what is claimed here. The
-shapes are those of recorded OpenRouter traffic of 2026. What this does not stand for: the
-mixture of real traffic, where chunks of reasoning details or images are larger.
+Not run by itself; `tests/project/test_benchmarks.py` asserts what is claimed here.
+The shapes are those of recorded OpenRouter traffic of 2026. What this does not stand
+for: the mixture of real traffic, where chunks of reasoning details or images are
+larger.
 """
 
 import base64

@@ -24,7 +24,6 @@ import typing_extensions
 from typing_extensions import TypeForm
 
 from .config import Retries, Timeouts
-from .files import load
 from .protocol.base_url import Call, mask
 from .protocol.body import chat_body
 from .protocol.response_parsing import read_chat
@@ -36,9 +35,7 @@ from .types import (
     ChatFields,
     ChatGenerationParams,
     ChatResponse,
-    ToolCall,
 )
-from .types.above import above
 
 if TYPE_CHECKING:
     from .batch import (
@@ -605,21 +602,3 @@ def new_scopes() -> LimiterRegistry:
     from .transport.limiter import LimiterRegistry
 
     return LimiterRegistry()
-
-
-def _parse_call(call: ToolCall, kind: Any) -> Any:
-    from .tools.arguments import read_arguments
-
-    return read_arguments(call, kind)
-
-
-def _make_tool(function: Callable[..., Any], **options: Any) -> Any:
-    from .tools import make_tool
-
-    return make_tool(function, **options)
-
-
-# What the shapes offer in our name: `from_path`, `parse`, `from_function`.
-above.load = load
-above.parse_call = _parse_call
-above.make_tool = _make_tool

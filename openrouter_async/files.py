@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .errors import ConfigurationError
-from .types.above import PathLike
+from .types.parts import PathLike
 
 T = TypeVar("T")
 
 
-async def load(
+async def encode_file(
     path: str | PathLike,
     media_type: str | None,
     limit_bytes: int,
@@ -32,10 +32,10 @@ async def load(
         ConfigurationError: It is larger, or its name tells no media type.
         OSError: It cannot be read.
     """
-    return await asyncio.to_thread(_load, path, media_type, limit_bytes, build)
+    return await asyncio.to_thread(_encode_file, path, media_type, limit_bytes, build)
 
 
-def _load(
+def _encode_file(
     path: str | PathLike,
     media_type: str | None,
     limit_bytes: int,

@@ -22,7 +22,6 @@ from .messages import (
     ToolResponseMessage,
     UserMessage,
 )
-from .null import NULL, Json, Null
 from .parts import (
     AudioPart,
     CacheControl,
@@ -120,6 +119,7 @@ from .routing import (
     Quantization,
     SortBy,
 )
+from .shape import NULL, Json, Null
 from .tools import (
     FunctionDefinition,
     FunctionTool,

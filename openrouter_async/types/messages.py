@@ -7,11 +7,10 @@ from typing import Any, Literal, Required, TypedDict
 
 from attrs import define, field
 
-from .null import Null
 from .parts import PartLike, TextPart
 from .response import Annotation, Message, ReasoningDetail
 from .response_metadata import OutputAudio, OutputImage
-from .shape import Shape
+from .shape import Null, Shape
 from .tools import ToolCall
 
 Effort = Literal["max", "xhigh", "high", "medium", "low", "minimal", "none"] | str

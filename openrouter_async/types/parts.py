@@ -3,14 +3,12 @@
 # ruff: noqa: PYI051 -- open vocabularies name the words that are known.
 
 import base64
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Literal, Required, Self, TypedDict
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Protocol, Required, Self, TypedDict
 
 from attrs import define, evolve, field
 
-from .above import PathLike, above
-from .null import Null
-from .shape import Shape
+from .shape import Null, Shape
 
 _LIMIT_BYTES: Final = 20 * 1024 * 1024
 # What providers take inline is some 20 MB at most; what is larger fails after the
@@ -28,6 +26,12 @@ _FORMATS: Final = {
     "x-aac": "aac",
 }
 # Audio's media types that do not end as the wire names the format.
+
+
+class PathLike(Protocol):
+    """A file system path, such as a `pathlib.Path`."""
+
+    def __fspath__(self) -> str: ...
 
 
 class CacheControl(TypedDict, total=False):
@@ -183,16 +187,16 @@ class ImagePart(Shape):
         return cls.from_url(_data_url(_encoded(data), media_type), detail=detail)
 
     @classmethod
-    def from_path(
+    async def from_path(
         cls,
         path: str | PathLike,
         *,
         media_type: str | None = None,
         detail: str | None = None,
         limit_bytes: int = _LIMIT_BYTES,
-    ) -> Coroutine[Any, Any, Self]:
+    ) -> Self:
         """
-        Show an image from a file, read and encoded in a thread; to be awaited.
+        Show an image from a file, read and encoded in a thread.
 
         Args:
             path: The file.
@@ -204,7 +208,9 @@ class ImagePart(Shape):
             ConfigurationError: It is larger, or its name tells no media type.
             OSError: It cannot be read.
         """
-        return above.load(
+        from ..files import encode_file
+
+        return await encode_file(
             path,
             media_type,
             limit_bytes,
@@ -233,15 +239,15 @@ class AudioPart(Shape):
         return cls({"data": _encoded(data), "format": format})
 
     @classmethod
-    def from_path(
+    async def from_path(
         cls,
         path: str | PathLike,
         *,
         format: str | None = None,  # noqa: A002 -- the wire's name
         limit_bytes: int = _LIMIT_BYTES,
-    ) -> Coroutine[Any, Any, Self]:
+    ) -> Self:
         """
-        Play a recording from a file, read and encoded in a thread; to be awaited.
+        Play a recording from a file, read and encoded in a thread.
 
         Args:
             path: The file.
@@ -252,13 +258,14 @@ class AudioPart(Shape):
             ConfigurationError: It is larger, or its name tells no format.
             OSError: It cannot be read.
         """
+        from ..files import encode_file
 
         def build(encoded: str, _name: str, media: str) -> Any:
             kind = media.partition("/")[2]
             return cls({"data": encoded, "format": _FORMATS.get(kind, kind)})
 
         given = None if format is None else f"audio/{format}"
-        return above.load(path, given, limit_bytes, build)
+        return await encode_file(path, given, limit_bytes, build)
 
 
 @define(eq=False, repr=False)
@@ -285,15 +292,15 @@ class VideoPart(Shape):
         return cls.from_url(_data_url(_encoded(data), media_type))
 
     @classmethod
-    def from_path(
+    async def from_path(
         cls,
         path: str | PathLike,
         *,
         media_type: str | None = None,
         limit_bytes: int = _LIMIT_BYTES,
-    ) -> Coroutine[Any, Any, Self]:
+    ) -> Self:
         """
-        Show a video from a file, read and encoded in a thread; to be awaited.
+        Show a video from a file, read and encoded in a thread.
 
         Args:
             path: The file.
@@ -304,7 +311,9 @@ class VideoPart(Shape):
             ConfigurationError: It is larger, or its name tells no media type.
             OSError: It cannot be read.
         """
-        return above.load(
+        from ..files import encode_file
+
+        return await encode_file(
             path,
             media_type,
             limit_bytes,
@@ -339,16 +348,16 @@ class FilePart(Shape):
         return cls.from_url(_data_url(_encoded(data), media_type), filename=filename)
 
     @classmethod
-    def from_path(
+    async def from_path(
         cls,
         path: str | PathLike,
         *,
         media_type: str | None = None,
         filename: str | None = None,
         limit_bytes: int = _LIMIT_BYTES,
-    ) -> Coroutine[Any, Any, Self]:
+    ) -> Self:
         """
-        Give a file to read, which is read and encoded in a thread; to be awaited.
+        Give a file to read, which is read and encoded in a thread.
 
         Args:
             path: The file.
@@ -360,7 +369,9 @@ class FilePart(Shape):
             ConfigurationError: It is larger, or its name tells no media type.
             OSError: It cannot be read.
         """
-        return above.load(
+        from ..files import encode_file
+
+        return await encode_file(
             path,
             media_type,
             limit_bytes,

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 from attrs import define
 
 from .messages import Effort, MessageLike
-from .null import Null
 from .parts import CacheControl
 from .routing import ProviderPreferences
-from .shape import Shape
+from .shape import Null, Shape
 from .tools import FunctionTool, ToolChoice
 
 if TYPE_CHECKING:

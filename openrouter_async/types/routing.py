@@ -7,8 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from attrs import define
 
-from .null import Null
-from .shape import Shape
+from .shape import Null, Shape
 
 SortBy = Literal["price", "throughput", "latency", "exacto"] | str
 """What the best endpoint is best at."""

@@ -1,8 +1,33 @@
-"""What all shapes share: equality, and a repr."""
+"""The base classes of all shapes, JSON values, and the explicit null."""
 
-from typing import Any, ClassVar
+from enum import Enum
+from typing import Any, ClassVar, Literal
 
 import attrs
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, or a list or dict of these."""
+
+
+class Null(Enum):
+    """The type of `NULL`."""
+
+    NULL = None
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "NULL"
+
+
+NULL = Null.NULL
+"""
+JSON null, as the value of a field of a request class.
+
+None means that the field is not sent. The two differ: OpenRouter's response cache
+treats a null field and an absent one as different requests.
+"""
 
 
 class Value:

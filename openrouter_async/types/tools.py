@@ -15,7 +15,6 @@ from typing import (
 from attrs import Factory, define, field
 from typing_extensions import TypeForm
 
-from .above import above
 from .parts import CacheControl
 from .shape import Shape, given
 
@@ -88,14 +87,15 @@ class FunctionTool(Shape):
             TypeError: JSON has nothing for a parameter's type, or the name is none
                 that providers take.
         """
-        made: Tool[_P, _R_co] = above.make_tool(
+        from ..tools import make_tool
+
+        return make_tool(
             function,
             name=name,
             description=description,
             strict=strict,
             cache_control=cache_control,
         )
-        return made
 
 
 class Tool(FunctionTool, Generic[_P, _R_co]):
@@ -229,7 +229,9 @@ class ToolCall(Shape):
             ToolArgumentsError: They are no JSON object, or do not fit; `call` is what
                 came, `path` the place.
         """
-        return above.parse_call(self, kind)
+        from ..tools.arguments import read_arguments
+
+        return read_arguments(self, kind)
 
     def as_request(self) -> dict[str, Any]:
         """Return the call to send back, with every key that came, in its order."""

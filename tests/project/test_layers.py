@@ -77,10 +77,11 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.output_parser",
         "openrouter_async.structured.parsed_response",
         "openrouter_async.structured.response_format",
-        "openrouter_async.tools.arguments",
         "openrouter_async.transport.limiter",
     },
+    ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
+    ("types", "tools"): {"openrouter_async.tools", "openrouter_async.tools.arguments"},
     # For the suggestion in an error.
     ("protocol", "body"): {"difflib"},
 }
