@@ -218,7 +218,7 @@ class RetryLoop(Generic[T]):
         secret = authorization(key, self._call.origin)
         pool, watch, http = self._pool, self._watch, self._http
         asked = granted = pool.loop.time()
-        if not pool.slots.take():
+        if not pool.slots.try_acquire():
             await pool.queue(watch)
             granted = pool.loop.time()
         kept = False
