@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from ..protocol.base_url import Call
 from ..protocol.budget import Budget, Price, most_it_costs
 from ..protocol.decode import decode
+from ..protocol.lru import LRUCache
 from ..types import ChatResponse
+
+# OpenRouter lists fewer; a run may also name models that do not exist.
+_MAX_MODELS: Final = 1000
 
 
 class BudgetReservations:
@@ -24,7 +29,7 @@ class BudgetReservations:
         """
         self._budget = budget
         self._price = price
-        self._prices: dict[str, Price | None] = {}
+        self._prices = LRUCache[str, Price | None](_MAX_MODELS)
         self._asking = asyncio.Lock()
         self._settled = asyncio.Event()
         self._waiting = 0

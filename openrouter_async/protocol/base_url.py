@@ -31,10 +31,6 @@ _PATH: Final = r"/[\x21-\x7e]*"
 _PLACE: Final = r"[\x21-\x7e]*"
 
 
-# A backend that calls with its users' keys does not grow without end.
-_MOST_BEARERS: Final = 1000
-
-
 class Secret(str):
     """
     A header value that repr does not show.
@@ -65,16 +61,12 @@ class BaseURL(Value):
             wherever it was allowed by name.
         identity: Scheme, host and port; a key belongs to one of these.
         place: Host and port, for messages.
-        bearers: The headers of the keys that were checked for it.
     """
 
     base_url: str
     key_allowed: bool
     identity: tuple[str, str, int]
     place: str
-    bearers: dict[str, Secret] = field(
-        factory=dict[str, Secret], init=False, repr=False, eq=False
-    )
 
 
 @define(eq=False)
@@ -200,9 +192,6 @@ def authorization(key: object, origin: BaseURL) -> Secret:
         ConfigurationError: No key, one that no header can carry, or one that would
             travel in the clear.
     """
-    known = origin.bearers.get(key) if isinstance(key, str) else None
-    if known is not None:
-        return known
     text = Secret(key.strip() if isinstance(key, str) else "")
     if not text:
         raise ConfigurationError(
@@ -215,10 +204,7 @@ def authorization(key: object, origin: BaseURL) -> Secret:
             f"{origin.base_url} would carry the key unencrypted. Use https://, or "
             "allow_http=True if that is what you want."
         )
-    secret = Secret(f"Bearer {text}")
-    if len(origin.bearers) < _MOST_BEARERS:
-        origin.bearers[text] = secret
-    return secret
+    return Secret(f"Bearer {text}")
 
 
 def redact(said: AnyStr, key: Secret) -> AnyStr:

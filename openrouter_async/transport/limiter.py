@@ -12,9 +12,10 @@ from ..protocol.concurrency import (
     CubicController,
     FixedController,
 )
+from ..protocol.lru import LRUCache
 
-# Places that one client is known to talk to; the oldest is forgotten.
-_MOST_SCOPES: Final = 1000
+# Enough for a backend that calls many models with its users' keys.
+_MAX_SCOPES: Final = 1000
 
 ScopeKey = tuple[asyncio.AbstractEventLoop, str, int, str | None]
 """Event loop, base URL, the key's mark, model."""
@@ -195,7 +196,7 @@ class LimiterRegistry:
     """The places that a client's runs talk to."""
 
     def __init__(self) -> None:
-        self._scopes: dict[ScopeKey, LimiterScope] = {}
+        self._scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
 
     def get(self, key: ScopeKey) -> LimiterScope:
         """Return the scope of a place, made when it is first asked for."""
@@ -203,7 +204,5 @@ class LimiterRegistry:
         if scope is None:
             for old in [k for k in self._scopes if k[0].is_closed()]:
                 del self._scopes[old]
-            while len(self._scopes) >= _MOST_SCOPES:
-                del self._scopes[next(iter(self._scopes))]
             scope = self._scopes[key] = LimiterScope(key[0])
         return scope

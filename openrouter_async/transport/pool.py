@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import ClosedError, ConfigurationError
+from ..protocol.lru import LRUCache
 from ..types.shape import Value
 from .aiohttp_compat import forget_reason
 from .connector import Proxies, make_connector
@@ -30,8 +31,8 @@ _USED: Final = "_openrouter_async_used"
 current: ContextVar[Watchdog] = ContextVar("openrouter_async_watch")
 """The clocks of the request that the running task is sending."""
 
-# A client calls few places; a query may make each URL another one.
-_MOST_PLACES: Final = 100
+# A client calls few URLs, unless each call has a query of its own.
+_MAX_URLS: Final = 100
 
 
 class PoisonedError(aiohttp.ServerDisconnectedError):
@@ -98,7 +99,7 @@ class Pool:
         self.slots = Slots(network.max_connections)
         self.ticker = SharedTimer(self.loop)
         self.closed = False
-        self._places: dict[str, URL] = {}
+        self._urls = LRUCache[str, URL](_MAX_URLS)
         self.guard: AsyncGenerator[None, None] | None = None
         self._session = self._open(network)
         self._proxies = Proxies(network.proxy, environment=network.env_proxies)
@@ -157,7 +158,7 @@ class Pool:
         if body is not None:
             large = len(body) > _LARGE_BODY
             data = io.BytesIO(body) if large else aiohttp.BytesPayload(body)
-        place = self._places.get(url) or self._place(url)
+        place = self._urls.get(url) or self._parse(url)
         proxy = self._proxies.choose(place)
         if proxy is None:
             return self._session.request(
@@ -180,12 +181,10 @@ class Pool:
             proxy_headers=tunnel,
         )
 
-    def _place(self, url: str) -> URL:
-        """Parse a URL once: aiohttp asks it for its parts, which it then keeps."""
-        place = URL(url, encoded=True)
-        if len(self._places) < _MOST_PLACES:
-            self._places[url] = place
-        return place
+    def _parse(self, url: str) -> URL:
+        """Parse a URL and keep it: aiohttp reads its parts, which it then caches."""
+        parsed = self._urls[url] = URL(url, encoded=True)
+        return parsed
 
     async def aclose(self, reason: str) -> None:
         """Close the session and end the calls under way; the second time nothing."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import aiohttp
@@ -10,12 +11,7 @@ from multidict import CIMultiDict
 
 from ..config import Clock
 from ..errors import APIError, OpenRouterError
-from ..protocol.base_url import (
-    Call,
-    Secret,
-    authorization,
-    mask,
-)
+from ..protocol.base_url import BaseURL, Call, Secret, mask
 from ..protocol.response_parsing import with_exchange
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange
@@ -46,6 +42,7 @@ class RetryLoop(Generic[T]):
     """One call under way."""
 
     __slots__ = (
+        "_authorize",
         "_budget",
         "_call",
         "_clock",
@@ -67,6 +64,7 @@ class RetryLoop(Generic[T]):
         http: Exchange,
         clock: Clock,
         budget: RetryBudget,
+        authorize: Callable[[object, BaseURL], Secret],
         gate: AttemptLimiter | None = None,
     ) -> None:
         self._call = call
@@ -74,6 +72,7 @@ class RetryLoop(Generic[T]):
         self._http = http
         self._clock = clock
         self._budget = budget
+        self._authorize = authorize
         self._gate = gate
         self._watch = Watchdog(pool.ticker, call.timeouts)
         self._place = call.origin.place
@@ -215,7 +214,7 @@ class RetryLoop(Generic[T]):
         if callable(key):
             found = mask(key())
             key = found if isinstance(found, str) else mask(await found)
-        secret = authorization(key, self._call.origin)
+        secret = self._authorize(key, self._call.origin)
         pool, watch, http = self._pool, self._watch, self._http
         asked = granted = pool.loop.time()
         if not pool.slots.try_acquire():

@@ -16,8 +16,9 @@ from aiohttp import ClientSession
 
 from ..config import Clock
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.base_url import Call
+from ..protocol.base_url import BaseURL, Call, Secret, authorization
 from ..protocol.call import CallRecord, Outcome
+from ..protocol.lru import LRUCache
 from ..protocol.response_parsing import usage_of
 from ..protocol.retry import RetryBudget
 from ..types import Exchange, Usage
@@ -41,8 +42,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("openrouter_async")
 
-# Enough for a backend that calls with its users' keys; the oldest goes first.
-_MOST_BUDGETS: Final = 1000
+# Enough for a backend that calls with its users' keys.
+_MAX_KEYS: Final = 1000
 
 
 class Transport:
@@ -58,7 +59,9 @@ class Transport:
         self._on_call = on_call
         # Jitter needs no secrecy.
         self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
-        self._budgets: dict[tuple[str, int], RetryBudget] = {}
+        self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
+        # The headers of keys that passed the checks.
+        self._authorizations = LRUCache[str, Secret](_MAX_KEYS)
 
     def stats(self) -> PoolStats:
         """Return a snapshot of slots and connections."""
@@ -86,7 +89,13 @@ class Transport:
         try:
             pool = self._pools.find() or await self._pools.open()
             answer = await RetryLoop(
-                call, pool, http, self._clock, self._budget(call), gate
+                call,
+                pool,
+                http,
+                self._clock,
+                self._budget(call),
+                self._authorize,
+                gate,
             ).run()
         except asyncio.CancelledError:
             report("cancelled", None, _nothing)
@@ -117,10 +126,22 @@ class Transport:
         place = (call.origin.base_url, mark)
         budget = self._budgets.get(place)
         if budget is None:
-            if len(self._budgets) >= _MOST_BUDGETS:
-                del self._budgets[next(iter(self._budgets))]
             budget = self._budgets[place] = RetryBudget()
         return budget
+
+    def _authorize(self, key: object, origin: BaseURL) -> Secret:
+        """
+        Return the Authorization header for a key; its checks run once.
+
+        Raises:
+            ConfigurationError: If `authorization` rejects the key or the URL.
+        """
+        if not isinstance(key, str) or not origin.key_allowed:
+            return authorization(key, origin)
+        secret = self._authorizations.get(key)
+        if secret is None:
+            secret = self._authorizations[key] = authorization(key, origin)
+        return secret
 
     def _report(
         self,

@@ -252,8 +252,8 @@ async def test_who_is_called_away_from_the_rate_leaves_no_trace() -> None:
 
 
 def test_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closed loops are forgotten, then the oldest."""
-    monkeypatch.setattr("openrouter_async.transport.limiter._MOST_SCOPES", 2)
+    """Scopes of closed loops are dropped first, then the one used least recently."""
+    monkeypatch.setattr("openrouter_async.transport.limiter._MAX_SCOPES", 2)
     scopes = LimiterRegistry()
     old, new = asyncio.new_event_loop(), asyncio.new_event_loop()
     first = scopes.get((old, "u", 1, "m"))
@@ -264,6 +264,6 @@ def test_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scopes.get((new, "u", 1, "m")) is second
     scopes.get((new, "u", 1, "o"))
 
-    assert scopes.get((new, "u", 1, "n")) is third
-    assert scopes.get((new, "u", 1, "m")) is not second
+    assert scopes.get((new, "u", 1, "m")) is second
+    assert scopes.get((new, "u", 1, "n")) is not third
     new.close()

@@ -475,16 +475,18 @@ async def test_each_key_and_place_has_a_budget(
     assert len(server.requests) == 3 * 11
 
 
-async def test_the_number_of_budgets_is_limited(
-    client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+async def test_caches_per_key_are_bounded(
+    make_client: Callable[..., AsyncOpenRouter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backend that calls with its users' keys does not grow with them."""
-    monkeypatch.setattr("openrouter_async.transport._MOST_BUDGETS", 2)
+    monkeypatch.setattr("openrouter_async.transport.transport._MAX_KEYS", 2)
+    client = make_client()
 
-    for number in range(4):
+    for number in (0, 1, 1, 2, 3):
         await client.chat.send(HELLO, api_key=f"key-{number}")
 
     assert len(client._transport._budgets) == 2
+    assert [*client._transport._authorizations] == ["key-2", "key-3"]
 
 
 async def test_a_wait_beyond_the_deadline_raises_at_once(

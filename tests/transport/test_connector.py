@@ -451,7 +451,7 @@ async def test_very_many_places_are_told_apart(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only some URLs are remembered; each request goes to its own."""
-    monkeypatch.setattr("openrouter_async.transport.pool._MOST_PLACES", 1)
+    monkeypatch.setattr("openrouter_async.transport.pool._MAX_URLS", 1)
     for number in ("1", "2", "2", "1"):
         await client.chat.send(HELLO, extra_query={"n": number})
 
