@@ -177,8 +177,7 @@ if typing.TYPE_CHECKING:
         StopReason,
         read_journal,
     )
-    from .parsed import ParsedStream, PartialOutputs
-    from .structured.parsed_response import ParsedResponse
+    from .parsed import ParsedResponse, ParsedStream, PartialOutputs
     from .structured.response_format import json_schema_format
     from .tools import (
         OnToolError,
@@ -268,9 +267,9 @@ else:
             "StopReason",
             "read_journal",
         ),
-        ".structured.parsed_response": ("ParsedResponse",),
         ".structured.response_format": ("json_schema_format",),
         ".parsed": (
+            "ParsedResponse",
             "ParsedStream",
             "PartialOutputs",
         ),

@@ -45,9 +45,8 @@ if TYPE_CHECKING:
         OnError,
         Progress,
     )
-    from .parsed import ParsedStream
+    from .parsed import ParsedResponse, ParsedStream
     from .structured.output_parser import OutputParser
-    from .structured.parsed_response import ParsedResponse
     from .tools import OnToolError, ToolRun, ToolStream
     from .transport.limiter import LimiterRegistry
 
@@ -428,7 +427,10 @@ class Chat:
             concurrency=concurrency,
             on_tool_error=on_tool_error,
         )
-        finish = _as_it_is if reader is None else reader.read
+
+        def finish(response: ChatResponse) -> ChatResponse:
+            return _parsed(response, reader)
+
         return ToolStream(loop, finish) if stream else ToolRun(loop, finish)
 
     @overload
@@ -571,7 +573,7 @@ class Chat:
     ) -> ChatResponse:
         answer: Answer[ChatResponse] = await self._transport.send(call)
         assert answer.value is not None  # noqa: S101
-        return answer.value if reader is None else reader.read(answer.value)
+        return _parsed(answer.value, reader)
 
     async def _open(
         self, call: Call[ChatResponse], reader: OutputParser[Any] | None = None
@@ -585,8 +587,12 @@ class Chat:
         return ParsedStream(answer.feed, answer, reader)
 
 
-def _as_it_is(reply: ChatResponse) -> ChatResponse:
-    return reply
+def _parsed(response: ChatResponse, reader: OutputParser[Any] | None) -> ChatResponse:
+    if reader is None:
+        return response
+    from .parsed import parse_response
+
+    return parse_response(response, reader)
 
 
 def _reader(output: Any) -> OutputParser[Any] | None:

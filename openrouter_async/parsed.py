@@ -2,9 +2,11 @@
 
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
+import attrs
+from attrs import define, field
+
 from .stream import ChatStream
 from .structured.output_parser import OutputParser
-from .structured.parsed_response import ParsedResponse
 from .transport.answer import Answer
 from .transport.event_stream import EventStream
 from .types import ChatResponse
@@ -14,6 +16,31 @@ T_co = TypeVar("T_co", covariant=True)
 _EVERY: Final = 32 * 1024
 # Up to so many characters the whole text is read anew for each chunk; beyond, only
 # after it has grown by a hundredth, so that the work stays in proportion.
+
+
+@define(eq=False, repr=False)
+class ParsedResponse(ChatResponse, Generic[T_co]):
+    """
+    A whole reply, and the value that its text is.
+
+    Attributes:
+        output: The value, of the type that `output=` asked for.
+    """
+
+    output: T_co = field(kw_only=True)
+
+
+def parse_response(
+    response: ChatResponse, parser: OutputParser[T_co]
+) -> ParsedResponse[T_co]:
+    """
+    Return a reply with the value that its text is.
+
+    Raises:
+        OutputError: The reply has no such value.
+    """
+    known = {name: getattr(response, name) for name in attrs.fields_dict(ChatResponse)}
+    return ParsedResponse(**known, output=parser.parse(response))
 
 
 class ParsedStream(ChatStream, Generic[T_co]):
@@ -47,7 +74,7 @@ class ParsedStream(ChatStream, Generic[T_co]):
             OutputTruncatedError: It was cut off.
         """
         if self._parsed is None:
-            self._parsed = self._reader.read(self.response)
+            self._parsed = parse_response(self.response, self._reader)
         return self._parsed.output
 
     async def collect(self) -> ParsedResponse[T_co]:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import attrs
 
 from ..errors import OpenRouterError
+from ..parsed import parse_response
 from ..protocol.base_url import Call
 from ..protocol.body import chat_body, unexpected_keyword
 from ..protocol.budget import Price, read_price
@@ -143,7 +144,7 @@ class RequestBuilder:
         """
         if self._reader is None:
             return reply, None
-        parsed = self._reader.read(reply)
+        parsed = parse_response(reply, self._reader)
         return parsed, parsed.output
 
     async def price(self, model: str) -> Price | None:

@@ -10,8 +10,6 @@ import re
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
-import attrs
-
 from ..errors import (
     ConfigurationError,
     MalformedResponseError,
@@ -23,7 +21,6 @@ from ..protocol.decode import decode
 from ..types import ChatResponse
 from .converter import converter
 from .invalid_value import InvalidValueError
-from .parsed_response import ParsedResponse
 from .schema import Schema, schema_of
 
 T = TypeVar("T")
@@ -48,9 +45,9 @@ class OutputParser(Generic[T]):
         self.kind = kind
         self.schema: Schema = schema_of(kind)
 
-    def read(self, reply: ChatResponse) -> ParsedResponse[T]:
+    def parse(self, reply: ChatResponse) -> T:
         """
-        Return a reply with the value that its text is.
+        Return the value that a reply's text is.
 
         Raises:
             OutputRefusedError: The model would not, or was stopped.
@@ -69,8 +66,7 @@ class OutputParser(Generic[T]):
                 response=reply,
                 hint="Raise max_completion_tokens, or ask for less.",
             )
-        known = {name: getattr(reply, name) for name in attrs.fields_dict(ChatResponse)}
-        return ParsedResponse(**known, output=self._value(reply))
+        return self._value(reply)
 
     def _value(self, reply: ChatResponse) -> T:
         if reply.tool_calls and not reply.text.strip():

@@ -63,7 +63,6 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
             "openrouter_async.parsed",
             "openrouter_async.tools",
         ),
-        "openrouter_async.structured.parsed_response",
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     }
@@ -75,7 +74,6 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
             "openrouter_async.tools",
         ),
         "openrouter_async.structured.output_parser",
-        "openrouter_async.structured.parsed_response",
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
