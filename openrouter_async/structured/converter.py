@@ -9,78 +9,49 @@ what is exact is converted (1 -> 1.0, 3.0 -> 3).
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 from uuid import UUID
 
 import cattrs
-import typing_extensions
 from cattrs.cols import is_namedtuple
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from ..errors import ConfigurationError
 from ..protocol.decode import encode
 from ..types.shape import Shape
-from .fields import is_object, is_pydantic, members
+from .fields import is_object, members
 from .invalid_value import InvalidValueError, faults_of, step
-from .schema import (
+from .pydantic_schema import is_pydantic, validated
+from .scalars import (
+    SCALARS,
+    Hook,
+    check,
+    duration,
+    enumeration,
+    literal,
+    shown,
+)
+from .type_hints import (
     ANYTHING,
     LISTS,
+    LITERALS,
     MAPPINGS,
     UNIONS,
-    literal_values,
     stripped,
     tuple_items,
-)
-
-_Hook = Callable[[Any, Any], Any]
-
-_JSON_NAMES: Final[Mapping[type[Any], str]] = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a string",
-    list: "an array",
-    dict: "an object",
-}
-
-_LITERALS: Final[tuple[Any, ...]] = (Literal, typing_extensions.Literal)
-
-# Compiled at first use, which most programs never come to.
-_DURATION: Final = (
-    r"(?P<sign>[+-])?P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+(?:\.\d+)?)D)?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
 )
 
 
 class Converter:
     """Turns JSON values into typed ones, and typed ones into JSON values."""
-
-    def __init__(self) -> None:
-        self._plain: dict[Any, _Hook] = {
-            str: _string,
-            bool: _boolean,
-            int: _integer,
-            float: _number,
-            Decimal: _decimal,
-            UUID: _parsed(UUID, "a UUID"),
-            datetime: _parsed(datetime.fromisoformat, "a date and time"),
-            date: _parsed(date.fromisoformat, "a date"),
-            time: _parsed(time.fromisoformat, "a time"),
-            timedelta: _parsed(_timedelta, "a duration such as PT1H30M"),
-            None: _null,
-            type(None): _null,
-            **dict.fromkeys(ANYTHING, _anything),
-        }
 
     @cached_property
     def _cattrs(self) -> cattrs.Converter:
@@ -124,7 +95,7 @@ class Converter:
         give = made.register_unstructure_hook
         for kind in (datetime, date, time):
             give(kind, lambda value: value.isoformat())
-        give(timedelta, _duration)
+        give(timedelta, duration)
         give(UUID, str)
         give(Decimal, float)
         give(set, lambda value: [self.unstructure(each) for each in value])
@@ -134,15 +105,15 @@ class Converter:
     def _register_compound(self, made: cattrs.Converter) -> None:
         factory = made.register_structure_hook_factory
         factory(lambda kind: _origin(kind) in UNIONS, self._union)
-        factory(lambda kind: _origin(kind) in _LITERALS, _literal)
+        factory(lambda kind: _origin(kind) in LITERALS, literal)
         factory(
-            lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _enumerated
+            lambda kind: isinstance(kind, type) and issubclass(kind, Enum), enumeration
         )
         factory(lambda kind: _origin(kind) in LISTS, self._sequence)
         factory(lambda kind: _origin(kind) is tuple, self._tuple)
         factory(lambda kind: _origin(kind) in MAPPINGS, self._mapping)
         factory(_is_class, self._class)
-        made.register_structure_hook_func(is_pydantic, _validated)
+        made.register_structure_hook_func(is_pydantic, validated)
         made.register_unstructure_hook_func(
             is_pydantic, lambda value: value.model_dump(mode="json")
         )
@@ -156,12 +127,12 @@ class Converter:
             name: self.unstructure(getattr(value, name)) for name in names
         }
 
-    def _hook(self, kind: Any) -> _Hook:
+    def _hook(self, kind: Any) -> Hook:
         kind = stripped(kind)
         # Not by cattrs: it would take an IntEnum for an int.
-        return self._plain.get(kind) or self._cattrs.get_structure_hook(kind)
+        return SCALARS.get(kind) or self._cattrs.get_structure_hook(kind)
 
-    def _sequence(self, kind: Any) -> _Hook:
+    def _sequence(self, kind: Any) -> Hook:
         (item,) = get_args(kind) or (Any,)
         hook = self._hook(item)
         origin: Any = _origin(kind)
@@ -170,13 +141,13 @@ class Converter:
             make = set
 
         def structure(value: Any, _: Any) -> Any:
-            _check(value, list)
+            check(value, list)
             found = _each(((at, hook, item, v) for at, v in enumerate(value)), kind)
             return make(found)
 
         return structure
 
-    def _tuple(self, kind: Any) -> _Hook:
+    def _tuple(self, kind: Any) -> Hook:
         kinds = tuple_items(kind)
         if len(kinds) == 2 and kinds[1] is ...:  # noqa: PLR2004 -- tuple[X, ...]
             sequence = self._sequence(GenericAlias(list, kinds[:1]))
@@ -184,7 +155,7 @@ class Converter:
         hooks = [(self._hook(each), each) for each in kinds]
 
         def structure(value: Any, _: Any) -> Any:
-            _check(value, list)
+            check(value, list)
             if len(value) != len(hooks):
                 raise InvalidValueError(f"it has {len(value)} items, not {len(hooks)}")
             pairs = enumerate(zip(hooks, value, strict=True))
@@ -192,28 +163,28 @@ class Converter:
 
         return structure
 
-    def _mapping(self, kind: Any) -> _Hook:
+    def _mapping(self, kind: Any) -> Hook:
         _, item = get_args(kind) or (str, Any)
         hook = self._hook(item)
 
         def structure(value: Any, _: Any) -> Any:
-            _check(value, dict)
+            check(value, dict)
             found = _each(((key, hook, item, v) for key, v in value.items()), kind)
             return dict(zip(value, found, strict=True))
 
         return structure
 
-    def _class(self, kind: Any) -> _Hook:
+    def _class(self, kind: Any) -> Hook:
         """Read the members one by one; what a class does not know is passed over."""
         listed = members(kind)
         origin: Any = _origin(kind)
         aliases = {
             field.name: field.alias for field in getattr(origin, "__attrs_attrs__", ())
         }
-        hooks: dict[str, _Hook] = {}
+        hooks: dict[str, Hook] = {}
 
         def structure(value: Any, _: Any) -> Any:
-            _check(value, dict)
+            check(value, dict)
             # Asked for at first use: a class may be made of itself.
             if len(hooks) < len(listed):
                 hooks.update((m.name, self._hook(m.kind)) for m in listed)
@@ -231,7 +202,7 @@ class Converter:
 
         return structure
 
-    def _union(self, kind: Any) -> _Hook:
+    def _union(self, kind: Any) -> Hook:
         """
         Take the first member that fits.
 
@@ -258,12 +229,12 @@ class Converter:
                     failed.append(error)
             if failed and (len(failed) == 1 or cls is dict):
                 raise failed[0]
-            raise InvalidValueError(f"{_shown(value)} is none of {_listed(kinds)}")
+            raise InvalidValueError(f"{shown(value)} is none of {_listed(kinds)}")
 
         return structure
 
 
-def _each(found: Iterable[tuple[Any, _Hook, Any, Any]], kind: Any) -> "list[Any]":
+def _each(found: Iterable[tuple[Any, Hook, Any, Any]], kind: Any) -> "list[Any]":
     """Structure values one by one; all faults are told, each with its place."""
     made: list[Any] = []
     errors: list[Exception] = []
@@ -287,140 +258,12 @@ def _origin(kind: Any) -> Any:
     return get_origin(kind) or kind
 
 
-def _anything(value: Any, _: Any) -> Any:
-    return value
-
-
 def _is_shape(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Shape)
 
 
 def _is_class(kind: Any) -> bool:
     return is_object(_origin(kind)) and not is_pydantic(kind)
-
-
-def _check(value: Any, cls: type[Any]) -> None:
-    if value.__class__ is not cls:
-        raise InvalidValueError(f"{_shown(value)} is not {_JSON_NAMES[cls]}")
-
-
-def _shown(value: Any) -> str:
-    """Show a value that came, in short."""
-    if isinstance(value, list | dict):
-        return _JSON_NAMES[type(value)]
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
-
-
-def _string(value: Any, _: Any) -> str:
-    _check(value, str)
-    return str(value)
-
-
-def _boolean(value: Any, _: Any) -> bool:
-    _check(value, bool)
-    return bool(value)
-
-
-def _null(value: Any, _: Any) -> None:
-    if value is not None:
-        raise InvalidValueError(f"{_shown(value)} is not null")
-
-
-def _integer(value: Any, _: Any) -> int:
-    if value.__class__ is float and value.is_integer():
-        return int(value)
-    if value.__class__ is not int:
-        raise InvalidValueError(f"{_shown(value)} is not a whole number")
-    return int(value)
-
-
-def _number(value: Any, _: Any) -> float:
-    if value.__class__ not in (int, float):
-        raise InvalidValueError(f"{_shown(value)} is not a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise InvalidValueError("it is too large a number") from None
-
-
-def _decimal(value: Any, _: Any) -> Decimal:
-    if value.__class__ in (int, float, str):
-        try:
-            found = Decimal(str(value))
-        except InvalidOperation:
-            pass
-        else:
-            if found.is_finite():
-                return found
-    raise InvalidValueError(f"{_shown(value)} is not a number")
-
-
-def _parsed(parse: Callable[[str], Any], what: str) -> _Hook:
-    def structure(value: Any, _: Any) -> Any:
-        try:
-            if value.__class__ is str:
-                return parse(value)
-        except ValueError:
-            pass
-        raise InvalidValueError(f"{_shown(value)} is not {what}")
-
-    return structure
-
-
-def _timedelta(text: str) -> timedelta:
-    found = re.fullmatch(_DURATION, text)
-    parts = {} if found is None else found.groupdict()
-    sign = parts.pop("sign", None)
-    numbers = {name: float(number) for name, number in parts.items() if number}
-    if not numbers:
-        raise ValueError(text)
-    try:
-        length = timedelta(**numbers)
-    except OverflowError as error:
-        raise ValueError(text) from error
-    return -length if sign == "-" else length
-
-
-def _duration(value: timedelta) -> str:
-    sign, length = ("-", -value) if value < timedelta(0) else ("", value)
-    fraction = f".{length.microseconds:06}" if length.microseconds else ""
-    return f"{sign}P{length.days}DT{length.seconds}{fraction}S"
-
-
-def _literal(kind: Any) -> _Hook:
-    return _one_of(zip(get_args(kind), literal_values(kind), strict=True))
-
-
-def _enumerated(kind: Any) -> _Hook:
-    return _one_of((member, member.value) for member in kind)
-
-
-def _one_of(values: Iterable[tuple[Any, Any]]) -> _Hook:
-    # 1, 1.0 and True are equal, but not the same JSON.
-    known = [(isinstance(value, bool), value, member) for member, value in values]
-
-    def structure(value: Any, _: Any) -> Any:
-        for is_bool, each, member in known:
-            if each == value and is_bool is (value.__class__ is bool):
-                return member
-        listed = ", ".join(repr(each) for _, each, _ in known)
-        raise InvalidValueError(f"{_shown(value)} is not one of {listed}")
-
-    return structure
-
-
-def _validated(value: Any, kind: Any) -> Any:
-    """Let pydantic read it."""
-    pydantic: Any = sys.modules["pydantic"]
-    try:
-        return kind.model_validate(value)
-    except pydantic.ValidationError as error:
-        faults = tuple(
-            ("".join(step(key) for key in fault["loc"]), str(fault["msg"]))
-            for fault in error.errors()
-        )
-        raise InvalidValueError(str(error), faults) from error
 
 
 def _json_class(kind: Any) -> Any:
@@ -445,7 +288,7 @@ def _breadth(kind: Any) -> int:
         return 4
     if kind in (str, float):
         return 3
-    narrow = _origin(kind) in _LITERALS or isinstance(kind, type)
+    narrow = _origin(kind) in LITERALS or isinstance(kind, type)
     return 1 if narrow and _json_class(kind) is None else 2
 
 

@@ -5,18 +5,14 @@
 # pyright: reportUnknownVariableType=false
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping
 from typing import (
     Any,
     Final,
     NamedTuple,
-    NotRequired,
-    Required,
     TypeVar,
     get_args,
     get_origin,
-    get_type_hints,
     is_typeddict,
 )
 
@@ -24,17 +20,10 @@ import attrs
 import typing_extensions
 
 from .docstrings import describe
+from .type_hints import hints_of, unmarked
 
 ABSENT: Final = object()
 """The default of what has none, or none that is known beforehand."""
-
-_MARKS: Final[tuple[Any, ...]] = (
-    Required,
-    NotRequired,
-    typing_extensions.Required,
-    typing_extensions.NotRequired,
-    typing_extensions.ReadOnly,
-)
 
 
 class Field(NamedTuple):
@@ -54,16 +43,6 @@ class Field(NamedTuple):
     required: bool = True
     default: Any = ABSENT
     description: str = ""
-
-
-def is_pydantic(kind: Any) -> bool:
-    """Tell whether a class is a pydantic model; pydantic is not imported for that."""
-    pydantic = sys.modules.get("pydantic")
-    return (
-        pydantic is not None
-        and isinstance(kind, type)
-        and issubclass(kind, pydantic.BaseModel)
-    )
 
 
 def is_object(kind: Any) -> bool:
@@ -102,33 +81,6 @@ def members(kind: Any) -> list[Field]:
         )
         for member in _members(cls)
     ]
-
-
-def hints_of(documented: Any) -> dict[str, Any]:
-    """
-    Return the annotations of a class or function, resolved.
-
-    A class that names itself is found though it was made inside a function.
-
-    Raises:
-        TypeError: A name in them is not known where it was written.
-    """
-    name = getattr(documented, "__name__", "")
-    local = {name: documented} if isinstance(documented, type) else None
-    try:
-        return get_type_hints(documented, localns=local, include_extras=True)
-    except NameError as error:
-        raise TypeError(
-            f"The annotations of {name} cannot be resolved: {error}. "
-            "Define what they name at the top level of a module."
-        ) from error
-
-
-def unmarked(kind: Any) -> Any:
-    """Return a type without `Required` and the like around it."""
-    while get_origin(kind) in _MARKS:
-        (kind,) = get_args(kind)
-    return kind
 
 
 def _members(cls: Any) -> Iterator[Field]:

@@ -1,7 +1,10 @@
 """Schemas that others made (pydantic), brought into the strict form."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, cast
+
+from .invalid_value import InvalidValueError, step
 
 _DEFS: Final = "#/$defs/"
 
@@ -66,3 +69,26 @@ def _inner(made: dict[str, Any]) -> list[tuple[Any, Any]]:
             found += (((key, place), each) for place, each in enumerate(made[key]))
     found += ((key, made[key]) for key in _SINGLE if key in made)
     return found
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Tell whether a class is a pydantic model; pydantic is not imported for that."""
+    pydantic = sys.modules.get("pydantic")
+    return (
+        pydantic is not None
+        and isinstance(kind, type)
+        and issubclass(kind, pydantic.BaseModel)
+    )
+
+
+def validated(value: Any, kind: Any) -> Any:
+    """Let pydantic read it."""
+    pydantic: Any = sys.modules["pydantic"]
+    try:
+        return kind.model_validate(value)
+    except pydantic.ValidationError as error:
+        faults = tuple(
+            ("".join(step(key) for key in fault["loc"]), str(fault["msg"]))
+            for fault in error.errors()
+        )
+        raise InvalidValueError(str(error), faults) from error

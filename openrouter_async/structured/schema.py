@@ -4,10 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-import collections
-import collections.abc
 import re
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -21,7 +18,6 @@ from typing import (
     NamedTuple,
     NewType,
     TypeVar,
-    Union,
     get_args,
     get_origin,
 )
@@ -30,15 +26,19 @@ from uuid import UUID
 import typing_extensions
 
 from .docstrings import describe
-from .fields import (
-    ABSENT,
-    Field,
-    is_object,
-    is_pydantic,
-    members,
+from .fields import ABSENT, Field, is_object, members
+from .pydantic_schema import is_pydantic, strictly
+from .type_hints import (
+    ANYTHING,
+    LISTS,
+    MAPPINGS,
+    UNIONS,
+    is_alias,
+    literal_values,
+    stripped,
+    tuple_items,
     unmarked,
 )
-from .pydantic_schema import strictly
 
 _SIMPLE: Final[Mapping[Any, Mapping[str, str]]] = {
     bool: {"type": "boolean"},
@@ -54,32 +54,6 @@ _SIMPLE: Final[Mapping[Any, Mapping[str, str]]] = {
     timedelta: {"type": "string", "format": "duration"},
     UUID: {"type": "string", "format": "uuid"},
 }
-
-LISTS: Final[frozenset[Any]] = frozenset(
-    {
-        list,
-        set,
-        frozenset,
-        collections.deque,
-        collections.abc.Sequence,
-        collections.abc.MutableSequence,
-        collections.abc.Set,
-        collections.abc.MutableSet,
-        collections.abc.Iterable,
-        collections.abc.Collection,
-    }
-)
-"""Types that are arrays in JSON; tuples, which may be of fixed length, aside."""
-
-MAPPINGS: Final[frozenset[Any]] = frozenset(
-    {dict, collections.abc.Mapping, collections.abc.MutableMapping}
-)
-"""Types that are objects with keys that are not known beforehand."""
-
-ANYTHING: Final[frozenset[Any]] = frozenset({Any, object, typing_extensions.Any})
-"""Types that say nothing."""
-
-UNIONS: Final = (Union, types.UnionType)
 
 _DEFS: Final = "#/$defs/"
 _LITERALS: Final = {bool: "boolean", int: "integer", str: "string", type(None): "null"}
@@ -149,25 +123,6 @@ def parameters_schema(parameters: Iterable[Field], *, strict: bool) -> dict[str,
             "A strict schema has no mappings with free keys, and nothing of any type."
         )
     return document
-
-
-def stripped(kind: Any) -> Any:
-    """Return what stands behind aliases, `NewType`s and annotations of a type."""
-    while True:
-        kind = unmarked(kind)
-        if get_origin(kind) is Annotated:
-            kind = get_args(kind)[0]
-        elif isinstance(kind, NewType):
-            kind = kind.__supertype__
-        elif is_alias(kind):
-            kind = kind.__value__
-        else:
-            return kind
-
-
-def is_alias(kind: Any) -> bool:
-    """Tell whether it is a `type X = ...`."""
-    return type(kind).__name__ == "TypeAliasType"
 
 
 class _Builder:
@@ -344,18 +299,6 @@ class _Builder:
             rest = {key: value for key, value in fields.items() if key != "$ref"}
             fields = {**self.defs[reference.removeprefix(_DEFS)], **rest}
         return {key: self._inlined(value, trail) for key, value in fields.items()}
-
-
-def tuple_items(kind: Any) -> tuple[Any, ...]:
-    """Return what a tuple is made of: `(X, ...)` for any number, `()` for none."""
-    # `get_args` can not tell `tuple[()]` from `tuple`.
-    items: tuple[Any, ...] = getattr(kind, "__args__", (Any, ...))
-    return items
-
-
-def literal_values(kind: Any) -> list[Any]:
-    """Return what a Literal may be, as JSON has it."""
-    return [each.value if isinstance(each, Enum) else each for each in get_args(kind)]
 
 
 def enumerated(values: Sequence[Any]) -> dict[str, Any]:

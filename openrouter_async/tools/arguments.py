@@ -9,9 +9,10 @@ from ..errors import MalformedResponseError, ToolArgumentsError
 from ..protocol.decode import decode
 from ..structured.converter import converter
 from ..structured.docstrings import describe
-from ..structured.fields import ABSENT, Field, hints_of
+from ..structured.fields import ABSENT, Field
 from ..structured.invalid_value import InvalidValueError, step
 from ..structured.schema import parameters_schema
+from ..structured.type_hints import hints_of
 from ..types import ToolCall
 
 

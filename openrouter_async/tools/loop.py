@@ -1,12 +1,8 @@
 """Turn after turn: ask, execute what is called, tell the results."""
 
 import asyncio
-import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Final, Literal, TypeVar, cast
-
-import attrs
+from typing import Any, Final, Literal, TypeVar
 
 from ..errors import (
     ConfigurationError,
@@ -14,27 +10,22 @@ from ..errors import (
     ToolArgumentsError,
     ToolCallTruncatedError,
 )
-from ..protocol.decode import encode
 from ..stream import ChatStream
-from ..structured.converter import converter
 from ..types import (
     ChatResponse,
     FunctionTool,
-    Message,
     MessageLike,
-    PartLike,
     Tool,
     ToolCall,
     ToolResponseMessage,
 )
-from ..types.parts import Part
-from .arguments import json_arguments
 from .events import (
     EventBuilder,
     ToolEvent,
     ToolResult,
     TurnFinished,
 )
+from .execution import call_function, error_content, result_content, sendable_calls
 
 T = TypeVar("T")
 
@@ -210,15 +201,15 @@ class ToolLoop:
         if tool is None:
             known = ", ".join(self._tools) or "none"
             text = f"There is no tool {name!r}. There are: {known}."
-            return ToolResult(call, _error(text), None, LookupError(text), turn)
+            return ToolResult(call, error_content(text), None, LookupError(text), turn)
         try:
             args, kwargs = tool.arguments_of(call)
         except ToolArgumentsError as error:
-            return ToolResult(call, _error(error.message), None, error, turn)
+            return ToolResult(call, error_content(error.message), None, error, turn)
         async with slots:
             try:
-                value = await _called(tool.wrapped, args, kwargs)
-                return ToolResult(call, _content(value), value, None, turn)
+                value = await call_function(tool.wrapped, args, kwargs)
+                return ToolResult(call, result_content(value), value, None, turn)
             except Exception as error:
                 error.add_note(f"In the tool {name!r}, called as {call.id!r}.")
                 if self._on_tool_error == "raise":
@@ -226,60 +217,15 @@ class ToolLoop:
                 told = (
                     self._on_tool_error(call, error)
                     if callable(self._on_tool_error)
-                    else _error(f"{type(error).__name__}: {error}")
+                    else error_content(f"{type(error).__name__}: {error}")
                 )
                 return ToolResult(call, told, None, error, turn)
-
-
-async def _called(
-    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
-) -> Any:
-    try:
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 -- an object's own method
-        ):
-            value = await function(*args, **kwargs)
-        else:
-            value = await asyncio.to_thread(_in_thread, function, args, kwargs)
-            if inspect.isawaitable(value):
-                value = await value
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise RuntimeError("The tool was cancelled from inside.") from error
-    return value
-
-
-def _in_thread(
-    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
-) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except StopIteration as error:
-        # A future cannot carry it, and would be waited for for ever.
-        raise RuntimeError("StopIteration left the tool.") from error
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _content(value: Any) -> str | Sequence[PartLike]:
-    """Return what a tool gave as what the model is told: text, or parts."""
-    if isinstance(value, Part):
-        return [value]
-    if isinstance(value, list) and value:
-        parts = cast("list[PartLike]", value)
-        if all(isinstance(part, Part) for part in parts):
-            return parts
-    return converter.text(value)
-
-
-def _error(text: str) -> str:
-    return encode({"error": text}).decode()
 
 
 def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
@@ -304,51 +250,3 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
                 "run_tools() takes what @tool or FunctionTool.from_function made."
             )
     return found
-
-
-def sendable_calls(
-    message: Message, used: set[str]
-) -> tuple[MessageLike, list[ToolCall]]:
-    """
-    Return the message to send back, and its calls, each with an id of its own.
-
-    What is in order stays as it came. Ids that are missing or were there before are
-    replaced, and arguments that are no JSON object, which providers refuse.
-
-    Args:
-        message: The reply's.
-        used: The ids of the run so far; those of this message are added.
-    """
-    calls: list[ToolCall] = []
-    sent: list[dict[str, Any]] = []
-    for call in message.tool_calls:
-        ident, number = call.id or f"call_{len(used)}", 1
-        while ident in used:
-            number += 1
-            ident = f"{call.id or 'call'}_{number}"
-        used.add(ident)
-        text = _replayable(call)
-        one = call.as_request()
-        if ident != call.id or text != call.function.arguments:
-            function = {**_function(one), "arguments": text}
-            one = {**one, "id": ident, "type": call.type, "function": function}
-        sent.append(one)
-        calls.append(attrs.evolve(call, id=ident))
-    echo = message.as_request()
-    if sent == [call.as_request() for call in message.tool_calls]:
-        return message, calls
-    return {**echo, "tool_calls": sent}, calls
-
-
-def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    function = call.get("function")
-    return function if isinstance(function, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _replayable(call: ToolCall) -> str:
-    """Return the arguments as they came if they are a JSON object, else one."""
-    text = call.function.arguments
-    with suppress(ToolArgumentsError):
-        value = json_arguments(call)
-        return text if text.lstrip().startswith("{") else encode(value).decode()
-    return "{}"
