@@ -424,7 +424,7 @@ class Chat:
             ask,
             request,
             max_turns=max_turns,
-            concurrency=concurrency,
+            max_parallel_tools=concurrency,
             on_tool_error=on_tool_error,
         )
 

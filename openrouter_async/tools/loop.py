@@ -58,7 +58,7 @@ class ToolLoop:
         request: Mapping[str, Any],
         *,
         max_turns: int,
-        concurrency: int,
+        max_parallel_tools: int,
         on_tool_error: OnToolError,
     ) -> None:
         """
@@ -68,15 +68,18 @@ class ToolLoop:
             ask: Sends the conversation; takes `messages`, `tool_choice`, `stream`.
             request: `messages`, `tools` and `tool_choice` as they were given.
             max_turns: Replies asked for, 1 or more.
-            concurrency: Calls of one turn executed at once, 1 or more.
+            max_parallel_tools: Calls of one turn executed at once, 1 or more.
             on_tool_error: What becomes of a tool's exception.
 
         Raises:
             ConfigurationError: A tool that cannot be executed, or a limit below 1.
             TypeError: The messages are none.
         """
-        if min(max_turns, concurrency) < 1:
-            raise ConfigurationError("max_turns and concurrency are 1 or more.")
+        if min(max_turns, max_parallel_tools) < 1:
+            raise ConfigurationError(
+                f"Invalid max_turns={max_turns} or "
+                f"max_parallel_tools={max_parallel_tools}: both must be 1 or more."
+            )
         messages = request.get("messages") or ()
         if isinstance(messages, str) or not isinstance(messages, Sequence):
             raise TypeError("messages is a list of messages: [UserMessage('...')].")
@@ -89,11 +92,11 @@ class ToolLoop:
         self._tools = _by_name(request.get("tools") or ())
         self._choice = request.get("tool_choice")
         self._max_turns = max_turns
-        self._concurrency = concurrency
+        self._max_parallel_tools = max_parallel_tools
         self._on_tool_error = on_tool_error
         self._ids: set[str] = set()
 
-    async def play(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
+    async def run(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
         """
         Run to the answer; with `stream` the events of each reply are yielded too.
 
@@ -186,7 +189,7 @@ class ToolLoop:
     def _start(
         self, calls: Sequence[ToolCall], turn: int
     ) -> list[asyncio.Task[ToolResult]]:
-        slots = asyncio.Semaphore(self._concurrency)
+        slots = asyncio.Semaphore(self._max_parallel_tools)
         tasks = [
             asyncio.create_task(self._execute(call, turn, slots)) for call in calls
         ]

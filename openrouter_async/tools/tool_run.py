@@ -80,7 +80,7 @@ class ToolRun(_Transcript[R_co], Coroutine[Any, Any, "ToolRun[R_co]"]):
         self._coroutine: Coroutine[Any, Any, ToolRun[R_co]] = self._run()
 
     async def _run(self) -> "ToolRun[R_co]":
-        events = self._loop.play(stream=False)
+        events = self._loop.run(stream=False)
         try:
             async for _ in events:
                 pass
@@ -120,7 +120,7 @@ class ToolStream(_Transcript[R_co]):
 
     def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
         super().__init__(loop, finish)
-        self._events: AsyncGenerator[ToolEvent, None] = loop.play(stream=True)
+        self._events: AsyncGenerator[ToolEvent, None] = loop.run(stream=True)
         self._reading = False
         self._closed = False
 

@@ -332,7 +332,7 @@ async def test_turns_are_limited(
         ({"tools": [FunctionTool({"name": "f"})]}, "no function"),
         ({"tools": [add, add]}, "Two tools"),
         ({"max_turns": 0}, "max_turns"),
-        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 0}, "max_parallel_tools"),
         ({"messages": []}, "nothing to send"),
     ],
 )
