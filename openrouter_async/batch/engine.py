@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final
 
 from ..errors import JournalError
-from ..extras import Limiter
 from ..protocol.budget import Budget
 from ..protocol.concurrency import MOST
 from ..protocol.overload import RepeatedFailures, all_alike
@@ -22,6 +21,7 @@ from .progress import ProgressLine
 from .request_builder import RequestBuilder
 from .reservations import BudgetReservations
 from .result_buffer import ResultBuffer
+from .row_limiter import RateLimiter
 from .rows.results import BatchResult
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .sender import Sender
@@ -52,7 +52,7 @@ class BatchEngine:
         source: Source,
         journal: Journal | None,
         threads: Executor,
-        limiter: Limiter | None,
+        limiter: RateLimiter | None,
         *,
         stall_seconds: float,
     ) -> None:
@@ -111,7 +111,7 @@ class BatchEngine:
         plan: BatchOptions,
         calls: RequestBuilder,
         scopes: LimiterRegistry,
-        limiter: Limiter | None,
+        limiter: RateLimiter | None,
     ) -> Sender:
         cashier = None
         if self._budget is not None:

@@ -10,15 +10,18 @@ power cut loses what came since.
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import JournalError, MalformedResponseError
-from ..extras import Lock, make_lock
+from ..extras import require
 from ..protocol.decode import decode
 from .jsonl import JsonLinesFile
 from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import OURS, name_key
 from .rows.results import BatchResult, is_line
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _STARTS: Final = (b'{"id":',)
 _ERROR_STARTS: Final = (b'{"custom_id":',)
@@ -63,7 +66,7 @@ class Journal:
         # Of earlier runs, and which of these have succeeded in this one.
         self._failed = HashSet64()
         self._healed = HashSet64()
-        self._lock: Lock | None = None
+        self._lock: BaseFileLock | None = None
         self._rows: JsonLinesFile | None = None
         self._errors: JsonLinesFile | None = None
 
@@ -74,13 +77,14 @@ class Journal:
         Raises:
             JournalError: It is in use, or no journal, or can not be opened.
         """
-        lock, taken = make_lock(f"{self.path}.lock")
+        filelock = require("filelock", "batch", "journal=")
+        lock = filelock.FileLock(f"{self.path}.lock")
         if not self.path.parent.is_dir():
             # The lock's library would make the folders.
             raise JournalError(f"There is no folder {self.path.parent}.")
         try:
             lock.acquire(timeout=0)
-        except taken:
+        except filelock.Timeout:
             raise JournalError(
                 f"{self.path} is in use by another run.",
                 hint="One run at a time writes a journal.",

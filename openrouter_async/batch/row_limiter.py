@@ -2,16 +2,37 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol, cast
 
 from ..config import Retries
 from ..errors import APIError, OpenRouterError
-from ..extras import Limiter
+from ..extras import require
 from ..protocol.overload import is_overload
 from ..transport.limiter import ConcurrencyLimiter
 from .rows.stats import RunCounters
 
 _DOUBLINGS: Final = 16
+
+
+class RateLimiter(Protocol):
+    """The part of `aiolimiter.AsyncLimiter` that a `RowLimiter` uses."""
+
+    async def acquire(self, amount: float = 1) -> None:
+        """Wait until the rate allows `amount` more requests."""
+
+
+def make_rate_limiter(per_minute: float) -> RateLimiter:
+    """
+    Return a limiter that spaces requests evenly, with bursts of 0.1 seconds' worth.
+
+    Raises:
+        ConfigurationError: If aiolimiter is not installed.
+    """
+    # The bucket's size comes on top of the rate in any minute, so it is kept small.
+    burst = max(1.0, per_minute / 600.0)
+    library = require("aiolimiter", "batch", "rpm=")
+    limiter = library.AsyncLimiter(burst, 60.0 * burst / per_minute)
+    return cast("RateLimiter", limiter)
 
 
 class RowLimiter:
@@ -44,7 +65,7 @@ class RowLimiter:
         self,
         loop: asyncio.AbstractEventLoop,
         door: ConcurrencyLimiter,
-        limiter: Limiter | None,
+        limiter: RateLimiter | None,
         rules: Retries,
         tally: RunCounters,
         hire: Callable[[], None],

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Final, Generic, Self
 
 from ..errors import ConfigurationError
-from ..extras import make_limiter
 from ..transport.limiter import LimiterRegistry, LimiterStats
 from .engine import BatchEngine, until_done
 from .journal import Journal
 from .options import BatchOptions
 from .request_builder import RequestBuilder
+from .row_limiter import make_rate_limiter
 from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import open_source
@@ -64,7 +64,7 @@ class BatchRun(Generic[T_co]):
         if self._threads is not None:
             raise ConfigurationError("A run runs once; make another one.")
         plan = self._plan
-        limiter = None if plan.rpm is None else make_limiter(plan.rpm)
+        limiter = None if plan.rpm is None else make_rate_limiter(plan.rpm)
         threads = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
         source = open_source(plan.items, threads)
         self._threads = threads

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 from ..errors import OpenRouterError
-from ..extras import Limiter
 from ..protocol.base_url import Call
 from ..protocol.overload import is_fatal
 from ..protocol.response_parsing import usage_of
@@ -13,7 +12,7 @@ from ..types import ChatResponse, Exchange
 from .jobs import Job
 from .request_builder import RequestBuilder
 from .reservations import BudgetReservations
-from .row_limiter import RowLimiter
+from .row_limiter import RateLimiter, RowLimiter
 from .rows.results import BatchResult
 from .rows.stats import RunCounters, StopReason
 
@@ -33,7 +32,7 @@ class Sender:
         tally: RunCounters,
         *,
         concurrency: int | None,
-        limiter: Limiter | None,
+        limiter: RateLimiter | None,
         cashier: BudgetReservations | None,
         halt: Callable[[StopReason, BaseException | None], None],
     ) -> None:

@@ -2,19 +2,17 @@
 
 import sys
 
-_NEEDED = ("typer", "rich")
+from ..errors import ConfigurationError
+from ..extras import require
 
 
 def main() -> None:
     """Run the command with the process's arguments, and exit with its code."""
     try:
-        # The library does without these; only the command needs them.
-        from .app import run  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        sys.exit(
-            f"error: the command line needs {error.name}, which is not installed: "
-            "pip install 'openrouter_async[cli]'"
-        )
+        for name in ("typer", "rich"):
+            require(name, "cli", "The command line")
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
+    from .app import run  # noqa: PLC0415 - it imports typer and rich
+
     sys.exit(run())

@@ -4,19 +4,18 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-import importlib
 import json
 import re
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import (
-    ConfigurationError,
     MalformedResponseError,
     OutputRefusedError,
     OutputTruncatedError,
     OutputValidationError,
 )
+from ..extras import require
 from ..protocol.decode import decode
 from ..types import ChatResponse
 from .converter import converter
@@ -98,13 +97,13 @@ class OutputParser(Generic[T]):
         Return what the beginning of an answer says so far; None if nothing yet.
 
         Raises:
-            ConfigurationError: jiter, which reads half of a JSON text, is missing.
+            ConfigurationError: If jiter, the incremental parser, is missing.
         """
         found = re.search(_START, text)
         if found is None:
             return None
         try:
-            value = _jiter().from_json(
+            value = require("jiter", "output", "partials()").from_json(
                 re.sub(_NUMBER, "", text[found.start() :]).encode("utf-8", "replace"),
                 partial_mode="trailing-strings",
             )
@@ -190,12 +189,3 @@ def _misfit(
         path=faults[0][0],
         errors=[f"{path}: {message}" for path, message in faults],
     )
-
-
-def _jiter() -> Any:
-    try:
-        return importlib.import_module("jiter")
-    except ImportError as error:
-        raise ConfigurationError(
-            "partials() needs jiter.", hint="pip install 'openrouter_async[output]'"
-        ) from error

@@ -307,7 +307,7 @@ async def test_partials_need_jiter(
     server.reply(GOOD)
 
     def missing(name: str) -> Any:
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     async with client.chat.send(
         messages=MESSAGES, output=Invoice, stream=True

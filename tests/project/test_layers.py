@@ -77,6 +77,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
+    ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
     ("types", "tools"): {"openrouter_async.tools", "openrouter_async.tools.arguments"},
