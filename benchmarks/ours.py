@@ -30,7 +30,7 @@ from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 
 # `request` and `fold` look at one step alone; there is no public way to that.
-from openrouter_async.protocol.decode import encode
+from openrouter_async.protocol.encode import encode
 
 
 class Ours(Contender):

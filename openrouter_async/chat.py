@@ -24,8 +24,9 @@ import typing_extensions
 from typing_extensions import TypeForm
 
 from .config import Retries, Timeouts
-from .protocol.base_url import Call, mask
 from .protocol.body import chat_body
+from .protocol.call import Call
+from .protocol.headers import mask
 from .protocol.response_parsing import read_chat
 from .protocol.settings import Settings
 from .stream import ChatStream

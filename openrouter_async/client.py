@@ -15,13 +15,9 @@ from .config import (
     Timeouts,
 )
 from .errors import ConfigurationError
-from .protocol.base_url import (
-    check_header_value,
-    check_headers,
-    mask,
-    parse_base_url,
-)
+from .protocol.base_url import parse_base_url
 from .protocol.call import CallRecord
+from .protocol.headers import check_header_value, check_headers, mask
 from .protocol.response_parsing import read_json
 from .protocol.settings import Settings
 from .transport.pool import NetworkOptions, PoolStats

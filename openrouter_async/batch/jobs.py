@@ -7,8 +7,9 @@ from typing import Any, Final
 from attrs import define
 
 from ..errors import BatchStoppedError, ConfigurationError, JournalError
-from ..protocol.base_url import Call
-from ..protocol.decode import canonical, decode
+from ..protocol.call import Call
+from ..protocol.decode import decode
+from ..protocol.encode import canonical
 from ..types import ChatResponse
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer

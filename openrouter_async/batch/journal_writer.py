@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from ..errors import ConfigurationError
-from ..protocol.decode import encode
+from ..protocol.encode import encode
 from .jobs import Job
 from .journal import Journal
 from .rows.results import BatchResult, failure_line, result_line

@@ -8,10 +8,10 @@ import attrs
 
 from ..errors import OpenRouterError
 from ..parsed import parse_response
-from ..protocol.base_url import Call
 from ..protocol.body import chat_body, unexpected_keyword
 from ..protocol.budget import Price, read_price
-from ..protocol.decode import encode
+from ..protocol.call import Call
+from ..protocol.encode import encode
 from ..protocol.response_parsing import read_chat, read_json
 from ..protocol.settings import Settings
 from ..structured.output_parser import OutputParser

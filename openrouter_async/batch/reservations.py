@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ..protocol.base_url import Call
 from ..protocol.budget import Budget, Price, most_it_costs
+from ..protocol.call import Call
 from ..protocol.decode import decode
 from ..protocol.lru import LRUCache
 from ..types import ChatResponse

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..errors import OpenRouterError
-from ..protocol.base_url import Call
+from ..protocol.call import Call
 from ..protocol.overload import is_fatal
 from ..protocol.response_parsing import usage_of
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry

@@ -28,7 +28,7 @@ from openrouter_async.errors import (
     JournalError,
     OpenRouterError,
 )
-from openrouter_async.protocol.decode import encode
+from openrouter_async.protocol.encode import encode
 from openrouter_async.types import Usage
 
 from .connect import connect

@@ -2,52 +2,20 @@
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, AnyStr, Final, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
 
-from attrs import define, field, frozen
+from attrs import frozen
 
-from ..config import Retries, SizeLimits, Timeouts
 from ..errors import ConfigurationError
-from ..types import Exchange
 from ..types.shape import Value
+from .headers import Secret, check_header_value
 
-T = TypeVar("T")
-
-ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function (plain or async) that is asked for it before each attempt."""
-
-# Compiled when they are first needed, not by the import.
-# RFC 9110, 5.5: visible ASCII and, inside, blanks.
-_HEADER_VALUE: Final = r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?"
-_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_OURS: Final = frozenset(
-    {"authorization", "connection", "content-length", "host", "transfer-encoding"}
-)
 # What every call asks for is not read anew each time.
 _CHECKED: Final = frozenset({"/chat/completions"})
 _PATH: Final = r"/[\x21-\x7e]*"
 _PLACE: Final = r"[\x21-\x7e]*"
-
-
-class Secret(str):
-    """
-    A header value that repr does not show.
-
-    It goes through the HTTP client as it is, and stays masked in its locals, its
-    exceptions and their tracebacks.
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-def mask(value: Any) -> Any:
-    """Return a key so that no traceback shows it; what is no text, as it is."""
-    return Secret(value) if isinstance(value, str) else value
 
 
 @frozen(eq=False, repr=False)
@@ -67,37 +35,6 @@ class BaseURL(Value):
     key_allowed: bool
     identity: tuple[str, str, int]
     place: str
-
-
-@define(eq=False)
-class Call(Generic[T]):
-    """
-    One call, ready to be sent as often as it takes.
-
-    Attributes:
-        method: The HTTP method.
-        url: The whole of it, query included.
-        headers: All but Authorization.
-        body: JSON bytes, encoded once for all attempts; None for none.
-        api_key: As the caller gave it; resolved before each attempt.
-        origin: Where it goes.
-        parse: Turns a plain reply's body into the value, or raises.
-        model: What was asked for, for the record.
-        stream: Whether a stream was asked for.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-    api_key: ApiKey | None = field(repr=False)
-    origin: BaseURL
-    timeouts: Timeouts
-    retries: Retries
-    size_limits: SizeLimits
-    parse: Callable[[bytes, Exchange, float], T]
-    model: str | None = None
-    stream: bool = False
 
 
 def parse_base_url(base_url: str, *, allow_http: bool) -> BaseURL:
@@ -150,40 +87,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """
-    Refuse header names and values that HTTP cannot carry or that are ours to set.
-
-    Raises:
-        TypeError: They are no mapping.
-        ConfigurationError: Naming the header, never its value.
-    """
-    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"Headers are a mapping, not a {type(headers).__name__}.")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"{name!r} is no name for a header.")
-        if name.lower() == "authorization":
-            raise ConfigurationError("Give the key as api_key, not as a header.")
-        if name.lower() in _OURS:
-            raise ConfigurationError(f"The header {name} is set by the connection.")
-        check_header_value(name, value)
-
-
-def check_header_value(name: str, value: str) -> None:
-    """
-    Refuse a value that HTTP cannot carry.
-
-    Raises:
-        ConfigurationError: Naming the header, never its value.
-    """
-    if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(
-            f"The value of {name} must be plain ASCII text, without control "
-            "characters and without blanks at its ends."
-        )
-
-
 def authorization(key: object, origin: BaseURL) -> Secret:
     """
     Return the Authorization header for a key.
@@ -205,20 +108,6 @@ def authorization(key: object, origin: BaseURL) -> Secret:
             "allow_http=True if that is what you want."
         )
     return Secret(f"Bearer {text}")
-
-
-def redact(said: AnyStr, key: Secret) -> AnyStr:
-    """
-    Return what a server said without the key, should it have echoed it.
-
-    Args:
-        said: A body, or the data of an event.
-        key: The header that was sent.
-    """
-    text = key.removeprefix("Bearer ")
-    if isinstance(said, bytes):
-        return said.replace(text.encode(), b"***")
-    return said.replace(text, "***")
 
 
 def join_url(origin: BaseURL, path: str, query: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ import attrs
 
 from ..errors import ConfigurationError
 from ..types import ChatGenerationParams, Null
-from .decode import shallow
+from .encode import shallow
 
 _FIELDS: Final[tuple["attrs.Attribute[Any]", ...]] = attrs.fields(ChatGenerationParams)
 _ORDER: Final = {field.name: place for place, field in enumerate(_FIELDS)}

@@ -12,7 +12,8 @@ from ..errors import (
 )
 from ..types import ChatResponse, Exchange
 from .decode import decode
-from .retry import billing_of, parse_retry_after, retryable
+from .retry import billing_of, retryable
+from .retry_after import parse_retry_after
 
 _ERROR_TYPE_STATUS: Final[Mapping[str, int]] = {
     **dict.fromkeys(

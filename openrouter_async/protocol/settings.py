@@ -10,15 +10,10 @@ from ..config import Retries, SizeLimits, Timeouts
 from ..errors import ConfigurationError
 from ..types import Exchange
 from ..types.shape import Value
-from .base_url import (
-    ApiKey,
-    BaseURL,
-    Call,
-    check_headers,
-    join_url,
-    parse_base_url,
-)
-from .decode import encode
+from .base_url import BaseURL, join_url, parse_base_url
+from .call import ApiKey, Call
+from .encode import encode
+from .headers import check_headers
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from cattrs.cols import is_namedtuple
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from ..errors import ConfigurationError
-from ..protocol.decode import encode
+from ..protocol.encode import encode
 from ..types.shape import Shape
 from .fields import is_object, members
 from .invalid_value import InvalidValueError, faults_of, step

@@ -9,7 +9,7 @@ from typing import Any, cast
 import attrs
 
 from ..errors import ToolArgumentsError
-from ..protocol.decode import encode
+from ..protocol.encode import encode
 from ..structured.converter import converter
 from ..types import Message, MessageLike, PartLike, ToolCall
 from ..types.parts import Part

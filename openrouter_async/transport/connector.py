@@ -12,7 +12,8 @@ from attrs import frozen
 from yarl import URL
 
 from ..errors import ConfigurationError
-from ..protocol.base_url import Secret, is_loopback
+from ..protocol.base_url import is_loopback
+from ..protocol.headers import Secret
 from ..types.shape import Value
 
 # A reasoning model can be silent for minutes, and NAT boxes drop what is silent:

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from ..errors import ClosedError, OpenRouterError
 from ..protocol.accumulator.accumulator import Accumulator, has_token
-from ..protocol.base_url import Secret, redact
 from ..protocol.call import Outcome
+from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import usage_of
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import ChatStreamingResponseChunk, Exchange, Usage

@@ -13,9 +13,10 @@ from ..errors import (
     StreamInterruptedError,
 )
 from ..protocol.accumulator.accumulator import Accumulator
-from ..protocol.base_url import Call, Secret, redact
-from ..protocol.decode import encode
+from ..protocol.call import Call
+from ..protocol.encode import encode
 from ..protocol.error_parsing import error_from_body, error_from_reply
+from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import (
     DONE,
     chunk_of,

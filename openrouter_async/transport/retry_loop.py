@@ -11,7 +11,9 @@ from multidict import CIMultiDict
 
 from ..config import Clock
 from ..errors import APIError, OpenRouterError
-from ..protocol.base_url import BaseURL, Call, Secret, mask
+from ..protocol.base_url import BaseURL
+from ..protocol.call import Call
+from ..protocol.headers import Secret, mask
 from ..protocol.response_parsing import with_exchange
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange

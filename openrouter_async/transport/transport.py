@@ -16,8 +16,9 @@ from aiohttp import ClientSession
 
 from ..config import Clock
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.base_url import BaseURL, Call, Secret, authorization
-from ..protocol.call import CallRecord, Outcome
+from ..protocol.base_url import BaseURL, authorization
+from ..protocol.call import Call, CallRecord, Outcome
+from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
 from ..protocol.response_parsing import usage_of
 from ..protocol.retry import RetryBudget

@@ -22,7 +22,7 @@ from openrouter_async import (
     read_journal,
 )
 from openrouter_async.batch import errors_path
-from openrouter_async.protocol.decode import canonical
+from openrouter_async.protocol.encode import canonical
 from openrouter_async.testing import LocalOpenRouter, completion, error_reply
 
 

@@ -15,12 +15,8 @@ from typing import Any
 import attrs
 import pytest
 
-from openrouter_async.protocol.decode import (
-    decode,
-    encode,
-    read_chunk,
-    read_response,
-)
+from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.encode import encode
 from openrouter_async.types.shape import Shape
 
 FOLDER = os.environ.get("OPENROUTER_WIRE")

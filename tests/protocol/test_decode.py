@@ -19,13 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openrouter_async.errors import ConfigurationError, MalformedResponseError
-from openrouter_async.protocol.decode import (
-    decode,
-    encode,
-    read_chunk,
-    read_response,
-    shallow,
-)
+from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.encode import encode, shallow
 from openrouter_async.types import (
     NULL,
     Annotation,

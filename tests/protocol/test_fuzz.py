@@ -28,15 +28,11 @@ from openrouter_async.errors import (
 )
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
-from openrouter_async.protocol.decode import (
-    decode,
-    encode,
-    read_chunk,
-    read_response,
-)
+from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.encode import encode
 from openrouter_async.protocol.error_parsing import error_from_reply
 from openrouter_async.protocol.response_parsing import read_chat
-from openrouter_async.protocol.retry import parse_retry_after
+from openrouter_async.protocol.retry_after import parse_retry_after
 from openrouter_async.types import NULL, ChatGenerationParams, Exchange
 
 WALL: Final = 1_800_000_000.0

@@ -18,16 +18,19 @@ from openrouter_async.errors import (
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.base_url import (
     BaseURL,
-    Secret,
     authorization,
-    check_header_value,
-    check_headers,
     join_url,
-    mask,
     parse_base_url,
 )
 from openrouter_async.protocol.body import chat_body
-from openrouter_async.protocol.decode import encode, read_chunk, read_response
+from openrouter_async.protocol.decode import read_chunk, read_response
+from openrouter_async.protocol.encode import encode
+from openrouter_async.protocol.headers import (
+    Secret,
+    check_header_value,
+    check_headers,
+    mask,
+)
 from openrouter_async.protocol.response_parsing import (
     chunk_of,
     folded,

@@ -21,13 +21,8 @@ from openrouter_async.errors import (
     OpenRouterError,
     RateLimitError,
 )
-from openrouter_async.protocol.retry import (
-    RetryBudget,
-    backoff,
-    billing_of,
-    parse_retry_after,
-    retryable,
-)
+from openrouter_async.protocol.retry import RetryBudget, backoff, billing_of, retryable
+from openrouter_async.protocol.retry_after import parse_retry_after
 from openrouter_async.types import Attempt, Billing, Exchange
 
 WALL = 1_800_000_000.0

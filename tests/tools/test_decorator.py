@@ -23,7 +23,8 @@ from openrouter_async import (
     ToolCallFunction,
     tool,
 )
-from openrouter_async.protocol.decode import decode, encode
+from openrouter_async.protocol.decode import decode
+from openrouter_async.protocol.encode import encode
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 
