@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tool_call_fragments import FRAGMENTED_CALLS, fragment
 
 from openrouter_async.protocol.accumulator.accumulator import Accumulator, has_token
 from openrouter_async.sse import SSEDecoder
@@ -753,101 +754,10 @@ def test_details_that_are_no_list_are_kept() -> None:
 # --- Tool calls. ---
 
 
-def part(
-    index: Any = ...,
-    ident: Any = ...,
-    name: Any = ...,
-    arguments: Any = ...,
-    **more: Any,
-) -> Json:
-    members = {"index": index, "id": ident}
-    function = {"name": name, "arguments": arguments}
-    return {
-        **{key: value for key, value in members.items() if value is not ...},
-        "function": {key: value for key, value in function.items() if value is not ...},
-        **more,
-    }
-
-
-BROKEN: dict[str, tuple[list[list[Any]], list[tuple[str, str, str]]]] = {
-    "by the rules": (
-        [[part(0, "a", "f", "")], [part(0, arguments='{"x"')], [part(0, arguments="")], [part(0, arguments=":1}")]],
-        [("a", "f", '{"x":1}')],
-    ),
-    "parallel": (
-        [[part(0, "a", "f", ""), part(1, "b", "g", "")], [part(1, arguments="{}")], [part(0, arguments="[]")]],
-        [("a", "f", "[]"), ("b", "g", "{}")],
-    ),
-    "no index, ids": (
-        [[part(..., "a", "f", "{")], [part(..., "b", "g", "[")], [part(..., "a", arguments="}")], [part(..., "b", arguments="]")]],
-        [("a", "f", "{}"), ("b", "g", "[]")],
-    ),
-    "no index, the last goes on": (
-        [[part(..., "a", "f", "")], [part(arguments="{")], [part(arguments="}")], [part(..., "b", "g")], [part(arguments="{}")]],
-        [("a", "f", "{}"), ("b", "g", "{}")],
-    ),
-    "no index, no id, names": (
-        [[part(name="f", arguments="{")], [part(name="f", arguments="}")], [part(name="g", arguments="{}")]],
-        [("call_gen17AbC_0_0", "f", "{}"), ("call_gen17AbC_0_1", "g", "{}")],
-    ),
-    "no index, no id, whole": (
-        [[part(name="f", arguments='{"a":1}')], [part(name="f", arguments='{"a":2}')], [part(name="f", arguments={"a": 2})]],
-        [("call_gen17AbC_0_0", "f", '{"a":1}'), ("call_gen17AbC_0_1", "f", '{"a":2}'), ("call_gen17AbC_0_2", "f", '{"a":2}')],
-    ),
-    "no index, no id, in one chunk": (
-        [[part(name="f"), part(name="f"), part(name="f")]],
-        [(f"call_gen17AbC_0_{n}", "f", "{}") for n in range(3)],
-    ),
-    "no index, an id late": ([[part(name="f")], [part(..., "a", arguments="{}")]], [("a", "f", "{}")]),
-    "the name each time, cut in a number": (
-        [[part(name="f", arguments=text)] for text in ('{"a":', "1", "2", "}")],
-        [("call_gen17AbC_0_0", "f", '{"a":12}')],
-    ),
-    "nothing to go by": ([[part(arguments="{")], [part(arguments="}")]], [("call_gen17AbC_0_0", "", "{}")]),
-    "one index for all": (
-        [[part(0, "a", "f", "{}")], [part(0, "b", "g", "")], [part(0, arguments="[]")], [part(0, "a", arguments=" ")]],
-        [("a", "f", "{}"), ("b", "g", "[]")],
-    ),
-    "one index for all, no ids": (
-        [[part(0, "", "f", "{}"), part(0, "", "f", "{}")], [part(0, None, "g", "{}")], [part(0, None, "g", '{"x":1}')]],
-        [(f"call_gen17AbC_0_{n}", name, text) for n, (name, text) in enumerate([("f", "{}"), ("f", "{}"), ("g", "{}"), ("g", '{"x":1}')])],
-    ),
-    "ids and names repeated": (
-        [[part(0, "a", "f", "{")], [part(0, "a", "f", '"x"')], [part(0, "a", "f", ":1}")]],
-        [("a", "f", '{"x":1}')],
-    ),
-    "an id late": ([[part(0, None, "f", "{")], [part(0, "a", "f", "}")]], [("a", "f", "{}")]),
-    "an id late for another": (
-        [[part(0, None, "f", "{}")], [part(0, "a", "g", "{}")]],
-        [("call_gen17AbC_0_0", "f", "{}"), ("a", "g", "{}")],
-    ),
-    "ids null and empty": (
-        [[part(0, None, "f", "{}")], [part(1, "", "g", "{}")], [part(2, name="h")]],
-        [("call_gen17AbC_0_0", "f", "{}"), ("call_gen17AbC_0_1", "g", "{}"), ("call_gen17AbC_0_2", "h", "{}")],
-    ),
-    "the name late": ([[part(0, "a", None, "")], [part(0, "a", "f", "{}")], [part(0, "a", "ff")]], [("a", "f", "{}")]),
-    "arguments null": ([[part(0, "a", "f", None)], [part(0, arguments="{}")], [part(0, arguments=None)]], [("a", "f", "{}")]),
-    "arguments absent": ([[part(0, "a", "f")]], [("a", "f", "{}")]),
-    "arguments empty": ([[part(0, "a", "f", "")], [part(0, arguments=" ")], [part(0, arguments="\n")]], [("a", "f", "{}")]),
-    "arguments as an object": ([[part(0, "a", "f", {"x": "\u00e9"})], [part(0, arguments="")]], [("a", "f", '{"x":"\u00e9"}')]),
-    "an object in the end": ([[part(0, "a", "f", '{"x"')], [part(0, "a", arguments={"x": 1})]], [("a", "f", '{"x":1}')]),
-    "said again": ([[part(0, "a", "f", '{"x"')], [part(0, arguments=":1}")], [part(0, "a", "f", '{"x":1}')]], [("a", "f", '{"x":1}')]),
-    "said again without an id": ([[part(0, None, "f", '{"x":1}')], [part(0, None, "f", '{"x":1}')]], [("call_gen17AbC_0_0", "f", '{"x":1}')]),
-    "white space after the end": ([[part(0, "a", "f", '{"x":1}')], [part(0, arguments=" ")], [part(0, arguments="\n")]], [("a", "f", '{"x":1}')]),
-    "white space inside": ([[part(0, "a", "f", '{"x":')], [part(0, arguments=" ")], [part(0, arguments="1}")]], [("a", "f", '{"x": 1}')]),
-    "cut in white space": ([[part(0, "a", "f", '{"x": ')]], [("a", "f", '{"x": ')]),
-    "sparse": ([[part(7, "b", "g", "{}")], [part(2, "a", "f", "{}")]], [("a", "f", "{}"), ("b", "g", "{}")]),
-    "from one on": ([[part(1, "a", "f", "{")], [part(2, "b", "g", "{}")], [part(1, arguments="}")]], [("a", "f", "{}"), ("b", "g", "{}")]),
-    "an index that is none": ([[part("0", "a", "f", "{")], [part(None, arguments="}")]], [("a", "f", "{}")]),
-    "one id for two": ([[part(0, "a", "f", "{}")], [part(1, "a", "g", "{}")]], [("a", "f", "{}"), ("a", "g", "{}")]),
-    "no objects": ([[None, 5, part(0, "a", "f", "{}")], [{"index": 0, "function": None}]], [("a", "f", "{}")]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", FRAGMENTED_CALLS)
 def test_tool_calls_that_break_the_rules(name: str) -> None:
     """Each fragment finds its call, though providers disagree about how."""
-    lists, expected = BROKEN[name]
+    lists, expected = FRAGMENTED_CALLS[name]
     chunks = [delta(tool_calls=fragments) for fragments in lists]
     found = choice([*chunks, delta("tool_calls")])["message"]["tool_calls"]
 
@@ -873,7 +783,7 @@ def test_indexes_that_tell_calls_apart_are_kept(
     indexes: list[Any], expected: list[Any]
 ) -> None:
     """Missing and shared indexes are replaced by the order of arrival."""
-    calls = [part(index, f"id{n}", "f", "{}") for n, index in enumerate(indexes)]
+    calls = [fragment(index, f"id{n}", "f", "{}") for n, index in enumerate(indexes)]
     found = message({"tool_calls": calls})["tool_calls"]
 
     assert [call.get("index") for call in found] == expected
@@ -895,7 +805,7 @@ def test_arguments_that_were_cut_short_stay_cut(
     finish: str | None, arguments: str, expected: str
 ) -> None:
     """Only a call that is over has `{}` for no arguments."""
-    chunks = [delta(tool_calls=[part(0, "a", "f", arguments)]), delta(finish)]
+    chunks = [delta(tool_calls=[fragment(0, "a", "f", arguments)]), delta(finish)]
     (call,) = choice(chunks)["message"]["tool_calls"]
 
     assert call["function"]["arguments"] == expected
@@ -903,7 +813,7 @@ def test_arguments_that_were_cut_short_stay_cut(
 
 def test_a_call_that_goes_on_has_the_arguments_that_came() -> None:
     """While more may come, no arguments are no `{}`."""
-    result = fold([delta(tool_calls=[part(0, "a", "f", "")])])
+    result = fold([delta(tool_calls=[fragment(0, "a", "f", "")])])
     (call,) = result.mapping()["choices"][0]["message"]["tool_calls"]
 
     assert call["function"]["arguments"] == ""
@@ -913,7 +823,11 @@ def test_what_a_provider_adds_to_a_call_is_kept() -> None:
     """Unknown keys come along, in the order of the first fragment."""
     signed = {"google": {"thought_signature": "s"}}
     found = message(
-        {"tool_calls": [part(0, "a", "f", "{", type="function", extra_content=signed)]},
+        {
+            "tool_calls": [
+                fragment(0, "a", "f", "{", type="function", extra_content=signed)
+            ]
+        },
         {
             "tool_calls": [
                 {
@@ -943,10 +857,10 @@ def test_what_a_provider_adds_to_a_call_is_kept() -> None:
 def test_an_id_made_up_is_short_and_plain() -> None:
     """Providers refuse long ids and odd letters; without a generation id it is shorter."""
     long = {
-        **delta(tool_calls=[part(0, name="f")]),
+        **delta(tool_calls=[fragment(0, name="f")]),
         "id": "gen-1780944538-aEMb2TM4DVGCZh912hnR",
     }
-    none = {**delta(tool_calls=[part(0, name="f")]), "id": None}
+    none = {**delta(tool_calls=[fragment(0, name="f")]), "id": None}
 
     (call,) = choice([long])["message"]["tool_calls"]
     assert call["id"] == "call_aEMb2TM4DVGCZh912hnR_0_0"
@@ -962,7 +876,7 @@ def test_a_long_stream_takes_linear_time() -> None:
             content="word ",
             reasoning="word ",
             reasoning_details=[text(0, text="word ")],
-            tool_calls=[part(0, arguments="word ")],
+            tool_calls=[fragment(0, arguments="word ")],
         )
     )
     begin = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import define
-from test_accumulator import BROKEN, part
+from tool_call_fragments import FRAGMENTED_CALLS, fragment
 
 from openrouter_async import (
     AsyncOpenRouter,
@@ -830,12 +830,12 @@ async def test_a_run_that_is_over_stays_over(
     assert run.response is reply
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", FRAGMENTED_CALLS)
 async def test_broken_streams_through_a_run(
     server: LocalOpenRouter, client: AsyncOpenRouter, name: str
 ) -> None:
     """However the fragments break the rules: each call once, whole, and answered."""
-    fragments, expected = BROKEN[name]
+    fragments, expected = FRAGMENTED_CALLS[name]
     seen: list[tuple[str, Any]] = []
 
     def make(called: str) -> Any:
@@ -845,7 +845,7 @@ async def test_broken_streams_through_a_run(
 
         return FunctionTool.from_function(run, name=called)
 
-    server.reply(streamed(*({"tool_calls": part} for part in fragments))).then("done")
+    server.reply(streamed(*({"tool_calls": each} for each in fragments))).then("done")
     events: list[Any] = []
     async with client.chat.run_tools(
         messages=MESSAGES, tools=[make(each) for each in "fgh"], stream=True
@@ -906,7 +906,7 @@ async def test_a_stream_that_is_cut_off_executes_nothing(
     def count(a: int = 0) -> None:
         seen.append(a)
 
-    whole = part(0, "a", "count", '{"a": 1}')
+    whole = fragment(0, "a", "count", '{"a": 1}')
     server.reply(streamed({"tool_calls": [whole]}, finish="length"))
     server.reply(Reply(calls(("count", {"a": 1})), finish=False, done=False, stop="end", stop_after=9))  # fmt: skip
     for error in (ToolCallTruncatedError, Exception):
