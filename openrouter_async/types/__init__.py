@@ -39,7 +39,6 @@ from .parts import (
 )
 from .request import (
     AudioOptions,
-    ChatFields,
     ChatGenerationParams,
     DebugOptions,
     DeferredBm25Search,
@@ -71,6 +70,7 @@ from .request import (
     UsageOptions,
     WebSearchOptions,
 )
+from .request_fields import ChatFields
 from .response import (
     Annotation,
     ChatResponse,

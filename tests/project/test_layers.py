@@ -80,6 +80,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
     ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
+    ("types", "request_fields"): LONG_TAIL,
     ("types", "tools"): {"openrouter_async.tools", "openrouter_async.tools.arguments"},
     # For the suggestion in an error.
     ("protocol", "body"): {"difflib"},
