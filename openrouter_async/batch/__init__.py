@@ -17,7 +17,7 @@ from .options import (
     Progress,
 )
 from .request_builder import RequestBuilder
-from .rows.items import BatchItem, Item, ItemLike
+from .rows.items import BatchItem, Item
 from .rows.results import BatchResult
 from .rows.stats import BatchStats, StopReason
 from .run import BatchRun
@@ -30,7 +30,6 @@ __all__ = [
     "BatchStats",
     "Concurrency",
     "Item",
-    "ItemLike",
     "Items",
     "LimiterRegistry",
     "LimiterStats",

@@ -1,15 +1,9 @@
-"""Import layers, the public names, and the import time of the package."""
+"""Import layers, deferred imports, and names of modules and classes."""
 
 import ast
-import inspect
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -50,10 +44,6 @@ VAGUE_NAMES = {
 }
 
 LONG_TAIL = {"openrouter_async.types.plugins", "openrouter_async.types.server_tools"}
-OPTIONAL = {
-    f"openrouter_async.{name}"
-    for name in ("batch", "structured.output_parser", "parsed", "tools")
-}
 
 # Modules that import others on first use, to keep the import fast.
 DEFERRED: dict[tuple[str, ...], set[str]] = {
@@ -65,8 +55,8 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         ),
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
-    }
-    | LONG_TAIL,
+    },
+    ("types", "__init__"): LONG_TAIL,
     ("chat",): {
         *(
             "openrouter_async.batch",
@@ -266,153 +256,10 @@ def test_init_module_only_reexports(parts: tuple[str, ...]) -> None:
     allowed = ast.Import | ast.ImportFrom | ast.Assign | ast.If | ast.Expr
     code = [node for node in TREES[parts].body if not isinstance(node, allowed)]
 
-    # `types` loads the long tail, and `cli` the command line, on first use.
-    assert code == [] or parts in {("types", "__init__"), ("cli", "__init__")}
+    # `cli` starts the command line.
+    assert code == [] or parts == ("cli", "__init__")
 
 
 @every_module
 def test_module_has_a_docstring(parts: tuple[str, ...]) -> None:
     assert ast.get_docstring(TREES[parts])
-
-
-# --- public names ----------------------------------------------------------------
-
-
-def place(name: str) -> tuple[int, str]:
-    """Where a name stands in `__all__`: constants, classes, then the rest."""
-    kind = 0 if name.isupper() else 1 if name[0].isupper() else 2
-    return kind, name
-
-
-def test_all_is_what_is_public() -> None:
-    """`__all__` has every public name, sorted, once, and no other."""
-    there = {name: getattr(openrouter_async, name) for name in dir(openrouter_async)}
-    bound = {
-        name
-        for name, value in there.items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
-    }
-
-    assert set(openrouter_async.__all__) == bound | {"__version__"}
-    assert openrouter_async.__all__ == sorted(set(openrouter_async.__all__), key=place)
-
-
-def test_the_door_holds_nothing_of_its_own() -> None:
-    """`__init__` has imports, what is put off, and `__all__`, and nothing else."""
-    docstring, *statements = TREES["__init__",].body
-    imports = ast.Import | ast.ImportFrom
-    rest = [node for node in statements if not isinstance(node, imports)]
-
-    assert isinstance(docstring, ast.Expr)
-    assert [ast.unparse(node).split()[:2] for node in rest] == [
-        ["if", "typing.TYPE_CHECKING:"],
-        ["__all__", "="],
-    ]
-
-
-def test_what_is_put_off_is_said_twice_alike() -> None:
-    """Type checkers see the very names, from the modules, that the table has."""
-    (block,) = [node for node in TREES["__init__",].body if isinstance(node, ast.If)]
-    seen = {
-        f".{node.module}": tuple(alias.name for alias in node.names)
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-    }
-
-    assert seen == vars(openrouter_async)["_LATER"]
-
-
-_FRESH = """
-import json, sys
-import openrouter_async
-loaded = sorted(sys.modules)
-from openrouter_async import *
-found = [name for name in openrouter_async.__all__ if name in globals()]
-print(json.dumps([loaded, found, dir(openrouter_async), sorted(sys.modules)]))
-"""
-
-
-def test_the_import_leaves_out_what_most_programs_do_without() -> None:
-    """What is put off, and what only that needs, is loaded by the first use."""
-    command = [sys.executable, "-c", _FRESH]
-    answer = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
-    loaded, found, listed, after = json.loads(answer.stdout)
-    absent = {"decimal", "difflib", "concurrent.futures.thread", "pydantic", "jiter"}
-
-    assert (OPTIONAL | LONG_TAIL | absent) & set(loaded) == set()
-    assert set(after) >= OPTIONAL | LONG_TAIL
-    assert found == openrouter_async.__all__
-    assert set(listed) >= set(openrouter_async.__all__)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        "ToolCall(function=ToolCallFunction('f', '[]')).parse",
-        "lambda: FunctionTool.from_function(lambda: 0)",
-        "lambda: AsyncOpenRouter('k').chat.send_many(None)",
-        "lambda: AsyncOpenRouter('k').chat.run_tools(max_turns=0)",
-        "lambda: AsyncOpenRouter('k').chat.send(output={}.items())",
-    ],
-)
-def test_the_first_use_loads_what_was_put_off(use: str) -> None:
-    """Whatever comes first finds its module, and refuses what it should."""
-    names = "AsyncOpenRouter, FunctionTool, ToolCall, ToolCallFunction"
-    program = f"""
-from openrouter_async import {names}, OpenRouterError
-try:
-    ({use})()
-except (OpenRouterError, TypeError) as error:
-    print("refused", error)
-"""
-    command = [sys.executable, "-W", "error", "-c", program]
-    answer = subprocess.run(command, capture_output=True, check=False, text=True)  # noqa: S603
-
-    assert answer.stderr == ""
-    assert answer.stdout.startswith("refused")
-
-
-def test_a_name_that_there_is_not() -> None:
-    """It is an AttributeError, as in any module."""
-    with pytest.raises(AttributeError, match=r"'openrouter_async' has no .* 'nobody'"):
-        getattr(openrouter_async, "nobody")  # noqa: B009
-
-
-def described(name: str) -> bool:
-    """Whether a string stands below the assignment of a name, as its docstring."""
-    for parts, tree in TREES.items():
-        if parts[0] not in BELOW_ROOT:
-            continue
-        for node, following in zip(tree.body, tree.body[1:], strict=False):
-            targets: list[Any] = (
-                node.targets
-                if isinstance(node, ast.Assign)
-                else [node.target]
-                if isinstance(node, ast.AnnAssign)
-                else []
-            )
-            if any(isinstance(at, ast.Name) and at.id == name for at in targets):
-                return isinstance(following, ast.Expr) and isinstance(
-                    following.value, ast.Constant
-                )
-    return False
-
-
-@pytest.mark.parametrize("name", sorted({*openrouter_async.__all__} - {"__version__"}))
-def test_every_public_name_is_described(name: str) -> None:
-    """Each has a docstring: its own, or a string below the assignment."""
-    value = getattr(openrouter_async, name)
-
-    if inspect.isclass(value) or inspect.isroutine(value):
-        assert value.__doc__
-    else:
-        assert described(name)
-
-
-def test_the_version_is_a_version() -> None:
-    """The version is three numbers, perhaps with a word behind."""
-    major, minor, patch, *_ = openrouter_async.__version__.split(".")
-
-    assert major.isdigit()
-    assert minor.isdigit()
-    assert patch[:1].isdigit()

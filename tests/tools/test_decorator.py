@@ -15,16 +15,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from attrs import define
 
-from openrouter_async import (
-    FunctionTool,
-    Tool,
-    ToolArgumentsError,
-    ToolCall,
-    ToolCallFunction,
-    tool,
-)
+from openrouter_async import FunctionTool, Tool, ToolArgumentsError, ToolCall, tool
 from openrouter_async.protocol.decode import decode
 from openrouter_async.protocol.encode import encode
+from openrouter_async.types import ToolCallFunction
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 
