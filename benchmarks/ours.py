@@ -155,4 +155,4 @@ def fold_alone(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
     fold = Accumulator()
     for chunk in chunks:
         fold.add(chunk)
-    return fold.reply()
+    return fold.response()

@@ -106,7 +106,7 @@ class AsyncOpenRouter:
         place = base_url or os.environ.get("OPENROUTER_BASE_URL") or _BASE_URL
         self._settings = Settings(
             api_key=mask(key.strip()) or None if isinstance(key, str) else key,
-            origin=parse_base_url(place, allow_http=allow_http),
+            base_url=parse_base_url(place, allow_http=allow_http),
             timeouts=timeouts,
             retries=retries,
             size_limits=size_limits,
@@ -245,7 +245,7 @@ class AsyncOpenRouter:
     def __repr__(self) -> str:
         # Also while it is being made: tracebacks with locals show it then.
         settings = getattr(self, "_settings", None)
-        return f"<AsyncOpenRouter {settings and settings.origin.base_url}>"
+        return f"<AsyncOpenRouter {settings and settings.base_url.url}>"
 
 
 def _check(

@@ -86,7 +86,7 @@ class ChatStream:
                 "partial has what arrived so far.",
                 http=self._feed.http,
             )
-        reply = self._fold.reply()
+        reply = self._fold.response()
         reply.http = self._feed.http
         return reply
 

@@ -82,10 +82,10 @@ class RequestBuilder:
     @property
     def base_url(self) -> str:
         """Where they go."""
-        return self._settings.origin.base_url
+        return self._settings.base_url.url
 
     @property
-    def key_mark(self) -> int:
+    def key_id(self) -> int:
         """What tells one key from another, without being one."""
         key = self._settings.api_key
         return hash(key) if isinstance(key, str) else id(key)

@@ -71,7 +71,7 @@ class Sender:
         )
 
     def _door(self, model: str | None) -> ConcurrencyLimiter:
-        key = (self._loop, self._calls.base_url, self._calls.key_mark, model)
+        key = (self._loop, self._calls.base_url, self._calls.key_id, model)
         door = self._scopes.get(key).door(self._concurrency)
         door.begin()
         self.doors[model] = door

@@ -24,17 +24,17 @@ class BaseURL(Value):
     Where requests go.
 
     Attributes:
-        base_url: Without a slash at its end.
+        url: Without a slash at its end.
         key_allowed: Whether a key may travel there: over TLS, to this machine, or
             wherever it was allowed by name.
-        identity: Scheme, host and port; a key belongs to one of these.
-        place: Host and port, for messages.
+        origin: Scheme, host and port; a key belongs to one of these.
+        address: Host and port, for messages.
     """
 
-    base_url: str
+    url: str
     key_allowed: bool
-    identity: tuple[str, str, int]
-    place: str
+    origin: tuple[str, str, int]
+    address: str
 
 
 def parse_base_url(base_url: str, *, allow_http: bool) -> BaseURL:
@@ -68,12 +68,12 @@ def parse_base_url(base_url: str, *, allow_http: bool) -> BaseURL:
             "base_url must be a plain place: no query, no fragment, no blanks."
         )
     return BaseURL(
-        base_url=text,
+        url=text,
         key_allowed=parts.scheme == "https"
         or allow_http
         or is_loopback(parts.hostname),
-        identity=(parts.scheme, parts.hostname, port),
-        place=f"{parts.hostname}:{port}",
+        origin=(parts.scheme, parts.hostname, port),
+        address=f"{parts.hostname}:{port}",
     )
 
 
@@ -87,7 +87,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def authorization(key: object, origin: BaseURL) -> Secret:
+def authorization(key: object, base_url: BaseURL) -> Secret:
     """
     Return the Authorization header for a key.
 
@@ -102,15 +102,15 @@ def authorization(key: object, origin: BaseURL) -> Secret:
             "keys are made at https://openrouter.ai/settings/keys."
         )
     check_header_value("the API key", text)
-    if not origin.key_allowed:
+    if not base_url.key_allowed:
         raise ConfigurationError(
-            f"{origin.base_url} would carry the key unencrypted. Use https://, or "
+            f"{base_url.url} would carry the key unencrypted. Use https://, or "
             "allow_http=True if that is what you want."
         )
     return Secret(f"Bearer {text}")
 
 
-def join_url(origin: BaseURL, path: str, query: Mapping[str, Any] | None) -> str:
+def join_url(base_url: BaseURL, path: str, query: Mapping[str, Any] | None) -> str:
     """
     Return the URL of a path below the base URL.
 
@@ -118,7 +118,7 @@ def join_url(origin: BaseURL, path: str, query: Mapping[str, Any] | None) -> str
         ConfigurationError: The path is no path, or leads elsewhere.
     """
     if path in _CHECKED and not query:
-        return origin.base_url + path
+        return base_url.url + path
     if not re.fullmatch(_PATH, path) or path.startswith("//"):
         raise ConfigurationError(
             f"A path starts with one slash and has no blanks, like /models; "
@@ -134,9 +134,9 @@ def join_url(origin: BaseURL, path: str, query: Mapping[str, Any] | None) -> str
         if item is not None
     ]
     if not pairs:
-        return origin.base_url + path
+        return base_url.url + path
     mark = "&" if "?" in path else "?"
-    return f"{origin.base_url}{path}{mark}{urlencode(pairs, errors='surrogatepass')}"
+    return f"{base_url.url}{path}{mark}{urlencode(pairs, errors='surrogatepass')}"
 
 
 def _query_text(value: Any) -> str:

@@ -7,7 +7,7 @@ import attrs
 
 from ..errors import ConfigurationError
 from ..types import ChatGenerationParams, Null
-from .encode import shallow
+from .encode import unstructure
 
 _FIELDS: Final[tuple["attrs.Attribute[Any]", ...]] = attrs.fields(ChatGenerationParams)
 _ORDER: Final = {field.name: place for place, field in enumerate(_FIELDS)}
@@ -44,7 +44,7 @@ def chat_body(
     if params is None:
         body = given
     elif isinstance(params, ChatGenerationParams):
-        body = {**shallow(params), **given}
+        body = {**unstructure(params), **given}
         if given:
             body = {name: body[name] for name in sorted(body, key=_ORDER.__getitem__)}
     elif isinstance(params, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]

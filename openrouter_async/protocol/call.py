@@ -30,7 +30,7 @@ class Call(Generic[T]):
         headers: All but Authorization.
         body: JSON bytes, encoded once for all attempts; None for none.
         api_key: As the caller gave it; resolved before each attempt.
-        origin: Where it goes.
+        base_url: Where it goes.
         parse: Turns a plain reply's body into the value, or raises.
         model: What was asked for, for the record.
         stream: Whether a stream was asked for.
@@ -41,7 +41,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     api_key: ApiKey | None = field(repr=False)
-    origin: BaseURL
+    base_url: BaseURL
     timeouts: Timeouts
     retries: Retries
     size_limits: SizeLimits

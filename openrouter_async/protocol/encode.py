@@ -62,7 +62,7 @@ def _with_null_content(
     return write_message
 
 
-def shallow(shape: Shape) -> dict[str, Any]:
+def unstructure(shape: Shape) -> dict[str, Any]:
     """
     Return what is set of a request object, one level deep; `NULL` stays `NULL`.
 

@@ -12,7 +12,7 @@ from ..errors import (
 )
 from ..types import ChatResponse, Exchange
 from .decode import decode
-from .retry import billing_of, retryable
+from .retry import billing, is_retryable
 from .retry_after import parse_retry_after
 
 _ERROR_TYPE_STATUS: Final[Mapping[str, int]] = {
@@ -65,7 +65,7 @@ _TITLE: Final = r"(?i)<title[^>]*>([^<]{1,200})"
 _HTML: Final = r"(?i)[\s\ufeff]*<(!doctype|!--|html|head|title|body|center|\?xml)"
 
 
-def error_from_reply(body: bytes, http: Exchange, *, wall: float) -> APIError:
+def error_from_response(body: bytes, http: Exchange, *, wall: float) -> APIError:
     """
     Return the exception for a reply whose status is outside 2XX.
 
@@ -119,7 +119,7 @@ def error_from_body(
     provider = _name(metadata.get("provider_name"))
     if http.attempts:
         http.attempts[-1].billing = (
-            "insured" if _is_ok(http) else billing_of(status, envelope=envelope)
+            "insured" if _is_ok(http) else billing(status, envelope=envelope)
         )
     cls = status_class(status, envelope=envelope)
     common: dict[str, Any] = {
@@ -129,7 +129,7 @@ def error_from_body(
         "http": http,
         "partial": partial,
         "generation_id": http.generation_id or _text(_mapping(body).get("id")),
-        "retryable": retryable(
+        "retryable": is_retryable(
             status,
             envelope=envelope,
             availability=verdict if isinstance(verdict, bool) else None,

@@ -108,7 +108,7 @@ def _fold_events(
                 http=http,
                 partial=folded(fold, http),
             )
-    reply = fold.reply()
+    reply = fold.response()
     reply.http = http
     http.generation_id = http.generation_id or reply.id
     return reply
@@ -116,7 +116,7 @@ def _fold_events(
 
 def folded(fold: Accumulator, http: Exchange) -> ChatResponse | None:
     """Return what a stream has brought so far; None if it brought no choice."""
-    reply = read_response(fold.mapping(), http)
+    reply = read_response(fold.build(), http)
     return reply if reply.choices else None
 
 

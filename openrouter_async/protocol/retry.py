@@ -24,7 +24,7 @@ _BUDGET_WINDOW: Final = 10.0
 _BUDGET_RESERVE: Final = 10
 
 
-def retryable(
+def is_retryable(
     status: int,
     *,
     envelope: bool,
@@ -51,7 +51,7 @@ def retryable(
     return status in _ALWAYS or (envelope and status in _WITH_ENVELOPE)
 
 
-def billing_of(status: int, *, envelope: bool) -> Billing:
+def billing(status: int, *, envelope: bool) -> Billing:
     """Return what an attempt that ended in this error status may have cost."""
     if status in _WITH_ENVELOPE and not envelope:
         return "maybe"
@@ -112,12 +112,12 @@ class RetryBudget:
         self._firsts: deque[float] = deque()
         self._repeats: deque[float] = deque()
 
-    def first(self, now: float) -> None:
+    def record_call(self, now: float) -> None:
         """Count a first attempt."""
         self._firsts.append(now)
         self._forget(now)
 
-    def repeat(self, now: float, share: float) -> bool:
+    def try_retry(self, now: float, share: float) -> bool:
         """Count a repeat and return True, or return False if there is no room."""
         self._forget(now)
         if len(self._repeats) + 1 > _BUDGET_RESERVE + share * len(self._firsts):

@@ -36,13 +36,13 @@ class Settings(Value):
 
     Attributes:
         api_key: As given; None means that each call brings its own.
-        origin: Where calls go.
+        base_url: Where calls go.
         headers: What every request carries; they win over what its kind asks for.
         allow_http: Whether a key may travel unencrypted.
     """
 
     api_key: ApiKey | None = field(repr=False)
-    origin: BaseURL
+    base_url: BaseURL
     timeouts: Timeouts
     retries: Retries
     size_limits: SizeLimits
@@ -82,15 +82,15 @@ class Settings(Value):
         key = options.get("api_key")
         if key is not None:
             changes["api_key"] = key
-        base_url = options.get("base_url")
-        if base_url is not None:
-            origin = parse_base_url(base_url, allow_http=self.allow_http)
-            if origin.identity != self.origin.identity and key is None:
+        url = options.get("base_url")
+        if url is not None:
+            base_url = parse_base_url(url, allow_http=self.allow_http)
+            if base_url.origin != self.base_url.origin and key is None:
                 raise ConfigurationError(
                     "Another base_url needs its own api_key: "
                     "the client's key is for the client's base_url alone."
                 )
-            changes["origin"] = origin
+            changes["base_url"] = base_url
         timeouts = options.get("timeouts")
         if timeouts is not None:
             changes["timeouts"] = _timeouts(timeouts, self.timeouts)
@@ -136,11 +136,11 @@ class Settings(Value):
         retries = self.retries
         return Call(
             method=method,
-            url=join_url(self.origin, path, query),
+            url=join_url(self.base_url, path, query),
             headers=self._stream_headers if stream else self._plain_headers,
             body=None if body is None else encode(body),
             api_key=self.api_key,
-            origin=self.origin,
+            base_url=self.base_url,
             timeouts=self.timeouts,
             retries=retries if repeat else evolve(retries, max_attempts=_ONCE),
             size_limits=self.size_limits,

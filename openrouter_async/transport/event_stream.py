@@ -183,7 +183,7 @@ class EventStream:
 
     def usage(self) -> Usage | None:
         """Return what the stream said so far that it used up."""
-        return usage_of(self.fold.reply())
+        return usage_of(self.fold.response())
 
     def _failed(self) -> None:
         failure = self._watch.failure

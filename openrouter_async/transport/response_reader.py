@@ -15,7 +15,7 @@ from ..errors import (
 from ..protocol.accumulator.accumulator import Accumulator
 from ..protocol.call import Call
 from ..protocol.encode import encode
-from ..protocol.error_parsing import error_from_body, error_from_reply
+from ..protocol.error_parsing import error_from_body, error_from_response
 from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import (
     DONE,
@@ -76,7 +76,7 @@ class ResponseReader(Generic[T]):
         http = self._http
         if self._response.status not in _OK:
             body = redact(await self._read_error(call.size_limits.error_bytes), key)
-            raise error_from_reply(body, http, wall=time.time())
+            raise error_from_response(body, http, wall=time.time())
         if call.stream:
             return await self._open(key)
         value = self._parse(await self._read_body(b""), key)

@@ -77,7 +77,7 @@ class RetryLoop(Generic[T]):
         self._authorize = authorize
         self._gate = gate
         self._watch = Watchdog(pool.ticker, call.timeouts)
-        self._place = call.origin.place
+        self._place = call.base_url.address
         self._started: float | None = None
         self._queued = 0.0
         self._resent = False
@@ -188,7 +188,7 @@ class RetryLoop(Generic[T]):
         if wait is None:
             return None
         named = isinstance(error, APIError) and error.retry_after is not None
-        if not named and not self._budget.repeat(now, self._call.retries.budget):
+        if not named and not self._budget.try_retry(now, self._call.retries.budget):
             error.hint = "Not sent again: the retry budget is used up."
             return None
         return wait
@@ -216,7 +216,7 @@ class RetryLoop(Generic[T]):
         if callable(key):
             found = mask(key())
             key = found if isinstance(found, str) else mask(await found)
-        secret = self._authorize(key, self._call.origin)
+        secret = self._authorize(key, self._call.base_url)
         pool, watch, http = self._pool, self._watch, self._http
         asked = granted = pool.loop.time()
         if not pool.slots.try_acquire():
@@ -248,7 +248,7 @@ class RetryLoop(Generic[T]):
         total = self._call.timeouts.total
         if self._started is None:
             self._started = self._clock.now()
-            self._budget.first(self._started)
+            self._budget.record_call(self._started)
             watch.deadline = None if total is None else granted + total
         else:
             self._leave_out(queued)

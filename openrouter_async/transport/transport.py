@@ -124,24 +124,24 @@ class Transport:
         """One for each base URL and key; functions count as one key each."""
         key = call.api_key
         mark = hash(key) if isinstance(key, str) else id(key)
-        place = (call.origin.base_url, mark)
+        place = (call.base_url.url, mark)
         budget = self._budgets.get(place)
         if budget is None:
             budget = self._budgets[place] = RetryBudget()
         return budget
 
-    def _authorize(self, key: object, origin: BaseURL) -> Secret:
+    def _authorize(self, key: object, base_url: BaseURL) -> Secret:
         """
         Return the Authorization header for a key; its checks run once.
 
         Raises:
             ConfigurationError: If `authorization` rejects the key or the URL.
         """
-        if not isinstance(key, str) or not origin.key_allowed:
-            return authorization(key, origin)
+        if not isinstance(key, str) or not base_url.key_allowed:
+            return authorization(key, base_url)
         secret = self._authorizations.get(key)
         if secret is None:
-            secret = self._authorizations[key] = authorization(key, origin)
+            secret = self._authorizations[key] = authorization(key, base_url)
         return secret
 
     def _report(

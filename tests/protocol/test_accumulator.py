@@ -42,7 +42,7 @@ def fold(chunks: Iterable[Json]) -> Accumulator:
 
 
 def body(chunks: Iterable[Json]) -> Json:
-    return fold(chunks).mapping(ended=True)
+    return fold(chunks).build(ended=True)
 
 
 def delta(finish: str | None = None, /, **members: Any) -> Json:
@@ -311,13 +311,13 @@ def test_what_has_arrived_can_be_asked_for_at_any_time(whole: Json, seed: int) -
     chunks = split(whole, Random(seed))  # noqa: S311
     for raw in chunks:
         result.add(chunk(raw))
-        partial = result.mapping()
+        partial = result.build()
         given_out.append((partial, json.dumps(partial)))
-        spoilt = result.mapping()
+        spoilt = result.build()
         spoil(spoilt)
 
     assert [text for _, text in given_out] == [json.dumps(m) for m, _ in given_out]
-    assert result.mapping(ended=True) == body(chunks)
+    assert result.build(ended=True) == body(chunks)
 
 
 def spoil(value: Any) -> None:
@@ -390,7 +390,7 @@ def test_deep_json_is_survived() -> None:
 
 def test_nothing_folds_to_an_empty_reply() -> None:
     """Before the first chunk there is a reply without choices."""
-    assert Accumulator().mapping() == {"object": "chat.completion", "choices": []}
+    assert Accumulator().build() == {"object": "chat.completion", "choices": []}
     assert not Accumulator().finished
 
 
@@ -487,7 +487,7 @@ def test_a_finish_reason_stays(name: str) -> None:
     """The first finish reason counts; only a failure after it replaces it."""
     parts, finish, native = FINISHES[name]
     result = fold({"choices": [{"index": 0, **part}]} for part in parts)
-    folded = result.mapping()["choices"][0]
+    folded = result.build()["choices"][0]
 
     assert folded["finish_reason"] == finish
     assert folded.get("native_finish_reason") == native
@@ -814,7 +814,7 @@ def test_arguments_that_were_cut_short_stay_cut(
 def test_a_call_that_goes_on_has_the_arguments_that_came() -> None:
     """While more may come, no arguments are no `{}`."""
     result = fold([delta(tool_calls=[fragment(0, "a", "f", "")])])
-    (call,) = result.mapping()["choices"][0]["message"]["tool_calls"]
+    (call,) = result.build()["choices"][0]["message"]["tool_calls"]
 
     assert call["function"]["arguments"] == ""
 
@@ -882,7 +882,7 @@ def test_a_long_stream_takes_linear_time() -> None:
     begin = time.perf_counter()
     for _ in range(50_000):
         result.add(more)
-    found = result.mapping()["choices"][0]["message"]
+    found = result.build()["choices"][0]["message"]
 
     assert len(found["content"]) == 250_000
     assert len(found["reasoning_details"][0]["text"]) == 250_000
@@ -921,7 +921,7 @@ def test_the_reply_is_typed() -> None:
     """The folded body is read as any reply is."""
     reply = fold(
         [delta(role="assistant", content="hel"), delta("stop", content="lo")]
-    ).reply()
+    ).response()
 
     assert isinstance(reply, ChatResponse)
     assert reply.text == "hello"
@@ -948,7 +948,7 @@ def test_a_recorded_stream_folds(path: Path) -> None:
         recorded = recorded.replace(b"\n", b"\n\n")
     events = SSEDecoder().feed(recorded)
     chunks = [json.loads(event.data) for event in events if event.data.startswith("{")]
-    folded = fold(chunks).reply()
+    folded = fold(chunks).response()
 
     deltas = [part["delta"] for raw in chunks for part in raw["choices"]]
     told = "".join(part.get("content") or "" for part in deltas)

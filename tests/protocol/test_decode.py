@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from openrouter_async.errors import ConfigurationError, MalformedResponseError
 from openrouter_async.protocol.decode import decode, read_chunk, read_response
-from openrouter_async.protocol.encode import encode, shallow
+from openrouter_async.protocol.encode import encode, unstructure
 from openrouter_async.types import (
     NULL,
     Annotation,
@@ -339,15 +339,15 @@ def test_a_plain_mapping_goes_out_as_it_is() -> None:
 
 
 def test_shallow_goes_one_level_deep() -> None:
-    """`shallow` returns what is set, the values as they are, `NULL` as `NULL`."""
+    """`unstructure` returns what is set, the values as they are, `NULL` as `NULL`."""
     messages = [UserMessage("hi")]
     params = ChatGenerationParams(messages=messages, seed=NULL, stop=[])
 
-    found = shallow(params)
+    found = unstructure(params)
 
     assert found == {"messages": messages, "seed": NULL, "stop": []}
     assert found["messages"] is messages
-    assert list(shallow(AssistantMessage(tool_calls=[ToolCall()]))) == [
+    assert list(unstructure(AssistantMessage(tool_calls=[ToolCall()]))) == [
         *("role", "content", "tool_calls")
     ]
 

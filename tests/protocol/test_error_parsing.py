@@ -32,7 +32,7 @@ from openrouter_async.errors import (
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.error_parsing import (
     error_from_body,
-    error_from_reply,
+    error_from_response,
     page_title,
     scrub,
 )
@@ -65,7 +65,7 @@ def exchange(status: int | None = 200, **headers: str) -> Exchange:
 def judged(body: Any, status: int = 400, **headers: str) -> Any:
     """The exception for a body; typed Any, because tests ask it for everything."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return error_from_reply(text, exchange(status, **headers), wall=WALL)
+    return error_from_response(text, exchange(status, **headers), wall=WALL)
 
 
 def enveloped(message: str = "No.", **more: Any) -> dict[str, Any]:

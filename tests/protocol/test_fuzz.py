@@ -30,7 +30,7 @@ from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 from openrouter_async.protocol.decode import decode, read_chunk, read_response
 from openrouter_async.protocol.encode import encode
-from openrouter_async.protocol.error_parsing import error_from_reply
+from openrouter_async.protocol.error_parsing import error_from_response
 from openrouter_async.protocol.response_parsing import read_chat
 from openrouter_async.protocol.retry_after import parse_retry_after
 from openrouter_async.types import NULL, ChatGenerationParams, Exchange
@@ -167,8 +167,8 @@ def test_documented_chunks_fold_in_any_order(chunks: list[Any], chance: Any) -> 
     fold = Accumulator()
     for raw in chunks:
         fold.add(read_chunk(raw))
-        fold.mapping()
-    reply = fold.reply()
+        fold.build()
+    reply = fold.response()
 
     assert_sound(reply)
     assert json.dumps(chunks) == before
@@ -190,7 +190,7 @@ def test_changed_chunks_fold(chunks: list[Any]) -> None:
     fold = Accumulator()
     for raw in chunks:
         fold.add(read_chunk(raw))
-    body = fold.mapping(ended=True)
+    body = fold.build(ended=True)
 
     assert_sound(read_response(body))
     assert alike(json.loads(json.dumps(body)), body)
@@ -292,7 +292,7 @@ def test_any_bytes_are_a_reply_or_one_of_our_errors(data: bytes, kind: str) -> N
 def test_any_bytes_are_an_error_of_their_status(data: bytes, status: int) -> None:
     """A failed reply with anything in it is the error of its status."""
     assume(not 200 <= status < 300)
-    error = error_from_reply(data, exchange(status), wall=WALL)
+    error = error_from_response(data, exchange(status), wall=WALL)
 
     assert error.status_code == status
     assert str(error).startswith(f"{status}")
@@ -332,7 +332,7 @@ ENVELOPES: Final = some(
 def test_any_envelope_is_the_error_of_its_status(body: Any, status: int) -> None:
     """An envelope of any kind keeps its status, and its wish is a length of time."""
     data = json.dumps(body).encode()
-    error = error_from_reply(data, exchange(status), wall=WALL)
+    error = error_from_response(data, exchange(status), wall=WALL)
 
     assert error.status_code == status
     assert error.retry_after is None or 0 <= error.retry_after < math.inf

@@ -74,11 +74,11 @@ HOME = parse_base_url("https://openrouter.ai/api/v1", allow_http=False)
 )
 def test_a_base_url_ends_without_a_slash(base_url: str, kept: str) -> None:
     """White space and slashes at its ends are taken off."""
-    assert parse_base_url(base_url, allow_http=False).base_url == kept
+    assert parse_base_url(base_url, allow_http=False).url == kept
 
 
 @pytest.mark.parametrize(
-    ("base_url", "identity", "place"),
+    ("base_url", "origin", "address"),
     [
         (
             "https://OpenRouter.AI/api/v1",
@@ -90,12 +90,12 @@ def test_a_base_url_ends_without_a_slash(base_url: str, kept: str) -> None:
     ],
 )
 def test_an_origin_is_scheme_host_and_port(
-    base_url: str, identity: tuple[str, str, int], place: str
+    base_url: str, origin: tuple[str, str, int], address: str
 ) -> None:
     """A key belongs to scheme, host and port, the default port written out."""
-    origin = parse_base_url(base_url, allow_http=False)
+    parsed = parse_base_url(base_url, allow_http=False)
 
-    assert (origin.identity, origin.place) == (identity, place)
+    assert (parsed.origin, parsed.address) == (origin, address)
 
 
 @pytest.mark.parametrize(
@@ -821,7 +821,7 @@ def test_a_reply_is_a_stream_of_one_chunk() -> None:
     chunk = chunk_of(read_response(raw))
     fold = Accumulator()
     fold.add(chunk)
-    reply = fold.reply()
+    reply = fold.response()
 
     assert chunk.object == "chat.completion.chunk"
     assert chunk.text == "hello"

@@ -21,7 +21,7 @@ from openrouter_async.errors import (
     OpenRouterError,
     RateLimitError,
 )
-from openrouter_async.protocol.retry import RetryBudget, backoff, billing_of, retryable
+from openrouter_async.protocol.retry import RetryBudget, backoff, billing, is_retryable
 from openrouter_async.protocol.retry_after import parse_retry_after
 from openrouter_async.types import Attempt, Billing, Exchange
 
@@ -39,8 +39,8 @@ def test_the_status_decides() -> None:
     """Overload and failure are sent again; a gateway's timeout only if it is OpenRouter's."""
     statuses = range(300, 600)
 
-    ours = {status for status in statuses if retryable(status, envelope=True)}
-    others = {status for status in statuses if retryable(status, envelope=False)}
+    ours = {status for status in statuses if is_retryable(status, envelope=True)}
+    others = {status for status in statuses if is_retryable(status, envelope=False)}
 
     assert ours == ALWAYS | IN_OUR_ENVELOPE
     assert others == ALWAYS
@@ -53,28 +53,28 @@ def test_the_status_tells_the_billing() -> None:
         ours = "not_accepted" if refused else "insured"
         other = "maybe" if status in IN_OUR_ENVELOPE else ours
 
-        assert billing_of(status, envelope=True) == ours
-        assert billing_of(status, envelope=False) == other
+        assert billing(status, envelope=True) == ours
+        assert billing(status, envelope=False) == other
 
 
 def test_availability_overrides_the_status_both_ways() -> None:
     """What the server says of the model's availability wins over the status."""
     for status in range(400, 600):
-        assert retryable(status, envelope=True, availability=True)
-        assert not retryable(status, envelope=True, availability=False)
+        assert is_retryable(status, envelope=True, availability=True)
+        assert not is_retryable(status, envelope=True, availability=False)
 
 
 def test_a_402_is_sent_again_only_in_flight() -> None:
     """Money that is held comes back; money that is gone does not."""
-    assert not retryable(402, envelope=True)
-    assert retryable(402, envelope=True, in_flight=True)
-    assert not retryable(400, envelope=True, in_flight=True)
+    assert not is_retryable(402, envelope=True)
+    assert is_retryable(402, envelope=True, in_flight=True)
+    assert not is_retryable(400, envelope=True, in_flight=True)
 
 
 def test_a_daily_cap_is_never_sent_again() -> None:
     """No wait of ours outlasts the day, whatever else is said."""
-    assert not retryable(429, envelope=True, daily_cap=True)
-    assert not retryable(429, envelope=True, daily_cap=True, availability=True)
+    assert not is_retryable(429, envelope=True, daily_cap=True)
+    assert not is_retryable(429, envelope=True, daily_cap=True, availability=True)
 
 
 # --- where the server says how long ----------------------------------------------
@@ -415,9 +415,9 @@ def test_what_may_have_cost_is_sent_again_only_by_choice() -> None:
 
     assert waited(maybe) is None
     assert waited(maybe, chosen) == 0.5
-    for billing in ("not_accepted", "insured", "billed"):
-        assert waited(failed(retryable=False, billing=billing), chosen) is None
-        assert waited(failed(billing=billing), chosen) == 0.5
+    for billed in ("not_accepted", "insured", "billed"):
+        assert waited(failed(retryable=False, billing=billed), chosen) is None
+        assert waited(failed(billing=billed), chosen) == 0.5
     assert waited(APIConnectionError("It broke."), chosen) == 0.5
     assert waited(MalformedResponseError("Empty."), chosen) == 0.5
 
@@ -459,7 +459,7 @@ def test_jitter_is_even(wish: float | None, low: float, high: float) -> None:
 
 
 def repeats(budget: RetryBudget, now: float, share: float, tries: int) -> int:
-    return sum(budget.repeat(now, share) for _ in range(tries))
+    return sum(budget.try_retry(now, share) for _ in range(tries))
 
 
 def test_ten_repeats_are_free() -> None:
@@ -475,7 +475,7 @@ def test_a_share_of_the_first_attempts_may_be_repeated() -> None:
     """A hundred first attempts allow ten repeats more at a share of a tenth."""
     budget = RetryBudget()
     for _ in range(100):
-        budget.first(5.0)
+        budget.record_call(5.0)
 
     assert repeats(budget, 5.0, 0.1, 50) == 20
     assert repeats(budget, 5.0, 0.5, 50) == 40
@@ -486,7 +486,7 @@ def test_old_attempts_are_forgotten() -> None:
     budget = RetryBudget()
     for second in range(20):
         for _ in range(10):
-            budget.first(float(second))
+            budget.record_call(float(second))
 
     # 10.0 to 19.0 are within ten seconds of 19.9: a hundred.
     assert repeats(budget, 19.9, 0.1, 50) == 20
@@ -508,12 +508,12 @@ def test_the_budget_is_exact(steps: list[tuple[float, bool]], share: float) -> N
     for step, first in steps:
         now += step
         if first:
-            budget.first(now)
+            budget.record_call(now)
             firsts.append(now)
             continue
         room = 10 + share * sum(now - 10 < at for at in firsts)
         expected = sum(now - 10 < at for at in granted) + 1 <= room
 
-        assert budget.repeat(now, share) is expected
+        assert budget.try_retry(now, share) is expected
         if expected:
             granted.append(now)

@@ -20,7 +20,7 @@ def parse(body: bytes, http: Exchange, wall: float) -> str:
 def made(**changes: Any) -> Settings:
     known: dict[str, Any] = {
         "api_key": "sk-one",
-        "origin": parse_base_url("https://openrouter.ai/api/v1", allow_http=False),
+        "base_url": parse_base_url("https://openrouter.ai/api/v1", allow_http=False),
         "timeouts": Timeouts(),
         "retries": Retries(),
         "size_limits": SizeLimits(),
@@ -94,7 +94,7 @@ def test_another_origin_needs_its_own_key() -> None:
     with pytest.raises(ConfigurationError, match="its own api_key"):
         settings.with_options({"base_url": elsewhere})
     moved = settings.with_options({"base_url": elsewhere, "api_key": "sk-eu"})
-    assert (moved.origin.base_url, moved.api_key) == (elsewhere, "sk-eu")
+    assert (moved.base_url.url, moved.api_key) == (elsewhere, "sk-eu")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Accumulator:
         """Whether any choice has brought its finish reason."""
         return any(choice.finish_reason for choice in self._choices.values())
 
-    def mapping(self, *, ended: bool = False) -> dict[str, Any]:
+    def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
         Build the body that a plain call would have brought, from what has arrived.
 
@@ -105,9 +105,9 @@ class Accumulator:
             body.setdefault(key, copied(value))
         return body
 
-    def reply(self) -> ChatResponse:
+    def response(self) -> ChatResponse:
         """Return the reply of a stream that has ended."""
-        return codec.read_response(self.mapping(ended=True))
+        return codec.read_response(self.build(ended=True))
 
     def _add_top(self, raw: Mapping[str, Any]) -> None:
         settled = self._settled
