@@ -3,7 +3,7 @@
 import importlib
 import typing
 
-from .chat import Chat, PendingStream
+from .chat import Chat
 from .client import AsyncOpenRouter
 from .config import Retries, SizeLimits, Timeouts
 from .errors import (
@@ -44,7 +44,7 @@ from .errors import (
     UnprocessableEntityError,
 )
 from .protocol.call import CallRecord
-from .stream import ChatStream
+from .stream import ChatStream, PendingStream
 from .transport.pool import PoolStats
 from .types import (
     NULL,

@@ -7,20 +7,17 @@ Typed outputs, tools and the fan-out are loaded by the first call that needs the
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
-    Generic,
     Literal,
     TypeVar,
     Unpack,
     overload,
 )
 
-import typing_extensions
 from typing_extensions import TypeForm
 
 from .config import Retries, Timeouts
@@ -29,7 +26,7 @@ from .protocol.call import Call
 from .protocol.headers import mask
 from .protocol.response_parsing import read_chat
 from .protocol.settings import Settings
-from .stream import ChatStream
+from .stream import ChatStream, PendingStream
 from .transport.answer import Answer
 from .transport.transport import Transport
 from .types import (
@@ -52,7 +49,6 @@ if TYPE_CHECKING:
     from .transport.limiter import LimiterRegistry
 
 T = TypeVar("T")
-S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
 
 _PATH: Final = "/chat/completions"
 
@@ -94,57 +90,6 @@ _OPTIONS: Final = frozenset(
 
 
 _RUN_FIELDS: Final = ("messages", "tools", "tool_choice")
-
-
-class PendingStream(Coroutine[Any, Any, S], Generic[S]):
-    """
-    A stream that is asked for: `await` it, or enter it with `async with`.
-
-    A coroutine like any other: it can be a task's.
-    """
-
-    __slots__ = ("_opening", "_stream")
-
-    def __init__(self, opening: Coroutine[Any, Any, S]) -> None:
-        self._opening = opening
-        self._stream: S | None = None
-
-    def __await__(self) -> Generator[Any, Any, S]:
-        return self._opening.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Go on, as a task does."""
-        return self._opening.send(value)
-
-    def throw(self, *args: Any) -> Any:
-        """Raise inside, as a task does."""
-        return self._opening.throw(*args)
-
-    def close(self) -> None:
-        """Give it up before it has begun or while it waits."""
-        self._opening.close()
-
-    async def __aenter__(self) -> S:
-        self._stream = await self._opening
-        return self._stream
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._stream is not None:
-            await self._stream.__aexit__(exc_type, exc, traceback)
-
-    # The annotation lets type checkers refuse the loop as well; NoReturn would not.
-    def __aiter__(self) -> None:
-        self._opening.close()
-        raise TypeError(
-            "send(stream=True) is not iterated directly: "
-            "async with client.chat.send(..., stream=True) as stream: "
-            "async for chunk in stream: ..."
-        )
 
 
 class Chat:

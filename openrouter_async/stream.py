@@ -3,9 +3,12 @@
 import asyncio
 import time
 import warnings
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self
+
+import typing_extensions
 
 from .errors import (
     ClosedError,
@@ -258,4 +261,58 @@ class ChatStream:
             ResourceWarning,
             source=self,
             stacklevel=2,
+        )
+
+
+S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
+
+
+class PendingStream(Coroutine[Any, Any, S], Generic[S]):
+    """
+    A stream that is asked for: `await` it, or enter it with `async with`.
+
+    A coroutine like any other: it can be a task's.
+    """
+
+    __slots__ = ("_opening", "_stream")
+
+    def __init__(self, opening: Coroutine[Any, Any, S]) -> None:
+        self._opening = opening
+        self._stream: S | None = None
+
+    def __await__(self) -> Generator[Any, Any, S]:
+        return self._opening.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a task does."""
+        return self._opening.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Raise inside, as a task does."""
+        return self._opening.throw(*args)
+
+    def close(self) -> None:
+        """Give it up before it has begun or while it waits."""
+        self._opening.close()
+
+    async def __aenter__(self) -> S:
+        self._stream = await self._opening
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.__aexit__(exc_type, exc, traceback)
+
+    # The annotation lets type checkers refuse the loop as well; NoReturn would not.
+    def __aiter__(self) -> None:
+        self._opening.close()
+        raise TypeError(
+            "send(stream=True) is not iterated directly: "
+            "async with client.chat.send(..., stream=True) as stream: "
+            "async for chunk in stream: ..."
         )

@@ -12,7 +12,7 @@ from openrouter_async import (
     Timeouts,
     UserMessage,
 )
-from openrouter_async.chat import PendingStream
+from openrouter_async.stream import PendingStream
 from openrouter_async.testing import Clock
 
 KEY: Final = "sk-or-v1-0000"
