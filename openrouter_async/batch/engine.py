@@ -65,7 +65,7 @@ class BatchEngine:
             scopes: The client's.
             source: Of its rows.
             journal: It is open.
-            threads: For files.
+            threads: One thread, for the journal's files.
             limiter: Of requests a minute.
             stall_seconds: So long with nothing but refusals is a stall.
         """

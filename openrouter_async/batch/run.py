@@ -66,7 +66,7 @@ class BatchRun(Generic[T_co]):
         plan = self._plan
         limiter = None if plan.rpm is None else make_rate_limiter(plan.rpm)
         threads = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
-        source = open_source(plan.items, threads)
+        source = open_source(plan.items)
         self._threads = threads
         if self._journal is not None:
             await _open(self._journal, threads)

@@ -1,189 +1,321 @@
-"""Where rows come from: any iterable, plain or async, or a file; pulled lazily."""
+"""Input rows of a run: from an iterable, a JSON-lines file or stdin, read lazily."""
 
 import asyncio
 import os
+import stat
+import string
+import sys
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
 from operator import length_hint
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, Self, cast
 
 from ..errors import ConfigurationError, MalformedResponseError
 from ..protocol.decode import decode
 from ..types import ChatGenerationParams
-from .rows.items import Broken, Item
+from .rows.items import BatchItem, Broken, Item
 
-_BLOCK: Final = 256 * 1024
-
+_BLOCK_BYTES: Final = 256 * 1024
+# A row may contain base64 images.
+_MAX_PIPE_LINE_BYTES: Final = 256 * 1024 * 1024
 
 END: Final = object()
-"""What a source gives when there are no more rows."""
+"""Returned by `Source.pull` when there are no more rows."""
 
 
 class Source(Protocol):
-    """Gives the rows one after the other."""
+    """The input rows of a run, one after the other."""
 
     @property
     def total(self) -> int | None:
-        """How many there are; None if that is not known."""
+        """Number of rows; None as long as it is unknown."""
 
     async def pull(self) -> object:
-        """Return the next one, as it was given; `END`: there is no more."""
+        """Return the next row as it was given, or `END`."""
 
     async def aclose(self) -> None:
-        """Let go of it."""
+        """Release what the source opened."""
 
 
 def check_items(items: object) -> None:
     """
-    Refuse what looks like rows and is not.
+    Check the type of the items before a run starts.
 
     Raises:
-        TypeError: It is a string, a single request, or can not be iterated.
+        TypeError: If the items are a string, a single request, or not iterable.
     """
     kind = type(items).__name__
     if isinstance(items, str | bytes | bytearray | Mapping | ChatGenerationParams):
         raise TypeError(
-            f"send_many() takes many items, not one {kind}: a list of "
-            "prompts, any iterable of requests, or pathlib.Path('in.jsonl')."
+            f"send_many() takes many items, not a single {kind}. Pass a list of "
+            "prompts, an iterable of requests, or pathlib.Path('in.jsonl')."
         )
     if not isinstance(items, Iterable | AsyncIterable | os.PathLike):
         raise TypeError(f"send_many() takes an iterable or a path, not a {kind}.")
 
 
 def open_source(
-    items: Iterable[Item] | AsyncIterable[Item] | os.PathLike[str], threads: Executor
+    items: Iterable[Item] | AsyncIterable[Item] | os.PathLike[str],
 ) -> Source:
-    """
-    Return the source of some items.
-
-    Args:
-        items: They were checked.
-        threads: Where files are read.
-    """
+    """Return the source that reads some items; `check_items` has accepted them."""
+    if isinstance(items, JsonLinesSource):
+        return items
     if isinstance(items, os.PathLike):
-        return _File(Path(items), threads)
+        return JsonLinesSource(Path(items))
     if isinstance(items, AsyncIterable):
-        return _Async(items)
-    return _Plain(items)
+        return _AsyncSource(items)
+    return _IterableSource(items)
 
 
-def _total(items: object) -> int | None:
-    """Return how many there are, where the items tell."""
-    count = length_hint(items, -1)
-    return None if count < 0 else count
+def _length(items: object) -> int | None:
+    length = length_hint(items, -1)
+    return None if length < 0 else length
 
 
-class _Plain:
+class _IterableSource:
     def __init__(self, items: Iterable[Item]) -> None:
-        self.total = _total(items)
-        self._items: Iterator[object] = iter(items)
+        self.total = _length(items)
+        self._iterator: Iterator[object] = iter(items)
 
     async def pull(self) -> object:
-        return next(self._items, END)
+        return next(self._iterator, END)
 
     async def aclose(self) -> None:
-        """Leave the iterator to its owner."""
+        """Leave the iterator to the caller, who may read on from it."""
 
 
-class _Async:
+class _AsyncSource:
     def __init__(self, items: AsyncIterable[Item]) -> None:
-        self.total = _total(items)
-        self._items: AsyncIterator[object] = aiter(items)
-        # A generator can not be asked by two at once.
-        self._turn = asyncio.Lock()
-        self._over = False
+        self.total = _length(items)
+        self._iterator: AsyncIterator[object] = aiter(items)
+        # An async generator raises RuntimeError if two workers await it at once.
+        self._lock = asyncio.Lock()
+        self._ended = False
 
     async def pull(self) -> object:
-        async with self._turn:
-            if self._over:
+        async with self._lock:
+            if self._ended:
                 return END
             try:
-                return await anext(self._items)
+                return await anext(self._iterator)
             except StopAsyncIteration:
-                self._over = True
+                self._ended = True
                 return END
 
     async def aclose(self) -> None:
-        # Only generators have it; what we began is ours to end.
-        close = getattr(self._items, "aclose", None)
+        # Only generators have `aclose`. One that was started must be closed: its
+        # `finally` blocks would otherwise run whenever it is garbage collected.
+        close = getattr(self._iterator, "aclose", None)
         if close is not None:
             await close()
 
 
-class _File:
+class JsonLinesSource:
     """
-    JSON lines, read in blocks on a thread, to where the file ended at first.
+    The rows in a JSON-lines file or in stdin.
 
-    What is appended meanwhile is not read: it may be the run's own failures.
+    A file is read in blocks on a thread, up to the size that it has at the first
+    `pull`. Lines that are appended later are ignored: when a failures file is the
+    input, they are failures of the run itself.
+
+    Attributes:
+        total: Number of lines; None before the first `pull`, and for a pipe.
     """
 
-    def __init__(self, path: Path, threads: Executor) -> None:
-        self._path = path
-        self._threads = threads
-        self._file: BinaryIO | None = None
-        self._lines: deque[bytes] = deque()
-        self._rest = b""
-        self._left = 0
-        self._number = 0
-        self._turn = asyncio.Lock()
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        template: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """
+        Create the source; nothing is opened yet.
+
+        Args:
+            path: The file; None reads stdin.
+            template: A format string that becomes the prompt of each row, with the
+                fields of the line filled in. None: each line is a row itself.
+            limit: Number of rows after which the source ends. None: no limit.
+
+        Raises:
+            ConfigurationError: If the template is not a valid format string.
+        """
+        if template is not None:
+            _check_template(template)
         self.total: int | None = None
+        self._path = path
+        self._template = template
+        self._limit = limit
+        self._reader: _LineReader | None = None
+        self._lines: deque[bytes] = deque()
+        self._number = 0
+        self._returned = 0
+        self._lock = asyncio.Lock()
 
     async def pull(self) -> object:
-        while True:
+        """
+        Return the next row, or `END`.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        while self._limit is None or self._returned < self._limit:
             while self._lines:
                 line = self._lines.popleft()
                 self._number += 1
                 if line.strip():
+                    self._returned += 1
                     return self._parse(line)
-            async with self._turn:
-                # Somebody else may have read on meanwhile.
-                if not self._lines and not await self._read_on():
-                    return END
+            async with self._lock:
+                # Another worker may have read the next block during the wait.
+                if not self._lines and not await self._read_block():
+                    break
+        return END
 
-    async def _read_on(self) -> bool:
-        """Read the next block; False: there is no more."""
-        loop = asyncio.get_running_loop()
-        if self._file is None:
-            await loop.run_in_executor(self._threads, self._open)
-        if not self._left and not self._rest:
-            return False
-        block = await loop.run_in_executor(self._threads, self._block)
-        lines = (self._rest + block).split(b"\n")
-        self._rest = lines.pop() if self._left else b""
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        row = await self.pull()
+        if row is END:
+            raise StopAsyncIteration
+        return cast("Item", row)
+
+    async def _read_block(self) -> bool:
+        """Read more lines; return False at the end of the input."""
+        if self._reader is None:
+            self._reader = self._open()
+        lines = await self._reader.read()
+        count = self._reader.count
+        if count is not None:
+            self.total = count if self._limit is None else min(count, self._limit)
         self._lines.extend(lines)
-        return True
+        return bool(lines)
 
-    def _open(self) -> None:
-        file = self._path.open("rb")
-        count = 0
-        last = b"\n"
-        while block := file.read(_BLOCK):
-            count += block.count(b"\n")
-            self._left += len(block)
-            last = block[-1:]
-        self.total = count + (last != b"\n")
-        file.seek(0)
-        self._file = file
-
-    def _block(self) -> bytes:
-        assert self._file is not None  # noqa: S101
-        block = self._file.read(min(_BLOCK, self._left))
-        self._left -= len(block)
-        if not block:
-            # It was cut off while we read it.
-            self._left = 0
-        return block
+    def _open(self) -> "_LineReader":
+        if self._path is not None:
+            # Opened on the event loop, because a thread that is still opening it
+            # when the task is cancelled would leave a file that nobody closes.
+            return _FileReader(self._path.open("rb"), close_file=True)
+        if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+            return _FileReader(sys.stdin.buffer, close_file=False)
+        return _PipeReader(sys.stdin.buffer)
 
     def _parse(self, line: bytes) -> object:
         try:
-            return decode(line)
+            value = decode(line)
         except MalformedResponseError as error:
-            where = f"{self._path.name}, line {self._number}"
-            fault = ConfigurationError(f"{where}: {error.message}")
-            return Broken(line.decode("utf-8", "replace"), fault)
+            return self._invalid(line, f": {error.message}")
+        if self._template is None:
+            return value
+        fields = cast(
+            "Mapping[str, Any]", value if isinstance(value, dict) else {"text": value}
+        )
+        try:
+            prompt = self._template.format_map(fields)
+        except KeyError as error:
+            return self._invalid(line, f" has no field {error}; the template uses it.")
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            return self._invalid(line, f" does not fit the template: {error}.")
+        name = fields.get("custom_id")
+        body = {"messages": [{"role": "user", "content": prompt}]}
+        return BatchItem(name if isinstance(name, str) else None, body)
 
-    async def aclose(self) -> None:
-        if self._file is not None:
+    def _invalid(self, line: bytes, problem: str) -> Broken:
+        name = "stdin" if self._path is None else self._path
+        error = ConfigurationError(f"{name}, line {self._number}{problem}")
+        return Broken(line.decode("utf-8", "replace").rstrip("\r\n"), error)
+
+
+def _check_template(template: str) -> None:
+    try:
+        list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"Invalid prompt template: {error}. "
+            "Write a literal brace twice: '{{' or '}}'."
+        ) from error
+
+
+class _LineReader(Protocol):
+    """Lines of a file or pipe; `count` is their number, None if unknown."""
+
+    count: int | None
+
+    async def read(self) -> list[bytes]:
+        """Return the next lines; [] at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _FileReader:
+    def __init__(self, file: BinaryIO, *, close_file: bool) -> None:
+        self.count: int | None = None
+        self._file = file
+        self._close_file = close_file
+        self._bytes_left = 0
+
+    async def read(self) -> list[bytes]:
+        return await asyncio.to_thread(self._read)
+
+    def close(self) -> None:
+        if self._close_file:
             self._file.close()
+
+    def _read(self) -> list[bytes]:
+        if self.count is None:
+            self._measure()
+        lines = self._file.readlines(_BLOCK_BYTES) if self._bytes_left > 0 else []
+        self._bytes_left -= sum(map(len, lines))
+        # Drop the lines that begin after the measured size.
+        while lines and self._bytes_left + len(lines[-1]) <= 0:
+            self._bytes_left += len(lines.pop())
+        return lines
+
+    def _measure(self) -> None:
+        start = self._file.tell()
+        count = 0
+        last = b"\n"
+        while block := self._file.read(_BLOCK_BYTES):
+            count += block.count(b"\n")
+            self._bytes_left += len(block)
+            last = block[-1:]
+        self.count = count + (last != b"\n")
+        self._file.seek(start)
+
+
+class _PipeReader:
+    """
+    Lines of a pipe, read by the event loop.
+
+    A thread that is blocked in `read` could not be interrupted: Ctrl-C would wait for
+    the next line.
+    """
+
+    count: int | None = None
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._stream = asyncio.StreamReader(limit=_MAX_PIPE_LINE_BYTES)
+        self._transport: asyncio.ReadTransport | None = None
+
+    async def read(self) -> list[bytes]:
+        if self._transport is None:
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(self._stream), self._pipe
+            )
+        line = await self._stream.readline()
+        return [line] if line else []
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

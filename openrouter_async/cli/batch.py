@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,6 +22,7 @@ from openrouter_async.batch import (
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
 from openrouter_async.batch.rows.hash_index import HashSet64
 from openrouter_async.batch.rows.items import name_key, read_item, row_name
+from openrouter_async.batch.source import JsonLinesSource
 from openrouter_async.errors import (
     BatchStoppedError,
     ConfigurationError,
@@ -34,7 +35,6 @@ from openrouter_async.types import Usage
 from .connect import connect
 from .console import Terminal
 from .exit_codes import CommandError, ExitCode, code_of
-from .rows import Rows
 from .signals import run_async
 
 _ERRORS = ".errors.jsonl"
@@ -82,7 +82,7 @@ def send(work: BatchArgs, screen: Terminal) -> ExitCode:
     """Send the rows, all that are not in the journal yet."""
     if work.source != "-" and Path(work.source).absolute() == work.out.absolute():
         raise CommandError("the output can not be the input.", ExitCode.USAGE)
-    rows = Rows(work.source, work.prompt, work.limit)
+    rows = _open_rows(work.source, work.prompt, work.limit)
     if work.dry_run:
         return run_async(_rehearse(work, rows, screen))
     return run_async(_send(work, rows, screen))
@@ -98,8 +98,23 @@ def retry(work: BatchArgs, screen: Terminal) -> ExitCode:
     if not given.exists():
         screen.note(f"Nothing to send again: there is no {given}.")
         return ExitCode.OK
-    rows = Rows(str(given), None, work.limit)
+    rows = _open_rows(str(given), None, work.limit)
     return run_async(_send(_into(work, out), rows, screen))
+
+
+def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesSource:
+    path = None if name == "-" else Path(name)
+    try:
+        if path is not None:
+            # Report a missing file before anything else is opened or sent.
+            path.open("rb").close()
+        return JsonLinesSource(path, template=template, limit=limit)
+    except OSError as error:
+        raise CommandError(
+            f"cannot read {name}: {error.strerror}.", ExitCode.USAGE
+        ) from error
+    except ConfigurationError as error:
+        raise CommandError(f"--prompt: {error}", ExitCode.USAGE) from error
 
 
 def _into(work: BatchArgs, out: Path) -> BatchArgs:
@@ -117,7 +132,7 @@ def _into(work: BatchArgs, out: Path) -> BatchArgs:
     )
 
 
-async def _send(work: BatchArgs, rows: Rows, screen: Terminal) -> ExitCode:
+async def _send(work: BatchArgs, rows: JsonLinesSource, screen: Terminal) -> ExitCode:
     options: dict[str, Any] = {"max_tokens": work.max_tokens}
     if work.again:
         # A row that failed brings the model that failed it.
@@ -235,23 +250,26 @@ def _summary(stats: BatchStats, out: Path) -> str:
     return f"{', '.join(parts)}: {out}{where}"
 
 
-async def _rehearse(work: BatchArgs, rows: Rows, screen: Terminal) -> ExitCode:
+async def _rehearse(
+    work: BatchArgs, rows: JsonLinesSource, screen: Terminal
+) -> ExitCode:
     """Read all rows and tell what would be sent."""
     done = _names(work.out)
     count = bad = there = 0
     first: Mapping[str, Any] | None = None
-    async for item in rows:
-        try:
-            row = read_item(item, count)
-        except ConfigurationError as error:
-            bad += 1
-            if bad == 1:
-                screen.note(str(error), "yellow")
-        else:
-            there += row.name in done
-            if first is None and isinstance(row.params, Mapping):
-                first = row.params
-        count += 1
+    async with aclosing(rows):
+        async for item in rows:
+            try:
+                row = read_item(item, count)
+            except ConfigurationError as error:
+                bad += 1
+                if bad == 1:
+                    screen.note(str(error), "yellow")
+            else:
+                there += row.name in done
+                if first is None and isinstance(row.params, Mapping):
+                    first = row.params
+            count += 1
     screen.note(f"{count:,} rows, {bad:,} of them no request, {there:,} done before.")
     if first is not None:
         common = {"model": work.model, "max_tokens": work.max_tokens}

@@ -1,10 +1,6 @@
 """What a row may be given as, and the lines that rows come to."""
 
-import ast
 import json
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +13,6 @@ from openrouter_async import (
     ChatGenerationParams,
     ConfigurationError,
     UserMessage,
-    batch,
 )
 from openrouter_async.batch.rows.items import (
     Broken,
@@ -26,7 +21,6 @@ from openrouter_async.batch.rows.items import (
     read_item,
 )
 from openrouter_async.batch.rows.results import failure_line, result_line
-from openrouter_async.batch.source import END, open_source
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.testing import completion
 
@@ -109,31 +103,6 @@ def test_names_and_requests_have_numbers() -> None:
     assert fingerprint(b"a") == fingerprint(b"a") != fingerprint(b"b")
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["items", "results", "control", "budget", "verdict", "index", "stats"],
-)
-def test_what_decides_knows_no_machine(module: str) -> None:
-    """Other engines use these: no asyncio, no clock, no file, no randomness."""
-    path = Path(batch.__file__).with_name(f"{module}.py")
-    found = {
-        name.partition(".")[0]
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and not getattr(node, "level", 0)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-        )
-    }
-
-    assert found <= {
-        *("array", "attrs", "collections", "hashlib", "re", "typing"),
-        "typing_extensions",
-    }
-
-
 def reply(**fields: Any) -> Any:
     return read_response(dict(completion("hello", model="m", id="gen-1", **fields)))
 
@@ -190,44 +159,3 @@ def test_a_failure_is_a_row_to_be_sent() -> None:
     row = read_item(line, 0)
     assert row.custom_id == "a"
     assert row.params == body
-
-
-async def test_a_file_that_is_cut_off_while_it_is_read_ends_there(
-    tmp_path: Path,
-) -> None:
-    """What was read of it is still given; the torn line says that it is no JSON."""
-    path = tmp_path / "in.jsonl"
-    line = json.dumps("x" * 1000) + "\n"
-    path.write_text(line * 400)
-    with ThreadPoolExecutor(1) as threads:
-        source = open_source(path, threads)
-        pulled = [await source.pull()]
-        path.write_text("")
-        while (found := await source.pull()) is not END:
-            pulled.append(found)
-        await source.aclose()
-
-    assert source.total == 400
-    *whole, torn = pulled
-    assert whole == ["x" * 1000] * 261
-    assert isinstance(torn, Broken)
-    assert torn.text == line[: 256 * 1024 - 261 * len(line)]
-    assert "in.jsonl, line 262" in str(torn.fault)
-
-
-async def test_rows_that_have_ended_stay_ended() -> None:
-    """Several workers may ask; a generator is asked until it ends, and then let be."""
-    asked = 0
-
-    async def rows() -> AsyncIterator[str]:
-        nonlocal asked
-        asked += 1
-        yield "a"
-
-    with ThreadPoolExecutor(1) as threads:
-        source = open_source(rows(), threads)
-        pulled = [await source.pull() for _ in range(3)]
-        await source.aclose()
-
-    assert pulled == ["a", END, END]
-    assert asked == 1

@@ -1164,7 +1164,9 @@ async def test_there_is_no_task_for_each_row(
     async with client.chat.send_many(prompts(60), model="m", concurrency=5) as run:
         async for _ in run:
             ours = [
-                t for t in asyncio.all_tasks() if "Crew._work" in repr(t.get_coro())
+                t
+                for t in asyncio.all_tasks()
+                if "WorkerPool._work" in repr(t.get_coro())
             ]
             most = max(most, len(ours))
 

@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openrouter_async.cli import app
-from openrouter_async.cli.rows import Rows
 from openrouter_async.testing import (
     LocalOpenRouter,
     SeenRequest,
@@ -216,33 +214,6 @@ def test_a_reply_may_tell_no_usage(
     assert facts["providers"] == {"unknown": 2, "OpenAI": 1}
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("", 0), ("1\n2\n", 2), ("1\n2\n3", 3), ("1" * 256 * 1024, 1)]
-)
-def test_the_last_row_needs_no_line_end(rows: Path, text: str, count: int) -> None:
-    """It is counted, even where the file ends with a block of our reading."""
-    rows.write_text(text)
-
-    assert length_hint(Rows(str(rows)), -1) == count
-
-
-@pytest.mark.parametrize(
-    ("later", "read"), [("1\n2\n3\n4\n", [1, 2, 3]), ("1\n2\n", [1, 2])]
-)
-def test_a_file_that_changes_is_read_to_where_it_ended(
-    rows: Path, later: str, read: list[int]
-) -> None:
-    """What is added once the run has begun is not read; what is cut off is missing."""
-    rows.write_text("1\n2\n3\n")
-    given = Rows(str(rows))
-    rows.write_text(later)
-
-    async def take() -> list[Any]:
-        return [item async for item in given]
-
-    assert asyncio.run(take()) == read
-
-
 def test_a_local_server_is_started_for_it(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
@@ -324,7 +295,7 @@ def test_the_budget_has_a_code(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "nowhere.jsonl", "-o", "o.jsonl"), "can not read nowhere.jsonl"),
+        (("run", "nowhere.jsonl", "-o", "o.jsonl"), "cannot read nowhere.jsonl"),
         (("run", "in.jsonl", "-o", "in.jsonl"), "output can not be the input"),
         (("run", "in.jsonl", "-o", "o.jsonl", "-c", "many"), "'auto' or a number"),
         (("run", "in.jsonl", "-o", "o.jsonl", "--prompt", "{"), "brace"),
