@@ -216,7 +216,7 @@ class AsyncOpenRouter:
         """
         name = method.upper()
         call = self._settings.call(
-            name, path, read_json, body=json, query=query, repeat=name == "GET"
+            name, path, read_json, body=json, query=query, retry=name == "GET"
         )
         return (await self._transport.send(call)).value
 

@@ -1,7 +1,7 @@
 """
-The event-stream rules of WHATWG HTML 9.2.6, written down as plainly as they read.
+A naive event-stream decoder: the rules of WHATWG HTML 9.2.6, one line per rule.
 
-It takes the whole stream at once and is slow; the real decoder is held against it.
+It takes a complete stream at once. The tests compare the real decoder with it.
 """
 
 import re
@@ -10,7 +10,7 @@ from openrouter_async.sse import ServerSentEvent
 
 
 def decode(stream: bytes) -> tuple[list[ServerSentEvent], int]:
-    """Return the events of a whole stream, and how many comment lines it has."""
+    """Return the events of a complete stream and its number of comment lines."""
     text = stream.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     *lines, _unfinished = re.split("\r\n|\n|\r", text)
     events: list[ServerSentEvent] = []

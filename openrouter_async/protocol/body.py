@@ -1,4 +1,4 @@
-"""Parameters and keywords -> the mapping that becomes the body."""
+"""Chat requests: parameters and keywords to the mapping that is sent as JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,7 +10,7 @@ from ..types import ChatGenerationParams, Null
 from .encode import unstructure
 
 _FIELDS: Final[tuple["attrs.Attribute[Any]", ...]] = attrs.fields(ChatGenerationParams)
-_ORDER: Final = {field.name: place for place, field in enumerate(_FIELDS)}
+_POSITIONS: Final = {field.name: index for index, field in enumerate(_FIELDS)}
 
 
 def chat_body(
@@ -23,42 +23,47 @@ def chat_body(
     """
     Return the body of a chat request.
 
-    The order of its keys is the class's, whatever the keywords' order: OpenRouter's
-    response cache hashes the bytes. A mapping keeps its own order.
+    Keys are in the order of the fields of `ChatGenerationParams`, whatever the order
+    of the keywords: OpenRouter's response cache hashes the bytes. A mapping keeps
+    its own order.
 
     Args:
-        params: The request, or None.
-        fields: Fields by keyword; they win, and None leaves what `params` says.
-        stream: Whether a stream is asked for.
-        extra: Merged last over the top-level keys, sent as it is.
+        params: The request as an object or a mapping; None if `fields` has it all.
+        fields: Fields by name. They override `params`; None overrides nothing.
+        stream: If True, request a stream.
+        extra: Keys to add to the body or to replace in it, sent unchanged.
 
     Raises:
-        TypeError: An argument that the signature refuses.
-        ConfigurationError: Nothing to send, or two answers on streaming.
+        TypeError: If a field is unknown, or an argument has the wrong type.
+        ConfigurationError: If there are no messages, or if the body's own `stream`
+            contradicts the argument.
     """
     try:
-        names = sorted(fields, key=_ORDER.__getitem__)
+        names = sorted(fields, key=_POSITIONS.__getitem__)
     except KeyError as error:
         raise unexpected_keyword("send", error.args[0]) from None
-    given = {name: value for name in names if (value := fields[name]) is not None}
+    overrides = {name: value for name in names if (value := fields[name]) is not None}
     if params is None:
-        body = given
+        body = overrides
     elif isinstance(params, ChatGenerationParams):
-        body = {**unstructure(params), **given}
-        if given:
-            body = {name: body[name] for name in sorted(body, key=_ORDER.__getitem__)}
+        body = {**unstructure(params), **overrides}
+        if overrides:
+            body = {
+                name: body[name] for name in sorted(body, key=_POSITIONS.__getitem__)
+            }
     elif isinstance(params, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        body = {**params, **given}
+        body = {**params, **overrides}
     else:
         raise TypeError(
-            f"send() takes ChatGenerationParams or a mapping, not {params!r:.100}."
+            "The request must be ChatGenerationParams or a mapping, "
+            f"not {params!r:.100}."
         )
     if extra:
         body.update(extra)
     if bool(body.pop("stream", stream)) is not stream:
         raise ConfigurationError(
-            f"The body says stream={not stream}, the call says stream={stream}. "
-            "Give stream= as a keyword of send()."
+            f"The body has stream={not stream}, but the call has stream={stream}. "
+            "Remove it from the body and pass stream= to send()."
         )
     _check_messages(body)
     if stream:
@@ -67,14 +72,14 @@ def chat_body(
 
 
 def unexpected_keyword(caller: str, name: str) -> TypeError:
-    """Return the error for a keyword that there is not."""
+    """Return the error for an unknown keyword, with the closest known one."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, _ORDER, n=1)
-    more = f" Did you mean {close[0]!r}?" if close else ""
+    close = get_close_matches(name, _POSITIONS, n=1)
+    suggestion = f" Did you mean {close[0]!r}?" if close else ""
     return TypeError(
-        f"{caller}() got an unexpected keyword argument {name!r}.{more} "
-        "What this library does not know goes into extra_body."
+        f"{caller}() got an unexpected keyword argument {name!r}.{suggestion} "
+        "Pass fields that this library does not know in extra_body."
     )
 
 
@@ -82,25 +87,25 @@ def _check_messages(body: Mapping[str, Any]) -> None:
     messages = body.get("messages")
     if messages.__class__ is not list and not _is_list(messages):
         raise TypeError(
-            f"messages is a list of messages, not a {type(messages).__name__}: "
-            "messages=[UserMessage('...')]."
+            f"messages must be a list, not {type(messages).__name__}: "
+            "pass messages=[UserMessage('...')]."
         )
     if not messages:
         if body.get("prompt") is None:
             raise ConfigurationError(
-                "There is nothing to send: give messages=[UserMessage('...')]."
+                "There is nothing to send: pass messages=[UserMessage('...')]."
             )
         return
     for message in messages:
         if isinstance(message, str):
             raise TypeError(
-                "A message is a UserMessage('...') or a mapping with role and "
+                "A message must be a UserMessage('...') or a mapping with role and "
                 f"content, not the string {message!r:.60}."
             )
 
 
 def _is_list(messages: Any) -> bool:
-    """Whether it is one, or none at all."""
+    """Return True for a sequence of messages, and if there are none at all."""
     if messages is None or isinstance(messages, Null):
         return True
     return isinstance(messages, Sequence) and not isinstance(messages, str | bytes)

@@ -1,4 +1,4 @@
-"""What one call came to, for whoever watches."""
+"""A call: one request with all its attempts, and the record of how it ended."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, Literal, TypeVar
@@ -14,7 +14,7 @@ from .base_url import BaseURL
 T = TypeVar("T")
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function (plain or async) that is asked for it before each attempt."""
+"""A key, or a function (plain or async) that returns it, called for each attempt."""
 
 Outcome = Literal["ok", "error", "closed", "cancelled"]
 
@@ -22,18 +22,19 @@ Outcome = Literal["ok", "error", "closed", "cancelled"]
 @define(eq=False)
 class Call(Generic[T]):
     """
-    One call, ready to be sent as often as it takes.
+    Everything needed to send one request, any number of times.
 
     Attributes:
-        method: The HTTP method.
-        url: The whole of it, query included.
-        headers: All but Authorization.
-        body: JSON bytes, encoded once for all attempts; None for none.
-        api_key: As the caller gave it; resolved before each attempt.
-        base_url: Where it goes.
-        parse: Turns a plain reply's body into the value, or raises.
-        model: What was asked for, for the record.
-        stream: Whether a stream was asked for.
+        method: HTTP method.
+        url: Complete URL, including the query.
+        headers: All headers but Authorization.
+        body: JSON, encoded once for all attempts; None for a request without a body.
+        api_key: As the caller passed it; functions are called for each attempt.
+        base_url: The base URL of `url`; it decides whether a key may be sent.
+        parse: Function that turns the body of a response into the value, or raises.
+            Its arguments are the body, the exchange and the seconds since the epoch.
+        model: The requested model, for the call's record.
+        stream: If True, a stream was requested.
     """
 
     method: str
@@ -53,16 +54,17 @@ class Call(Generic[T]):
 @frozen(eq=False, repr=False)
 class CallRecord(Value):
     """
-    One call that is over: plain, streamed, or inside a run.
+    One finished call, as passed to `on_call`.
 
     Attributes:
-        model: What was asked for; None if the request named none.
-        stream: Whether a stream was asked for.
-        outcome: "ok"; "error": it raised; "closed": the caller left the stream
-            before its end; "cancelled": its task was cancelled.
-        error: What it raised; None unless the outcome is "error".
-        http: What happened on the wire.
-        usage: Tokens and cost; None where none arrived.
+        model: The requested model; None if the request named none.
+        stream: If True, a stream was requested.
+        outcome: "ok", "error" (the call raised `error`), "closed" (the caller closed
+            the stream before its end) or "cancelled" (its task was cancelled).
+        error: The exception; None unless the outcome is "error", or if the caller's
+            own key function raised.
+        http: Status, headers, timings and attempts.
+        usage: Tokens and cost; None if the server reported none.
     """
 
     model: str | None

@@ -1,4 +1,4 @@
-"""Header names and values: checked before they are sent, masked in tracebacks."""
+"""Header names and values: validation, and keeping keys out of tracebacks."""
 
 import re
 from collections.abc import Mapping
@@ -6,21 +6,23 @@ from typing import Any, AnyStr, Final
 
 from ..errors import ConfigurationError
 
-# Compiled when they are first needed, not by the import.
-# RFC 9110, 5.5: visible ASCII and, inside, blanks.
+# RFC 9110, 5.5: visible ASCII, with spaces and tabs inside. Checked here because a
+# CR or LF in a value would add headers, or another request. `re` compiles these on
+# first use, not at import.
 _HEADER_VALUE: Final = r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?"
+# RFC 9110, 5.6.2: a token.
 _HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_OURS: Final = frozenset(
-    {"authorization", "connection", "content-length", "host", "transfer-encoding"}
+_CONNECTION_HEADERS: Final = frozenset(
+    {"connection", "content-length", "host", "transfer-encoding"}
 )
 
 
 class Secret(str):
     """
-    A header value that repr does not show.
+    A string, such as a key, with a masked repr.
 
-    It goes through the HTTP client as it is, and stays masked in its locals, its
-    exceptions and their tracebacks.
+    aiohttp sends it like any other string, while tracebacks and logs that show local
+    variables print `'***'`.
     """
 
     __slots__ = ()
@@ -30,53 +32,65 @@ class Secret(str):
 
 
 def mask(value: Any) -> Any:
-    """Return a key so that no traceback shows it; what is no text, as it is."""
+    """Return a string as a `Secret`, and any other value unchanged."""
     return Secret(value) if isinstance(value, str) else value
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """
-    Refuse header names and values that HTTP cannot carry or that are ours to set.
+    Reject names and values that HTTP does not allow, and headers set elsewhere.
 
     Raises:
-        TypeError: They are no mapping.
-        ConfigurationError: Naming the header, never its value.
+        TypeError: If `headers` is not a mapping.
+        ConfigurationError: If a header is invalid. The message has its name, never
+            its value.
     """
     if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"Headers are a mapping, not a {type(headers).__name__}.")
+        raise TypeError(f"headers must be a mapping, not {type(headers).__name__}.")
     for name, value in headers.items():
         if not isinstance(name, str) or not re.fullmatch(_HEADER_NAME, name):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"{name!r} is no name for a header.")
+            raise ConfigurationError(
+                f"Invalid header name {name!r}: use letters, digits and '-'."
+            )
         if name.lower() == "authorization":
-            raise ConfigurationError("Give the key as api_key, not as a header.")
-        if name.lower() in _OURS:
-            raise ConfigurationError(f"The header {name} is set by the connection.")
+            raise ConfigurationError(
+                "The header Authorization cannot be set; pass the key as api_key."
+            )
+        if name.lower() in _CONNECTION_HEADERS:
+            raise ConfigurationError(
+                f"The header {name} is set by the HTTP connection; remove it."
+            )
         check_header_value(name, value)
 
 
 def check_header_value(name: str, value: str) -> None:
     """
-    Refuse a value that HTTP cannot carry.
+    Reject a value that HTTP does not allow.
+
+    Args:
+        name: The header's name, or what else the message calls it.
+        value: The value.
 
     Raises:
-        ConfigurationError: Naming the header, never its value.
+        ConfigurationError: If it is invalid. The message has the name, never the
+            value.
     """
     if not isinstance(value, str) or not re.fullmatch(_HEADER_VALUE, value):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(
-            f"The value of {name} must be plain ASCII text, without control "
-            "characters and without blanks at its ends."
+            f"Invalid value of {name}: it must be ASCII text without control "
+            "characters and without leading or trailing spaces."
         )
 
 
-def redact(said: AnyStr, key: Secret) -> AnyStr:
+def redact(received: AnyStr, authorization: Secret) -> AnyStr:
     """
-    Return what a server said without the key, should it have echoed it.
+    Return received text without the key, in case the server echoed it.
 
     Args:
-        said: A body, or the data of an event.
-        key: The header that was sent.
+        received: A body, or the data of an event.
+        authorization: The header that was sent.
     """
-    text = key.removeprefix("Bearer ")
-    if isinstance(said, bytes):
-        return said.replace(text.encode(), b"***")
-    return said.replace(text, "***")
+    key = authorization.removeprefix("Bearer ")
+    if isinstance(received, bytes):
+        return received.replace(key.encode(), b"***")
+    return received.replace(key, "***")

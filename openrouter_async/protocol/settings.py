@@ -1,4 +1,4 @@
-"""What a client is set to, and how a call's own options change it."""
+"""The settings of a client, overridden per call, and the calls made from them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -17,13 +17,13 @@ from .headers import check_headers
 
 T = TypeVar("T")
 
-_ONCE: Final = 1
-# Compressed streams would be held back until a block is full.
-_STREAM: Final[Mapping[str, str]] = {
+# A compressor holds events back until its block is full, so streams are requested
+# uncompressed.
+_STREAM_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "text/event-stream",
     "Accept-Encoding": "identity",
 }
-_PLAIN: Final[Mapping[str, str]] = {
+_PLAIN_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
 }
@@ -32,13 +32,14 @@ _PLAIN: Final[Mapping[str, str]] = {
 @frozen(eq=False, repr=False)
 class Settings(Value):
     """
-    What all calls of a client share.
+    Client-wide defaults of calls.
 
     Attributes:
-        api_key: As given; None means that each call brings its own.
-        base_url: Where calls go.
-        headers: What every request carries; they win over what its kind asks for.
-        allow_http: Whether a key may travel unencrypted.
+        api_key: As the caller passed it; None if each call must pass its own.
+        base_url: The URL that paths are joined to.
+        headers: Headers of every request; they override `Accept` and
+            `Accept-Encoding`, which are set for each kind of call.
+        allow_http: If True, a key may be sent unencrypted to any host.
     """
 
     api_key: ApiKey | None = field(repr=False)
@@ -48,10 +49,11 @@ class Settings(Value):
     size_limits: SizeLimits
     headers: Mapping[str, str] = field(repr=False)
     allow_http: bool
-    # Copied for each attempt, which is cheap only from their own kind.
+    # CIMultiDict because each attempt copies them, and copying one is cheap only if
+    # the source is a CIMultiDict too.
     _plain_headers: CIMultiDict[str] = field(
         default=Factory(
-            lambda self: CIMultiDict(_merge_headers(_PLAIN, self.headers)),
+            lambda self: CIMultiDict(_merge_headers(_PLAIN_HEADERS, self.headers)),
             takes_self=True,
         ),
         init=False,
@@ -60,7 +62,7 @@ class Settings(Value):
     )
     _stream_headers: CIMultiDict[str] = field(
         default=Factory(
-            lambda self: CIMultiDict(_merge_headers(_STREAM, self.headers)),
+            lambda self: CIMultiDict(_merge_headers(_STREAM_HEADERS, self.headers)),
             takes_self=True,
         ),
         init=False,
@@ -70,13 +72,16 @@ class Settings(Value):
 
     def with_options(self, options: Mapping[str, Any]) -> "Settings":
         """
-        Return these settings with options in place of some; None changes nothing.
+        Return these settings, overridden by the options of one call.
 
         Args:
-            options: Of api_key, base_url, timeouts, retries, headers.
+            options: api_key, base_url, timeouts, retries and headers, each optional;
+                None keeps the setting.
 
         Raises:
-            ConfigurationError: A base URL elsewhere without a key of its own.
+            TypeError: If an option has the wrong type.
+            ConfigurationError: If an option is invalid, or if the base URL has
+                another origin and the options contain no key.
         """
         changes: dict[str, Any] = {}
         key = options.get("api_key")
@@ -87,8 +92,8 @@ class Settings(Value):
             base_url = parse_base_url(url, allow_http=self.allow_http)
             if base_url.origin != self.base_url.origin and key is None:
                 raise ConfigurationError(
-                    "Another base_url needs its own api_key: "
-                    "the client's key is for the client's base_url alone."
+                    f"The client's key is not sent to another origin "
+                    f"({base_url.address}); pass api_key= together with base_url=."
                 )
             changes["base_url"] = base_url
         timeouts = options.get("timeouts")
@@ -97,7 +102,7 @@ class Settings(Value):
         retries = options.get("retries")
         if retries is not None:
             if not isinstance(retries, Retries):
-                raise TypeError(f"retries is a Retries(...), not {retries!r:.60}.")
+                raise TypeError(f"retries must be a Retries(...), not {retries!r:.60}.")
             changes["retries"] = retries
         headers = options.get("headers")
         if headers:
@@ -114,7 +119,7 @@ class Settings(Value):
         body: Any = None,
         query: Mapping[str, Any] | None = None,
         stream: bool = False,
-        repeat: bool = True,
+        retry: bool = True,
         model: str | None = None,
     ) -> Call[T]:
         """
@@ -122,16 +127,17 @@ class Settings(Value):
 
         Args:
             method: The HTTP method.
-            path: Below the base URL.
-            parse: Turns the reply's body into the value, or raises.
-            body: What is sent as JSON; None for no body.
-            query: Added to the URL.
-            stream: Whether the reply is a stream.
-            repeat: False: it is sent once, whatever `retries` says.
-            model: For the record of the call.
+            path: Path below the base URL.
+            parse: Function that turns the body of a response into the value, or
+                raises.
+            body: Value to send as JSON; None for a request without a body.
+            query: Parameters to add to the URL.
+            stream: If True, request a stream.
+            retry: If False, send the request once, whatever `retries` says.
+            model: The requested model, for the call's record.
 
         Raises:
-            ConfigurationError: The path or the body can not be sent.
+            ConfigurationError: If the path is invalid or the body is not JSON.
         """
         retries = self.retries
         return Call(
@@ -142,7 +148,7 @@ class Settings(Value):
             api_key=self.api_key,
             base_url=self.base_url,
             timeouts=self.timeouts,
-            retries=retries if repeat else evolve(retries, max_attempts=_ONCE),
+            retries=retries if retry else evolve(retries, max_attempts=1),
             size_limits=self.size_limits,
             parse=parse,
             model=model,
@@ -150,18 +156,19 @@ class Settings(Value):
         )
 
 
-def _timeouts(given: Any, known: Timeouts) -> Timeouts:
-    if isinstance(given, Timeouts):
-        return given
+def _timeouts(value: Any, defaults: Timeouts) -> Timeouts:
+    """Return a `Timeouts` unchanged; a number sets `total` and keeps the rest."""
+    if isinstance(value, Timeouts):
+        return value
     try:
-        return evolve(known, total=given)
+        return evolve(defaults, total=value)
     except ValueError as error:
         raise ConfigurationError(f"timeouts: {error}") from error
 
 
 def _merge_headers(
-    known: Mapping[str, str], given: Mapping[str, str]
+    defaults: Mapping[str, str], overrides: Mapping[str, str]
 ) -> dict[str, str]:
-    """Names have no case; the last one wins."""
-    both = (*known.items(), *given.items())
-    return dict({name.lower(): (name, text) for name, text in both}.values())
+    """Return both sets of headers; names are compared without regard to case."""
+    items = (*defaults.items(), *overrides.items())
+    return dict({name.lower(): (name, value) for name, value in items}.values())

@@ -112,7 +112,7 @@ async def test_the_body_may_hold_more(
     [
         ({}, ConfigurationError, "nothing to send"),
         ({"messages": []}, ConfigurationError, "nothing to send"),
-        ({"messages": "hi"}, TypeError, "not a str"),
+        ({"messages": "hi"}, TypeError, "not str"),
         ({"messages": ["hi"]}, TypeError, "not the string"),
         ({"mesages": []}, TypeError, "messages"),
         ({"retries": 3}, TypeError, "Retries"),
@@ -299,7 +299,7 @@ class TestKeys:
     ) -> None:
         """The client's key never travels to another host; a path on the same one is fine."""
         with LocalOpenRouter() as other:
-            with pytest.raises(ConfigurationError, match="own api_key"):
+            with pytest.raises(ConfigurationError, match="pass api_key="):
                 _ = client.chat.send(HELLO, base_url=other.url)
             await client.chat.send(HELLO, base_url=other.url, api_key="theirs")
             server.reply("hi", path=None)
@@ -400,7 +400,7 @@ class TestWithOptions:
 
     async def test_another_base_url_needs_a_key(self, client: AsyncOpenRouter) -> None:
         """As with a call's own."""
-        with pytest.raises(ConfigurationError, match="own api_key"):
+        with pytest.raises(ConfigurationError, match="pass api_key="):
             client.with_options(base_url="https://else.example")
         other = client.with_options(base_url="https://else.example", api_key="k")
 

@@ -1,4 +1,4 @@
-"""What a client is set to, and what a call's own options change."""
+"""Settings: overriding them per call, and the calls made from them."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def parse(body: bytes, http: Exchange, wall: float) -> str:
 
 
 def made(**changes: Any) -> Settings:
-    known: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "api_key": "sk-one",
         "base_url": parse_base_url("https://openrouter.ai/api/v1", allow_http=False),
         "timeouts": Timeouts(),
@@ -27,11 +27,10 @@ def made(**changes: Any) -> Settings:
         "headers": {"User-Agent": "test", "X-App": "one"},
         "allow_http": False,
     }
-    return Settings(**{**known, **changes})
+    return Settings(**{**defaults, **changes})
 
 
-def test_none_changes_nothing() -> None:
-    """Options that are None, absent or empty leave the settings as they are."""
+def test_options_that_are_none_or_empty_keep_the_settings() -> None:
     settings = made()
     names = ("api_key", "base_url", "timeouts", "retries", "headers")
 
@@ -40,8 +39,7 @@ def test_none_changes_nothing() -> None:
     assert settings.with_options({"headers": {}}) is settings
 
 
-def test_each_option_changes_its_own() -> None:
-    """An option replaces one setting, and the original stays."""
+def test_option_overrides_one_setting_of_a_copy() -> None:
     settings = made()
     retries = Retries(max_attempts=1)
 
@@ -53,8 +51,7 @@ def test_each_option_changes_its_own() -> None:
     assert settings == made()
 
 
-def test_a_number_is_the_total() -> None:
-    """`timeouts=5` sets `total` and keeps the other clocks."""
+def test_timeouts_as_a_number_sets_the_total_only() -> None:
     settings = made(timeouts=Timeouts(idle=7))
 
     changed = settings.with_options({"timeouts": 5})
@@ -63,38 +60,36 @@ def test_a_number_is_the_total() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
+    ("options", "error", "message"),
     [
         ({"timeouts": "5"}, TypeError, "total is seconds"),
         ({"timeouts": 0}, ConfigurationError, "total must be more than 0"),
         ({"timeouts": True}, TypeError, "total is seconds"),
-        ({"retries": 3}, TypeError, r"retries is a Retries\(\.\.\.\), not 3"),
-        ({"retries": "x" * 999}, TypeError, r"retries is a Retries"),
+        ({"retries": 3}, TypeError, r"retries must be a Retries\(\.\.\.\), not 3"),
+        ({"retries": "x" * 999}, TypeError, "retries must be a Retries"),
         ({"headers": [("A", "b")]}, TypeError, "mapping"),
         ({"headers": {"A": "b\r\nC: d"}}, ConfigurationError, "value of A"),
-        ({"base_url": 7}, TypeError, "base_url is a string"),
+        ({"base_url": 7}, TypeError, "base_url must be a string"),
         ({"base_url": "ftp://openrouter.ai"}, ConfigurationError, "https://"),
     ],
 )
-def test_impossible_options_are_refused(
-    options: dict[str, Any], error: type[Exception], words: str
+def test_invalid_option_is_rejected_with_a_short_message(
+    options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What can not be is refused before anything is sent, in a short sentence."""
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=message) as caught:
         made().with_options(options)
 
     assert len(str(caught.value)) < 200
 
 
-def test_another_origin_needs_its_own_key() -> None:
-    """A key goes to the place that it was given for, and to no other."""
+def test_base_url_of_another_origin_requires_a_key() -> None:
     settings = made()
-    elsewhere = "https://eu.openrouter.ai/api/v1"
+    other_url = "https://eu.openrouter.ai/api/v1"
 
-    with pytest.raises(ConfigurationError, match="its own api_key"):
-        settings.with_options({"base_url": elsewhere})
-    moved = settings.with_options({"base_url": elsewhere, "api_key": "sk-eu"})
-    assert (moved.base_url.url, moved.api_key) == (elsewhere, "sk-eu")
+    with pytest.raises(ConfigurationError, match="pass api_key="):
+        settings.with_options({"base_url": other_url})
+    changed = settings.with_options({"base_url": other_url, "api_key": "sk-eu"})
+    assert (changed.base_url.url, changed.api_key) == (other_url, "sk-eu")
 
 
 @pytest.mark.parametrize(
@@ -105,29 +100,25 @@ def test_another_origin_needs_its_own_key() -> None:
         "HTTPS://OpenRouter.ai/api/v1",
     ],
 )
-def test_the_same_origin_keeps_its_key(base_url: str) -> None:
-    """Another path, or another spelling of one host, is the same place."""
+def test_base_url_of_the_same_origin_keeps_the_key(base_url: str) -> None:
     assert made().with_options({"base_url": base_url}).api_key == "sk-one"
 
 
 @pytest.mark.parametrize(
     "base_url", ["http://openrouter.ai/api/v1", "https://openrouter.ai:8443/api/v1"]
 )
-def test_another_scheme_or_port_is_elsewhere(base_url: str) -> None:
-    """Scheme and port are part of the place."""
-    with pytest.raises(ConfigurationError, match="its own api_key"):
+def test_base_url_of_another_scheme_or_port_requires_a_key(base_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="pass api_key="):
         made().with_options({"base_url": base_url})
 
 
 def test_headers_are_merged_without_regard_to_case() -> None:
-    """A header given again replaces the old one, however it is written."""
     changed = made().with_options({"headers": {"x-APP": "two", "X-New": "3"}})
 
     assert changed.headers == {"User-Agent": "test", "x-APP": "two", "X-New": "3"}
 
 
-def test_a_call_carries_the_settings() -> None:
-    """A call has all that it takes to send it, again and again."""
+def test_call_contains_the_settings() -> None:
     call = made().call(
         "POST",
         "/chat/completions",
@@ -151,17 +142,15 @@ def test_a_call_carries_the_settings() -> None:
     assert call.parse(b"{}", Exchange(status=200), 1.0) == "b'{}' 200 1.0"
 
 
-def test_no_body_is_none() -> None:
-    """A call without a body sends none, one with an empty body sends that."""
+def test_call_without_a_body_has_none_and_an_empty_body_is_kept() -> None:
     assert made().call("GET", "/models", parse).body is None
     assert made().call("POST", "/x", parse, body={}).body == b"{}"
 
 
-def test_what_is_not_to_be_repeated_is_sent_once() -> None:
-    """`repeat=False` leaves one attempt, and the other rules."""
+def test_call_with_retry_false_has_one_attempt() -> None:
     retries = Retries(max_attempts=5, ambiguous=True)
 
-    call = made(retries=retries).call("POST", "/keys", parse, repeat=False)
+    call = made(retries=retries).call("POST", "/keys", parse, retry=False)
 
     assert call.retries == evolve(retries, max_attempts=1)
 
@@ -173,10 +162,15 @@ def test_what_is_not_to_be_repeated_is_sent_once() -> None:
         (True, "text/event-stream", "identity"),
     ],
 )
-def test_each_kind_asks_for_its_own(stream: bool, accept: str, encoding: str) -> None:  # noqa: FBT001
-    """A stream is asked for uncompressed; the caller's word on it wins."""
+def test_accept_headers_depend_on_streaming_and_can_be_overridden(
+    stream: bool,  # noqa: FBT001 - a test parameter
+    accept: str,
+    encoding: str,
+) -> None:
     call = made().call("GET", "/x", parse, stream=stream)
-    own = made(headers={"accept": "audio/mpeg"}).call("GET", "/x", parse, stream=stream)
+    overridden = made(headers={"accept": "audio/mpeg"}).call(
+        "GET", "/x", parse, stream=stream
+    )
 
     assert call.headers == {
         "Accept": accept,
@@ -184,23 +178,19 @@ def test_each_kind_asks_for_its_own(stream: bool, accept: str, encoding: str) ->
         "User-Agent": "test",
         "X-App": "one",
     }
-    assert own.headers == {"accept": "audio/mpeg", "Accept-Encoding": encoding}
+    assert overridden.headers == {"accept": "audio/mpeg", "Accept-Encoding": encoding}
 
 
-def test_what_can_not_be_sent_is_refused() -> None:
-    """A path that leads elsewhere, or a body that is no JSON, never becomes a call."""
-    with pytest.raises(ConfigurationError, match="A path"):
+def test_call_rejects_an_invalid_path_and_a_body_that_is_not_json() -> None:
+    with pytest.raises(ConfigurationError, match="Invalid path"):
         made().call("GET", "https://evil.example/", parse)
     with pytest.raises(ConfigurationError, match="type object"):
         made().call("POST", "/x", parse, body={"a": object()})
 
 
-def test_no_repr_shows_a_key_or_a_body() -> None:
-    """Keys, headers and bodies stay out of logs and tracebacks."""
+def test_repr_shows_no_key_header_or_body() -> None:
     settings = made(api_key="sk-secret", headers={"X-Token": "hidden"})
     call = settings.call("POST", "/x", parse, body={"prompt": "private"})
 
     for text in (repr(settings), repr(call)):
-        assert [
-            word for word in ("sk-secret", "hidden", "private") if word in text
-        ] == []
+        assert not any(word in text for word in ("sk-secret", "hidden", "private"))
