@@ -15,10 +15,11 @@ from .builders import (
     tool_call,
 )
 from .capacity import Capacity, lognormal
+from .counters import ServerStats
 from .error_replies import error_in_200, error_reply
 from .reply import Reply, StreamError
 from .scripts import Script
-from .seen_requests import SeenRequest, ServerStats
+from .seen_requests import SeenRequest
 from .server import LocalOpenRouter
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import cast
 from aiohttp import web
 from attrs import define, field
 
-from .seen_requests import Condition, ServerCounters
+from .counters import Condition, ServerCounters
 
 
 class Listener:

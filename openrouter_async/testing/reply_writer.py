@@ -11,10 +11,11 @@ from aiohttp import HttpVersion11, web
 from attrs import define, field
 from multidict import CIMultiDict
 
+from .counters import ServerCounters
 from .error_replies import WHITE_SPACE
 from .render import COMMENT, DONE, Rendered
 from .reply import Reply
-from .seen_requests import SeenRequest, ServerCounters
+from .seen_requests import SeenRequest
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _NO_BODY = (204, 205, 304)

@@ -15,10 +15,10 @@ import attrs
 import orjson
 from aiohttp import web
 
-from .account import Account
 from .builders import generation_id
 from .capacity import Capacity
-from .endpoints import ROOT, Endpoints
+from .counters import Condition, ServerCounters, ServerStats
+from .endpoints import ROOT, Account, Endpoints
 from .listener import Listener
 from .render import render
 from .reply import (
@@ -29,12 +29,7 @@ from .reply import (
 )
 from .reply_writer import ReplyWriter
 from .scripts import Matcher, Script, Scripts
-from .seen_requests import (
-    Condition,
-    SeenRequest,
-    ServerCounters,
-    ServerStats,
-)
+from .seen_requests import SeenRequest
 
 # A prompt may hold videos; memory is the tester's own.
 _MOST_BODY = 1024 * 1024 * 1024

@@ -73,7 +73,6 @@ def pipe_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 def start(
     *arguments: str,
-    module: str = "openrouter_async",
     stdin: int = subprocess.DEVNULL,
     output: int = subprocess.PIPE,
     own_group: bool = False,
@@ -86,7 +85,7 @@ def start(
     # The development mode also sets asyncio's debug mode, which is slow.
     python = (sys.executable, "-W", "error", *("-X", "dev") * debug)
     return subprocess.Popen(  # noqa: S603 - our own command
-        (*python, "-m", module, *arguments),
+        (*python, "-m", "openrouter_async", *arguments),
         env=environment,
         stdin=stdin,
         stdout=output,
@@ -695,17 +694,16 @@ def test_a_pipe_that_nobody_reads_is_no_failure(
 # Real processes.
 
 
-@pytest.mark.parametrize("package", ["openrouter_async", "openrouter_async.cli"])
 def test_main_runs_the_command_when_it_is_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`python -m` exits with the command's code; an import does nothing."""
     monkeypatch.setattr("sys.argv", ["-m", "--version"])
-    monkeypatch.delitem(sys.modules, f"{package}.__main__", raising=False)
-    runpy.run_module(f"{package}.__main__")
+    monkeypatch.delitem(sys.modules, "openrouter_async.__main__", raising=False)
+    runpy.run_module("openrouter_async.__main__")
     imported = capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(package, run_name="__main__")
+        runpy.run_module("openrouter_async", run_name="__main__")
 
     assert imported == ""
     assert capsys.readouterr().out == f"openrouter-async {__version__}\n"
@@ -714,10 +712,7 @@ def test_main_runs_the_command_when_it_is_run(
 
 def test_python_m_runs_the_command() -> None:
     """The package can be run, from a pipe, with no key and no warning."""
-    # The other form, `-m openrouter_async`, is that of all tests beside this.
-    chat = start(
-        "chat", "--local", module="openrouter_async.cli", stdin=subprocess.PIPE
-    )
+    chat = start("chat", "--local", stdin=subprocess.PIPE)
 
     out, err = chat.communicate("Are you there?\n", timeout=20)
 

@@ -29,6 +29,7 @@ from openrouter_async.testing import (
     generation_id,
     tool_call,
 )
+from openrouter_async.testing.counters import Condition, ServerCounters
 from openrouter_async.testing.error_replies import FailedForm, Shape
 from openrouter_async.testing.reply import (
     ErrorForm,
@@ -39,7 +40,6 @@ from openrouter_async.testing.reply import (
 )
 from openrouter_async.testing.reply_writer import cut
 from openrouter_async.testing.schema_examples import fitting
-from openrouter_async.testing.seen_requests import Condition, ServerCounters
 
 pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 
