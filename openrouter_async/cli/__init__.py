@@ -1,4 +1,4 @@
-"""The command line: `openrouter-async demo`, `chat` and `serve`."""
+"""The command line: `openrouter-async`."""
 
 import sys
 
@@ -7,7 +7,7 @@ from ..extras import require
 
 
 def main() -> None:
-    """Run the command with the process's arguments, and exit with its code."""
+    """Run the command with the arguments of the process, and exit with its code."""
     try:
         for name in ("typer", "rich"):
             require(name, "cli", "The command line")

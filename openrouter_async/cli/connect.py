@@ -41,7 +41,7 @@ async def connect(
     """Open a client: of a local server that is started for it, or of OpenRouter."""
     if local:
         async with (
-            LocalOpenRouter(paced=PACE) as server,
+            LocalOpenRouter(chunk_delay=PACE) as server,
             client_of(server.url, server.api_key) as client,
         ):
             yield client.with_options(timeouts=timeout)

@@ -105,9 +105,9 @@ def play(pipe: "Connection[object, object]", host: str = "127.0.0.1") -> None:
     So the server ends too where its parent is killed and can end nothing.
     """
     try:
-        with LocalOpenRouter(host=host, models=MODELS, paced=_PACE) as server:
+        with LocalOpenRouter(host=host, models=MODELS, chunk_delay=_PACE) as server:
             for prompt, answer in _WORDS.items():
-                server.reply(answer, when=prompt, times=None, between=_PACE)
+                server.reply(answer, when=prompt, times=None, chunk_delay=_PACE)
             server.reply(_busy(), when=BURST, times=None)
             pipe.send(Place(server.url, server.api_key))
             with suppress(EOFError, OSError):

@@ -60,7 +60,7 @@ async def _serve(service: ServeArgs, screen: Terminal) -> None:
         port=service.port,
         keys=service.keys or None,
         models=service.models or None,
-        default=Reply(delay=service.delay, between=service.paced),
+        default=Reply(delay=service.delay, chunk_delay=service.paced),
     )
     if not service.quiet:
         server.app.middlewares.append(_log(server, screen))

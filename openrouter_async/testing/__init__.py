@@ -1,9 +1,10 @@
 """
-A local OpenRouter for demos and tests: a real server, scripts, and faults on demand.
+A local OpenRouter for tests and demos: a real HTTP server, with scripts and faults.
 
-`LocalOpenRouter` is the server, `Reply` all that it can be told to say or to break.
-The rest makes what replies are made of. No part of it is a mock: clients talk to it
-over a socket, and any client of OpenRouter's chat API can.
+`LocalOpenRouter` is the server. `Reply` is one scripted response; `completion()`,
+`chunks()`, `tool_call()`, `error_reply()` and `error_in_200()` make its content.
+Nothing is mocked: clients connect to the server over a socket, and any client of
+OpenRouter's chat API can use it.
 """
 
 from openrouter_async.config import Clock

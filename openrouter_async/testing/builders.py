@@ -1,4 +1,4 @@
-"""Completions and chunks as OpenRouter writes them, as plain dicts."""
+"""Completions and chunks in OpenRouter's format, as plain dicts."""
 
 import json
 import math
@@ -8,38 +8,43 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from .catalogue import DEFAULT_MODEL, provider_of, tokens
-from .catalogue import usage as bill
+from .catalogue import DEFAULT_MODEL, provider_of, split_tokens, usage_body
 from .reply import UsageForm
-from .seen_requests import a_list, an_object
+from .seen_requests import as_list, as_object
 
-# A stream of more chunks than this tells a test nothing new, but takes its time.
-_MOST_PIECES = 2000
+# More chunks make a test slower without testing more.
+_MAX_CHUNKS_PER_TEXT = 2000
 _ALPHABET = string.ascii_letters + string.digits
+# Finish reason of OpenRouter -> that of the provider.
 _NATIVE = {"stop": "stop", "tool_calls": "tool_calls", "length": "max_tokens"}
 
 
-def generation_id(chance: random.Random | None = None) -> str:
-    """Make an id of OpenRouter's form, `gen-<unix time>-<20 letters and digits>`."""
-    pick = (chance or random).choices
-    return f"gen-{int(time.time())}-{''.join(pick(_ALPHABET, k=20))}"
+def generation_id(generator: random.Random | None = None) -> str:
+    """
+    Return a new generation id: `gen-<unix time>-<20 letters and digits>`.
+
+    Args:
+        generator: Source of the random part; None: the global one.
+    """
+    choices = (generator or random).choices
+    return f"gen-{int(time.time())}-{''.join(choices(_ALPHABET, k=20))}"
 
 
 def tool_call(
     name: str,
     arguments: Mapping[str, Any] | str = "{}",
     *,
-    id: str | None = None,  # noqa: A002 - the wire's name
+    id: str | None = None,  # noqa: A002 - the name in the API
     index: int = 0,
 ) -> dict[str, Any]:
     """
-    Make a tool call for `completion()`.
+    Return a tool call for `completion(tool_calls=[...])`.
 
     Args:
-        name: Of the function.
-        arguments: A mapping, or JSON text that is sent as it is, broken or not.
-        id: Made of the name and index unless given.
-        index: Its place among the calls of the message, from 0.
+        name: Name of the function.
+        arguments: A mapping, or JSON text to be sent unchanged, valid or not.
+        id: Id of the call; None: derived from name and index.
+        index: Position among the calls of the message, from 0.
     """
     text = arguments if isinstance(arguments, str) else json.dumps(dict(arguments))
     return {
@@ -61,7 +66,7 @@ def completion(
     native_finish_reason: str | None = None,
     model: str = DEFAULT_MODEL,
     provider: str | None = None,
-    id: str | None = None,  # noqa: A002 - the wire's name
+    id: str | None = None,  # noqa: A002 - the name in the API
     created: int | None = None,
     usage: Mapping[str, Any] | None = None,
     prompt_tokens: int = 12,
@@ -69,42 +74,47 @@ def completion(
     **more: Any,
 ) -> dict[str, Any]:
     """
-    Make the body of a plain reply.
+    Return the body of a plain response with one choice.
 
     Args:
-        text: The content. With tool calls, "" becomes null, as it mostly does.
-        tool_calls: As `tool_call()` makes them; their `index` is set in order.
-        reasoning: Comes in `reasoning_details` too, unless those are given.
-        reasoning_details: As they are to be on the wire.
-        refusal: Beside the content.
-        finish_reason: "tool_calls" where there are any, else "stop".
-        native_finish_reason: The provider's own word; OpenRouter's unless given.
-        model: The model that answered.
-        provider: The model's own provider unless given.
-        id: A fresh one unless given.
-        created: Unix seconds; now, unless given.
-        usage: Counted from the text unless given.
-        prompt_tokens: For that count.
-        message: Members added to the message: `annotations`, `images`, `audio`.
-        more: Members added at the top: `service_tier`, `error`.
+        text: Content of the message. With tool calls, "" becomes null, which is what
+            most providers send.
+        tool_calls: Tool calls, as `tool_call()` makes them; `index` is set in order.
+        reasoning: Reasoning text, also sent as `reasoning_details` if that is None.
+        reasoning_details: Reasoning details, sent unchanged.
+        refusal: Refusal of the message.
+        finish_reason: None: "tool_calls" if there are any, else "stop".
+        native_finish_reason: The provider's finish reason; None: derived from
+            `finish_reason`.
+        model: Model id.
+        provider: Display name of the provider; None: derived from the model.
+        id: Generation id; None: a new one.
+        created: Unix time in seconds; None: now.
+        usage: Usage object; None: counted from the text, with the model's price.
+        prompt_tokens: Input tokens, if the usage is counted.
+        message: Further members of the message, such as `annotations`, `images` or
+            `audio`.
+        more: Further members at the top level, such as `service_tier` or `error`.
     """
     calls = [{**call, "index": index} for index, call in enumerate(tool_calls)]
     finish = finish_reason or ("tool_calls" if calls else "stop")
-    said: dict[str, Any] = {
+    made: dict[str, Any] = {
         "role": "assistant",
         "content": None if calls and text == "" else text,
         "refusal": refusal,
         "reasoning": reasoning,
     }
     if reasoning_details is not None:
-        said["reasoning_details"] = list(reasoning_details)
+        made["reasoning_details"] = list(reasoning_details)
     elif reasoning is not None:
-        said["reasoning_details"] = [_reasoning_detail(reasoning, model)]
+        made["reasoning_details"] = [_reasoning_detail(reasoning, model)]
     if calls:
-        said["tool_calls"] = calls
-    thought = len(tokens(reasoning or ""))
-    written = (text or "") + "".join(_arguments(call) for call in calls)
-    count = len(tokens(written)) + thought
+        made["tool_calls"] = calls
+    if usage is None:
+        output = (text or "") + "".join(_arguments(call) for call in calls)
+        reasoning_tokens = len(split_tokens(reasoning or ""))
+        completion_tokens = len(split_tokens(output)) + reasoning_tokens
+        usage = usage_body(model, prompt_tokens, completion_tokens, reasoning_tokens)
     return {
         "id": id or generation_id(),
         "object": "chat.completion",
@@ -119,10 +129,10 @@ def completion(
                 "logprobs": None,
                 "finish_reason": finish,
                 "native_finish_reason": native_finish_reason or _NATIVE.get(finish),
-                "message": {**said, **(message or {})},
+                "message": {**made, **(message or {})},
             }
         ],
-        "usage": bill(model, prompt_tokens, count, thought) if usage is None else usage,
+        "usage": usage,
         **more,
     }
 
@@ -139,28 +149,29 @@ def _reasoning_detail(text: str, model: str) -> dict[str, Any]:
 
 
 def chunks(
-    answer: str | Sequence[str] | Mapping[str, Any],
+    content: str | Sequence[str] | Mapping[str, Any],
     *,
     pieces: Sequence[str] | None = None,
     usage: UsageForm = "repeated",
     finish: bool = True,
 ) -> list[dict[str, Any]]:
     """
-    Make the chunks of a stream, without `[DONE]`.
+    Return the chunks of a stream, without `[DONE]`.
 
     Args:
-        answer: A text, cut at about a token a chunk; a list of texts, a chunk each;
-            or a plain reply's body.
-        pieces: The deltas of that body's content, where it matters how it is cut.
-        usage: Where the usage comes; `Reply.usage` tells the forms.
-        finish: Whether the finishing chunks come.
+        content: A text, which is split at about one token per chunk; a list of texts,
+            one for each chunk; or the body of a plain response.
+        pieces: Texts of the chunks, if `content` is a body: they replace its content.
+        usage: Position of the usage, as for `Reply.usage`.
+        finish: If True, add the chunks with the finish reason and the usage.
     """
-    if isinstance(answer, str):
-        answer = completion(answer)
-    elif not isinstance(answer, Mapping):
-        pieces = list(answer)
-        answer = completion("".join(pieces))
-    body = answer
+    if isinstance(content, str):
+        body: Mapping[str, Any] = completion(content)
+    elif isinstance(content, Mapping):
+        body = content
+    else:
+        pieces = list(content)
+        body = completion("".join(pieces))
     head = head_of(body)
     made = [
         {**head, "choices": [_choice(index, delta, **rest)]}
@@ -168,12 +179,12 @@ def chunks(
         for delta, rest in _deltas(choice, pieces)
     ]
     if finish:
-        made += _endings(head, body, usage)
+        made += _final_chunks(head, body, usage)
     return made
 
 
 def head_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Take what every chunk of a reply begins with."""
+    """Return the members of a completion that each of its chunks repeats."""
     return {
         "id": body.get("id"),
         "object": "chat.completion.chunk",
@@ -185,7 +196,7 @@ def head_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(body: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
     listed = cast("list[Mapping[str, Any]]", body.get("choices") or [])
-    return [(choice.get("index", place), choice) for place, choice in enumerate(listed)]
+    return [(choice.get("index", n), choice) for n, choice in enumerate(listed)]
 
 
 def _choice(index: int, delta: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
@@ -201,21 +212,26 @@ def _choice(index: int, delta: Mapping[str, Any], **rest: Any) -> dict[str, Any]
 def _deltas(
     choice: Mapping[str, Any], pieces: Sequence[str] | None
 ) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
-    """Cut a message into deltas, in the order in which providers send the parts."""
+    """
+    Split a message into deltas, in the order in which providers send its parts.
+
+    Each comes with further members of its choice, which are the log probabilities.
+    """
     message = cast("Mapping[str, Any]", choice.get("message") or {})
-    for note in message.get("annotations") or ():
-        yield _delta(annotations=[note]), {}
-    for fields in _thoughts(message):
+    for annotation in message.get("annotations") or ():
+        yield _delta(annotations=[annotation]), {}
+    for fields in _reasoning_deltas(message):
         yield _delta(**fields), {}
     content = message.get("content")
-    parts = _cut(content if isinstance(content, str) else "")
+    parts = _split(content if isinstance(content, str) else "")
     parts = list(pieces) if pieces is not None else parts
-    odds = a_list(an_object(choice.get("logprobs")).get("content"))
-    for place, part in enumerate(parts):
-        share = list(odds[place : place + 1]) if len(odds) == len(parts) else []
-        rest = {"logprobs": {"content": share, "refusal": None}} if share else {}
+    logprobs = as_list(as_object(choice.get("logprobs")).get("content"))
+    for index, part in enumerate(parts):
+        rest: dict[str, Any] = {}
+        if len(logprobs) == len(parts):
+            rest = {"logprobs": {"content": [logprobs[index]], "refusal": None}}
         yield _delta(content=part), rest
-    for part in _cut(message.get("refusal") or ""):
+    for part in _split(message.get("refusal") or ""):
         yield _delta(refusal=part), {}
     for call in message.get("tool_calls") or ():
         for fragment in _fragments(call):
@@ -230,11 +246,16 @@ def _delta(content: str | None = "", **fields: Any) -> dict[str, Any]:
     return {"content": content, "role": "assistant", **fields}
 
 
-def _thoughts(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Cut reasoning: its text piece by piece, a signature behind, the rest whole."""
+def _reasoning_deltas(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """
+    Split reasoning into the members of deltas.
+
+    Text and summaries are split, a signature comes after its text, and any other
+    detail is sent as a whole.
+    """
     details = cast("list[dict[str, Any]]", message.get("reasoning_details") or [])
     if not details and message.get("reasoning"):
-        yield from ({"reasoning": part} for part in _cut(message["reasoning"]))
+        yield from ({"reasoning": part} for part in _split(message["reasoning"]))
     for detail in details:
         key = {"reasoning.text": "text", "reasoning.summary": "summary"}.get(
             detail.get("type", "")
@@ -244,7 +265,7 @@ def _thoughts(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             yield {"reasoning": None, "reasoning_details": [detail]}
             continue
         rest = {k: v for k, v in detail.items() if k not in (key, "signature")}
-        for part in _cut(text):
+        for part in _split(text):
             yield {"reasoning": part, "reasoning_details": [{**rest, key: part}]}
         if "signature" in detail:
             signed = {**rest, "signature": detail["signature"]}
@@ -252,7 +273,7 @@ def _thoughts(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _fragments(call: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Cut a tool call: its name, an empty fragment, then its arguments."""
+    """Split a tool call: its name, an empty fragment, then its arguments."""
     index = call.get("index", 0)
     function = cast("Mapping[str, Any]", call.get("function") or {})
     yield {
@@ -261,19 +282,21 @@ def _fragments(call: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         "type": call.get("type", "function"),
         "function": {"name": function.get("name"), "arguments": ""},
     }
-    for part in ("", *_cut(_arguments(call))):
+    for part in ("", *_split(_arguments(call))):
         yield {"index": index, "function": {"arguments": part}}
 
 
-def _cut(text: str) -> list[str]:
-    parts = tokens(text)
-    step = math.ceil(len(parts) / _MOST_PIECES) or 1
+def _split(text: str) -> list[str]:
+    parts = split_tokens(text)
+    step = math.ceil(len(parts) / _MAX_CHUNKS_PER_TEXT) or 1
     return ["".join(parts[at : at + step]) for at in range(0, len(parts), step)]
 
 
-def _endings(
+def _final_chunks(
     head: Mapping[str, Any], body: Mapping[str, Any], usage: UsageForm
 ) -> list[dict[str, Any]]:
+    """Return the chunks with the finish reason and the usage, 1 or 2."""
+
     def closing(*, finished: bool) -> list[dict[str, Any]]:
         return [
             _choice(
@@ -290,11 +313,11 @@ def _endings(
     last: dict[str, Any] = {**head, "choices": closing(finished=True)}
     if usage == "none" or "usage" not in body:
         return [last]
-    paid: dict[str, Any] = {"usage": body["usage"]}
+    with_usage: dict[str, Any] = {"usage": body["usage"]}
     if usage == "with_finish":
-        return [{**last, **paid}]
+        return [{**last, **with_usage}]
     if usage == "repeated":
         tier = {"service_tier": body.get("service_tier")}
-        return [last, {**head, **tier, "choices": last["choices"], **paid}]
-    left = [] if usage == "no_choices" else closing(finished=False)
-    return [last, {**head, "choices": left, **paid}]
+        return [last, {**head, **tier, "choices": last["choices"], **with_usage}]
+    choices = [] if usage == "no_choices" else closing(finished=False)
+    return [last, {**head, "choices": choices, **with_usage}]

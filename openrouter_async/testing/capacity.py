@@ -1,4 +1,4 @@
-"""What the local server can bear: so many at once, so many a minute, so fast."""
+"""Simulated limits of the local server: concurrency, rate and latency."""
 
 import math
 import random
@@ -14,35 +14,40 @@ from .seen_requests import SeenRequest
 
 def lognormal(median: float, sigma: float = 0.3) -> Callable[[random.Random], float]:
     """
-    Return a latency that varies as a model's does: mostly near, sometimes far.
+    Return a random latency for `Capacity`, distributed as those of real models are.
 
     Args:
-        median: Seconds; half of the replies take less.
-        sigma: How much it varies; 0.3 has one in twenty take 1.6 times as long.
+        median: Seconds; half of the values are lower.
+        sigma: Standard deviation of the logarithm. With 0.3, one value in twenty is
+            above 1.6 times the median.
     """
-    center = math.log(median)
-    return lambda chance: chance.lognormvariate(center, sigma)
+    mu = math.log(median)
+    return lambda generator: generator.lognormvariate(mu, sigma)
 
 
 @define(eq=False)
 class Capacity:
     """
-    A limit that no client is told before it is refused, for chat requests alone.
+    Limits for chat requests that clients only notice when they exceed them.
 
-    All but the counters may be changed while the server runs.
+    Requests to other endpoints are not limited. The first six attributes may be
+    changed while the server runs.
 
     Attributes:
-        limit: More than so many at once are refused; None: any number.
-        per_minute: More than so many a minute are refused; None: any number. A bucket
-            that holds `burst` refills evenly.
-        burst: How many may come at once on top of the even rate.
-        latency: Seconds before each reply, or a function that draws them.
-        retry_after: Seconds that a refusal asks to wait; None: it does not say.
-        status: Of a refusal.
-        admitted: How many were let in.
-        refused: How many were not.
-        in_flight: How many are in now.
-        peak: The most at one time.
+        limit: Highest number of requests in flight; more are rejected. None: no limit.
+        per_minute: Requests per minute, as a token bucket that refills evenly and
+            holds `burst` tokens; more are rejected. None: no limit.
+        burst: Size of the token bucket: the number of requests, 1 or more, that may
+            come at once after a pause.
+        latency: Seconds to wait before each response, or a function that draws them,
+            such as `lognormal()`. Added to `Reply.delay`.
+        retry_after: Seconds to send as `Retry-After` with a rejection; None: no such
+            header.
+        status: HTTP status of a rejection.
+        admitted: Number of requests admitted.
+        refused: Number of requests rejected.
+        in_flight: Number of admitted requests whose response is not complete.
+        peak: Highest value of `in_flight`.
     """
 
     limit: int | None = None
@@ -56,47 +61,47 @@ class Capacity:
     in_flight: int = field(default=0, init=False)
     peak: int = field(default=0, init=False)
     _tokens: float = field(default=math.inf, init=False)
-    _filled: float = field(default=0.0, init=False)
-    _inside: set[int] = field(factory=set[int], init=False)
+    _refilled_at: float = field(default=0.0, init=False)
+    _admitted_ids: set[int] = field(factory=set[int], init=False)
 
-    def refuse(self, seen: SeenRequest, now: float) -> Reply | None:
+    def admit(self, seen: SeenRequest, now: float) -> Reply | None:
         """
-        Let a request in, or refuse it.
+        Admit a request, or return the error reply that rejects it.
 
         Args:
-            seen: The request; `leave` ends its stay.
-            now: Seconds.
+            seen: The request; if it is admitted, `release` has to be called at its end.
+            now: Monotonic time in seconds.
         """
-        if not self._has_room(now):
+        if not self._has_capacity(now):
             self.refused += 1
             more: dict[str, Any] = {}
             if self.retry_after is not None:
                 more["retry_after"] = self.retry_after
             return error_reply(self.status, "Rate limit exceeded", **more)
         self.admitted += 1
-        self._inside.add(id(seen))
+        self._admitted_ids.add(id(seen))
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         return None
 
-    def leave(self, seen: SeenRequest) -> None:
-        """End a request's stay, if it was let in."""
-        if id(seen) in self._inside:
-            self._inside.remove(id(seen))
+    def release(self, seen: SeenRequest) -> None:
+        """End a request; one that was not admitted is ignored."""
+        if id(seen) in self._admitted_ids:
+            self._admitted_ids.remove(id(seen))
             self.in_flight -= 1
 
-    def delay(self, chance: random.Random) -> float:
-        """Return the seconds before a reply."""
-        return self.latency(chance) if callable(self.latency) else self.latency
+    def draw_latency(self, generator: random.Random) -> float:
+        """Return the latency of the next response, in seconds."""
+        return self.latency(generator) if callable(self.latency) else self.latency
 
-    def _has_room(self, now: float) -> bool:
+    def _has_capacity(self, now: float) -> bool:
         if self.limit is not None and self.in_flight >= self.limit:
             return False
         if self.per_minute is None:
             return True
-        gained = (now - self._filled) * self.per_minute / 60.0
+        gained = (now - self._refilled_at) * self.per_minute / 60.0
         self._tokens = min(float(self.burst), self._tokens + gained)
-        self._filled = now
+        self._refilled_at = now
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0

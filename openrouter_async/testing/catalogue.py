@@ -1,4 +1,4 @@
-"""The models that the local server offers, and what tokens cost there."""
+"""The models of the local server, their prices, and the usage of a completion."""
 
 import math
 import re
@@ -18,13 +18,16 @@ _PROVIDERS = {
 
 
 @frozen
-class Offer:
+class LocalModel:
     """
-    A model and its price.
+    A model of the local server.
 
     Attributes:
-        prompt: US dollars per token read.
-        completion: US dollars per token written.
+        id: Model id, as in a request's `model`.
+        name: Display name.
+        context_length: Tokens.
+        prompt: Price of an input token in US dollars.
+        completion: Price of an output token in US dollars.
     """
 
     id: str
@@ -34,44 +37,46 @@ class Offer:
     completion: float
 
 
-OFFERS = (
-    Offer("openai/gpt-4o-mini", "OpenAI: GPT-4o-mini", 128_000, 1.5e-7, 6e-7),
-    Offer("openai/gpt-5-nano", "OpenAI: GPT-5 Nano", 400_000, 5e-8, 4e-7),
-    Offer("anthropic/claude-haiku-4.5", "Claude Haiku 4.5", 200_000, 1e-6, 5e-6),
-    Offer("google/gemini-2.5-flash", "Gemini 2.5 Flash", 1_048_576, 3e-7, 2.5e-6),
-    Offer("meta-llama/llama-3.3-70b-instruct:free", "Llama 3.3 (free)", 65_536, 0, 0),
+MODELS = (
+    LocalModel("openai/gpt-4o-mini", "OpenAI: GPT-4o-mini", 128_000, 1.5e-7, 6e-7),
+    LocalModel("openai/gpt-5-nano", "OpenAI: GPT-5 Nano", 400_000, 5e-8, 4e-7),
+    LocalModel("anthropic/claude-haiku-4.5", "Claude Haiku 4.5", 200_000, 1e-6, 5e-6),
+    LocalModel("google/gemini-2.5-flash", "Gemini 2.5 Flash", 1_048_576, 3e-7, 2.5e-6),
+    LocalModel(
+        "meta-llama/llama-3.3-70b-instruct:free", "Llama 3.3 (free)", 65_536, 0, 0
+    ),
 )
-DEFAULT_MODEL = OFFERS[0].id
+DEFAULT_MODEL = MODELS[0].id
 
 
-def offer(model: str) -> Offer:
-    """Tell the price of any model; one that is not offered costs like the first."""
-    for known in OFFERS:
-        if known.id == model:
+def find_model(model_id: str) -> LocalModel:
+    """Return a model; an unknown one has the default model's price, or is `:free`."""
+    for known in MODELS:
+        if known.id == model_id:
             return known
-    free = model.endswith(":free")
-    price = (0, 0) if free else (OFFERS[0].prompt, OFFERS[0].completion)
-    return Offer(model, model, 128_000, *price)
+    free = model_id.endswith(":free")
+    price = (0, 0) if free else (MODELS[0].prompt, MODELS[0].completion)
+    return LocalModel(model_id, model_id, 128_000, *price)
 
 
-def provider_of(model: str) -> str:
-    """Tell the display name of the provider that serves a model."""
-    return _PROVIDERS.get(model.partition("/")[0], "Local")
+def provider_of(model_id: str) -> str:
+    """Return the display name of the provider that serves a model."""
+    return _PROVIDERS.get(model_id.partition("/")[0], "Local")
 
 
-def tokens(text: str) -> list[str]:
-    """Cut text into pieces about as long as a tokenizer's; joined they are the text."""
+def split_tokens(text: str) -> list[str]:
+    """Split text into pieces of about the length of a token; joined, they equal it."""
     return _TOKEN.findall(text)
 
 
-def usage(
-    model: str, prompt_tokens: int, completion_tokens: int, reasoning_tokens: int = 0
+def usage_body(
+    model_id: str, prompt_tokens: int, completion_tokens: int, reasoning_tokens: int = 0
 ) -> dict[str, Any]:
-    """Write the bill of one answer, in the form of 2026."""
-    price = offer(model)
-    read = _dollars(prompt_tokens * price.prompt)
-    written = _dollars(completion_tokens * price.completion)
-    cost = _dollars(read + written)
+    """Return the `usage` object of a completion, with the members seen in Oct 2026."""
+    model = find_model(model_id)
+    prompt_cost = _dollars(prompt_tokens * model.prompt)
+    completion_cost = _dollars(completion_tokens * model.completion)
+    cost = _dollars(prompt_cost + completion_cost)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -86,8 +91,8 @@ def usage(
         },
         "cost_details": {
             "upstream_inference_cost": cost,
-            "upstream_inference_prompt_cost": read,
-            "upstream_inference_completions_cost": written,
+            "upstream_inference_prompt_cost": prompt_cost,
+            "upstream_inference_completions_cost": completion_cost,
         },
         "completion_tokens_details": {
             "reasoning_tokens": reasoning_tokens,
@@ -98,51 +103,51 @@ def usage(
 
 
 def _dollars(amount: float) -> int | float:
-    # Free is an integer zero on the wire.
+    # OpenRouter sends the integer 0 for free models.
     return round(amount, 12) or 0
 
 
-def cost_of(bill: Mapping[str, Any]) -> float:
-    """Read the cost out of a `usage` object; 0 where it tells none."""
-    cost = bill.get("cost")
+def cost_of(usage: Mapping[str, Any]) -> float:
+    """Return the cost in a `usage` object; 0 if it is missing or not a number."""
+    cost = usage.get("cost")
     return float(cost) if isinstance(cost, int | float) and math.isfinite(cost) else 0.0
 
 
-def listing(models: frozenset[str] | None) -> dict[str, Any]:
-    """Write the body of `GET /models`."""
-    ids = [known.id for known in OFFERS] if models is None else sorted(models)
+def models_body(models: frozenset[str] | None) -> dict[str, Any]:
+    """Return the body of `GET /models`; None lists the predefined models."""
+    ids = [known.id for known in MODELS] if models is None else sorted(models)
     return {
-        "data": [_entry(offer(model)) for model in ids],
+        "data": [_entry(find_model(model_id)) for model_id in ids],
         "total_count": len(ids),
         "links": {"next": None},
     }
 
 
-def endpoints(model: str) -> dict[str, Any]:
-    """Write the body of `GET /models/{id}/endpoints`; there is one for each model."""
-    known = offer(model)
-    entry = _entry(known)
-    one = {
-        "name": f"{provider_of(model)} | {model}",
-        "model_id": model,
-        "provider_name": provider_of(model),
-        "context_length": known.context_length,
+def endpoints_body(model_id: str) -> dict[str, Any]:
+    """Return the body of `GET /models/{id}/endpoints`; each model has one endpoint."""
+    model = find_model(model_id)
+    entry = _entry(model)
+    endpoint = {
+        "name": f"{provider_of(model_id)} | {model_id}",
+        "model_id": model_id,
+        "provider_name": provider_of(model_id),
+        "context_length": model.context_length,
         "pricing": {**entry["pricing"], "request": "0", "discount": 0},
         "supported_parameters": entry["supported_parameters"],
         "status": 0,
     }
     names = ("id", "name", "created", "description", "architecture")
-    return {"data": {**{n: entry[n] for n in names}, "endpoints": [one]}}
+    return {"data": {**{name: entry[name] for name in names}, "endpoints": [endpoint]}}
 
 
-def _entry(model: Offer) -> dict[str, Any]:
+def _entry(model: LocalModel) -> dict[str, Any]:
     return {
         "id": model.id,
         "canonical_slug": model.id,
         "hugging_face_id": "",
         "name": model.name,
         "created": 1_754_587_402,
-        "description": "Played by a local server.",
+        "description": "Simulated by a local server.",
         "context_length": model.context_length,
         "architecture": {
             "modality": "text+image->text",

@@ -12,17 +12,20 @@ from attrs import frozen
 @frozen
 class ServerStats:
     """
-    The server's counters at one moment.
+    A snapshot of the server's counters.
+
+    All but the open ones are counted since the start or the last `clear()`.
 
     Attributes:
-        requests: Requests that arrived.
-        in_flight: Requests not yet answered to the end.
-        in_flight_peak: The most of them at one time.
-        closed_early: Requests whose client went away before the reply's end.
-        chunks: Events written, over all streams.
-        connections_open: Sockets open now, idle ones included.
-        connections_made: Sockets ever accepted.
-        cost: US dollars that the answers cost, by their own `usage`.
+        requests: Requests received.
+        in_flight: Requests received whose response is not complete.
+        in_flight_peak: Highest value of `in_flight`.
+        closed_early: Requests whose client disconnected before the end of the
+            response.
+        chunks: Events written, over all streams, without `[DONE]`.
+        connections_open: Sockets that are open now, idle ones included.
+        connections_made: Sockets accepted.
+        cost: Sum of `usage.cost` over all completions sent, in US dollars.
     """
 
     requests: int
@@ -37,9 +40,10 @@ class ServerStats:
 
 class ServerCounters:
     """
-    The counters behind `ServerStats`, and those who wait for them.
+    The values of `ServerStats`, and the callers that wait for one of them.
 
-    They are written on the server's loop and may be awaited from any other thread.
+    Only the server's event loop changes the values and calls `notify()`. Any thread
+    may wait.
     """
 
     def __init__(self) -> None:
@@ -52,10 +56,10 @@ class ServerCounters:
         self.connections_made = 0
         self.cost = 0.0
         self._lock = Lock()
-        self._waiting: dict[Future[None], Callable[[], bool]] = {}
+        self._waiters: dict[Future[None], Callable[[], bool]] = {}
 
     def stats(self) -> ServerStats:
-        """Take a snapshot."""
+        """Return a snapshot."""
         return ServerStats(
             requests=self.requests,
             in_flight=self.in_flight,
@@ -67,68 +71,78 @@ class ServerCounters:
             cost=self.cost,
         )
 
-    def forget(self) -> None:
-        """Start counting anew; what is open or in flight stays counted."""
+    def reset(self) -> None:
+        """Set the counters to zero, except those of open connections and requests."""
         self.requests = self.closed_early = self.chunks = self.connections_made = 0
         self.in_flight_peak = self.in_flight
         self.cost = 0.0
 
-    def changed(self) -> None:
-        """Wake those whose wish has come true."""
-        if not self._waiting:
+    def notify(self) -> None:
+        """Wake the waiters whose condition is met; to be called after a change."""
+        if not self._waiters:
             return
         with self._lock:
-            for future, reached in list(self._waiting.items()):
-                if reached():
-                    del self._waiting[future]
-                    # False: whoever waited has given up.
+            for future, is_met in list(self._waiters.items()):
+                if is_met():
+                    del self._waiters[future]
+                    # False: the waiter has timed out or was cancelled.
                     if future.set_running_or_notify_cancel():
                         future.set_result(None)
 
-    async def until(self, wish: "Condition", seconds: float) -> None:
-        """Wait on the caller's own event loop, whichever thread that runs in."""
-        future = self._enter(wish)
+    async def until(self, condition: "Condition", timeout: float) -> None:  # noqa: ASYNC109 - the value is part of the message
+        """
+        Wait on the caller's event loop, which may be another than the server's.
+
+        Raises:
+            TimeoutError: If the condition is not met within `timeout` seconds.
+        """
+        future = self._add_waiter(condition)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout):
                 await asyncio.wrap_future(future)
         except TimeoutError as error:
-            raise TimeoutError(wish.complaint(self, seconds)) from error
+            raise TimeoutError(condition.timeout_message(self, timeout)) from error
         finally:
-            self._leave(future)
+            self._remove_waiter(future)
 
-    def wait(self, wish: "Condition", seconds: float) -> None:
-        """Block the caller's thread; never to be called on the server's loop."""
-        future = self._enter(wish)
+    def wait(self, condition: "Condition", timeout: float) -> None:
+        """
+        Block the calling thread, which must not be the one of the server's loop.
+
+        Raises:
+            TimeoutError: If the condition is not met within `timeout` seconds.
+        """
+        future = self._add_waiter(condition)
         try:
-            future.result(seconds)
+            future.result(timeout)
         except FutureTimeoutError as error:
-            raise TimeoutError(wish.complaint(self, seconds)) from error
+            raise TimeoutError(condition.timeout_message(self, timeout)) from error
         finally:
-            self._leave(future)
+            self._remove_waiter(future)
 
-    def _enter(self, wish: "Condition") -> "Future[None]":
+    def _add_waiter(self, condition: "Condition") -> "Future[None]":
         future: Future[None] = Future()
         with self._lock:
-            self._waiting[future] = lambda: wish.reached(self)
-        # It may have come true before anybody could be woken.
-        self.changed()
+            self._waiters[future] = lambda: condition.is_met(self)
+        # The condition may have been met before the waiter was added.
+        self.notify()
         return future
 
-    def _leave(self, future: "Future[None]") -> None:
+    def _remove_waiter(self, future: "Future[None]") -> None:
         with self._lock:
-            self._waiting.pop(future, None)
+            self._waiters.pop(future, None)
 
 
 @frozen
 class Condition:
     """
-    What somebody waits for; None asks for nothing.
+    Counter values to wait for; a limit of None is ignored.
 
     Attributes:
-        requests: At least so many requests arrived.
-        chunks: At least so many events were written.
-        closed: At least so many clients went away early.
-        connections: At most so many sockets are open.
+        requests: Lowest number of requests received.
+        chunks: Lowest number of events written.
+        closed: Lowest number of clients that disconnected early.
+        connections: Highest number of open sockets.
     """
 
     requests: int | None = None
@@ -136,25 +150,30 @@ class Condition:
     closed: int | None = None
     connections: int | None = None
 
-    def reached(self, tally: ServerCounters) -> bool:
-        """Tell whether all of it is true."""
+    def is_met(self, counters: ServerCounters) -> bool:
+        """Return True if every limit is met."""
         return (
-            (self.requests is None or tally.requests >= self.requests)
-            and (self.chunks is None or tally.chunks >= self.chunks)
-            and (self.closed is None or tally.closed_early >= self.closed)
-            and (self.connections is None or tally.connections_open <= self.connections)
+            (self.requests is None or counters.requests >= self.requests)
+            and (self.chunks is None or counters.chunks >= self.chunks)
+            and (self.closed is None or counters.closed_early >= self.closed)
+            and (
+                self.connections is None
+                or counters.connections_open <= self.connections
+            )
         )
 
-    def complaint(self, tally: ServerCounters, seconds: float) -> str:
-        """Tell what was waited for, and what there is."""
-        pairs = (
-            ("requests", self.requests, tally.requests),
-            ("chunks", self.chunks, tally.chunks),
-            ("closed early", self.closed, tally.closed_early),
-            ("connections at most", self.connections, tally.connections_open),
+    def timeout_message(self, counters: ServerCounters, timeout: float) -> str:
+        """Return a sentence with the limits and the current counters."""
+        limits = (
+            ("requests >= {}", self.requests),
+            ("chunks >= {}", self.chunks),
+            ("closed_early >= {}", self.closed),
+            ("connections_open <= {}", self.connections),
         )
-        wanted = ", ".join(f"{n} {name}" for name, n, _ in pairs if n is not None)
-        there = ", ".join(f"{n} {name}" for name, _, n in pairs).replace(
-            "at most", "open"
+        expected = ", ".join(text.format(n) for text, n in limits if n is not None)
+        return (
+            f"The server did not reach {expected} within {timeout} s: "
+            f"requests={counters.requests}, chunks={counters.chunks}, "
+            f"closed_early={counters.closed_early}, "
+            f"connections_open={counters.connections_open}."
         )
-        return f"Waited {seconds} s for {wanted}; there are {there}."

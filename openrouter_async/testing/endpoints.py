@@ -1,4 +1,4 @@
-"""What the local server says on its own: who may ask, what is wrong, the answers."""
+"""The local server's default responses: authentication, validation, endpoints."""
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
@@ -6,50 +6,56 @@ from typing import Any
 
 from attrs import define, field
 
-from .catalogue import cost_of, endpoints, listing
+from .catalogue import cost_of, endpoints_body, models_body
 from .error_replies import error_reply
 from .reply import Reply
 from .seen_requests import SeenRequest
-from .simulated_model import answer
+from .simulated_model import complete
 
 ROOT = "/api/v1"
 _CHAT = f"{ROOT}/chat/completions"
 _KEY = "sk-or-v1-local-0000000000000000"
 _USER = "user_2local"
+# US dollars.
 _CREDITS = 100.0
 
 
 @define
 class Account:
     """
-    What the server's only account has spent, and on which generations.
+    The server's only account: the amount spent and the generations.
 
     Attributes:
-        lag: How often a generation is "not found" before it is known, as the real
-            one is for minutes.
-        keep: How many generations are remembered, the latest.
+        lag: Number of lookups of a generation that fail before one succeeds. At
+            OpenRouter they fail for minutes.
+        keep: Number of generations that are kept; the oldest are dropped.
+        spent: US dollars.
     """
 
     lag: int = 1
     keep: int = 10_000
     spent: float = 0.0
-    _known: dict[str, dict[str, Any]] = field(factory=dict[str, dict[str, Any]])
-    _misses: dict[str, int] = field(factory=dict[str, int])
+    _generations: dict[str, dict[str, Any]] = field(factory=dict[str, dict[str, Any]])
+    _lookups_left: dict[str, int] = field(factory=dict[str, int])
 
-    def book(self, seen: SeenRequest, body: Mapping[str, Any]) -> float:
-        """Enter an answer, paid even by who left early; tell its cost."""
-        bill: dict[str, Any] = body.get("usage") or {}
-        cost = cost_of(bill)
+    def record(self, seen: SeenRequest, body: Mapping[str, Any]) -> float:
+        """
+        Record a completion and return its cost in US dollars.
+
+        One that the client did not read to its end costs as much.
+        """
+        usage: dict[str, Any] = body.get("usage") or {}
+        cost = cost_of(usage)
         self.spent += cost
-        self._misses[seen.generation_id] = self.lag
-        if len(self._known) > self.keep:
-            oldest = next(iter(self._known))
-            del self._known[oldest], self._misses[oldest]
+        self._lookups_left[seen.generation_id] = self.lag
+        if len(self._generations) > self.keep:
+            oldest = next(iter(self._generations))
+            del self._generations[oldest], self._lookups_left[oldest]
         choice: dict[str, Any] = body["choices"][0]
-        seconds = (seen.closed or seen.time) - seen.time
+        milliseconds = round(((seen.closed or seen.time) - seen.time) * 1000)
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        details: dict[str, Any] = bill.get("completion_tokens_details") or {}
-        self._known[seen.generation_id] = {
+        details: dict[str, Any] = usage.get("completion_tokens_details") or {}
+        self._generations[seen.generation_id] = {
             "id": seen.generation_id,
             "upstream_id": None,
             "created_at": now.replace("+00:00", "Z"),
@@ -60,12 +66,12 @@ class Account:
             "cancelled": seen.closed_early,
             "finish_reason": None if seen.closed_early else choice.get("finish_reason"),
             "native_finish_reason": choice.get("native_finish_reason"),
-            "latency": round(seconds * 1000),
-            "generation_time": round(seconds * 1000),
-            "tokens_prompt": bill.get("prompt_tokens"),
-            "tokens_completion": bill.get("completion_tokens"),
-            "native_tokens_prompt": bill.get("prompt_tokens"),
-            "native_tokens_completion": bill.get("completion_tokens"),
+            "latency": milliseconds,
+            "generation_time": milliseconds,
+            "tokens_prompt": usage.get("prompt_tokens"),
+            "tokens_completion": usage.get("completion_tokens"),
+            "native_tokens_prompt": usage.get("prompt_tokens"),
+            "native_tokens_completion": usage.get("completion_tokens"),
             "native_tokens_reasoning": details.get("reasoning_tokens"),
             "native_tokens_cached": 0,
             "is_byok": False,
@@ -82,33 +88,22 @@ class Account:
         }
         return cost
 
-    def generation(self, generation_id: str) -> dict[str, Any] | None:
-        """Write the body of `GET /generation`; None while it is not known."""
-        if generation_id not in self._known:
+    def generation_body(self, generation_id: str) -> dict[str, Any] | None:
+        """Return the body of `GET /generation`; None if the id is not found (yet)."""
+        if generation_id not in self._generations:
             return None
-        if self._misses[generation_id] > 0:
-            self._misses[generation_id] -= 1
+        if self._lookups_left[generation_id] > 0:
+            self._lookups_left[generation_id] -= 1
             return None
-        return {"data": self._known[generation_id]}
+        return {"data": self._generations[generation_id]}
 
-    def credits(self) -> dict[str, Any]:
-        """Write the body of `GET /credits`."""
+    def credits_body(self) -> dict[str, Any]:
+        """Return the body of `GET /credits`."""
         return {"data": {"total_credits": _CREDITS, "total_usage": self.spent}}
 
-    def key(self, key: str) -> dict[str, Any]:
-        """Write the body of `GET /key`."""
-        spent = dict.fromkeys(
-            ("usage", "usage_daily", "usage_weekly", "usage_monthly"), self.spent
-        )
-        own = dict.fromkeys(
-            (
-                "byok_usage",
-                "byok_usage_daily",
-                "byok_usage_weekly",
-                "byok_usage_monthly",
-            ),
-            0,
-        )
+    def key_body(self, key: str) -> dict[str, Any]:
+        """Return the body of `GET /key`."""
+        periods = ("", "_daily", "_weekly", "_monthly")
         return {
             "data": {
                 "label": f"{key[:12]}...{key[-3:]}",
@@ -118,8 +113,8 @@ class Account:
                 "limit_reset": None,
                 "limit_remaining": _CREDITS - self.spent,
                 "include_byok_in_limit": False,
-                **spent,
-                **own,
+                **{f"usage{period}": self.spent for period in periods},
+                **{f"byok_usage{period}": 0 for period in periods},
                 "is_free_tier": False,
                 "expires_at": None,
                 "free_model_daily_requests": {
@@ -137,7 +132,7 @@ class Account:
 
 
 class Endpoints:
-    """Judges and answers requests without a script, as OpenRouter was seen to do."""
+    """Responds to requests without a script, as OpenRouter did when recorded."""
 
     def __init__(
         self,
@@ -148,48 +143,46 @@ class Endpoints:
         self.account = account
         self._keys = None if keys is None else tuple(keys)
         self._models = None if models is None else frozenset(models)
-        self._readers: dict[str, Callable[[SeenRequest], Reply]] = {
-            f"{ROOT}/models": lambda _: _json(listing(self._models)),
-            f"{ROOT}/key": lambda seen: _json(account.key(_key(seen))),
-            f"{ROOT}/credits": lambda _: _json(account.credits()),
+        self._handlers: dict[str, Callable[[SeenRequest], Reply]] = {
+            f"{ROOT}/models": lambda _: _json_reply(models_body(self._models)),
+            f"{ROOT}/key": lambda seen: _json_reply(account.key_body(_key(seen))),
+            f"{ROOT}/credits": lambda _: _json_reply(account.credits_body()),
             f"{ROOT}/generation": self._generation,
         }
 
     @property
     def api_key(self) -> str:
-        """A key that is accepted."""
+        """An API key that the server accepts."""
         return self._keys[0] if self._keys else _KEY
 
     def is_chat(self, seen: SeenRequest) -> bool:
-        """Tell whether a request is for a completion."""
+        """Return True if a request has the path of chat completions."""
         return seen.path == _CHAT
 
-    def refuse_key(self, seen: SeenRequest) -> Reply | None:
-        """Refuse a request without an acceptable key; None: it has one."""
+    def authenticate(self, seen: SeenRequest) -> Reply | None:
+        """Return the reply to a request without an accepted key, else None."""
         # The list of models is public (protocol, Oct 2026).
         if seen.path == f"{ROOT}/models":
             return None
         key = _key(seen)
         if not key:
             return error_reply(401, "Missing Authentication header")
-        return (
-            error_reply(401)
-            if self._keys is not None and key not in self._keys
-            else None
-        )
+        if self._keys is not None and key not in self._keys:
+            return error_reply(401)
+        return None
 
-    def refuse(self, seen: SeenRequest) -> Reply | None:
-        """Refuse a request that is wrong in itself; None: it is good."""
-        if not self.is_chat(seen) and self._reader(seen) is None:
+    def validate(self, seen: SeenRequest) -> Reply | None:
+        """Return the error reply to an invalid request, else None."""
+        if not self.is_chat(seen) and self._handler(seen) is None:
             return error_reply(404, "Not Found", generation_id=False)
         method = "POST" if self.is_chat(seen) else "GET"
         if seen.method != method:
             return error_reply(405, headers={"Allow": method}, generation_id=False)
-        return self._refuse_chat(seen) if self.is_chat(seen) else None
+        return self._validate_chat(seen) if self.is_chat(seen) else None
 
-    def _refuse_chat(self, seen: SeenRequest) -> Reply | None:
+    def _validate_chat(self, seen: SeenRequest) -> Reply | None:
         if not isinstance(seen.json, dict):
-            # So it says, misleading as it is (recorded Oct 2026).
+            # OpenRouter's message, although misleading (recorded Oct 2026).
             text = "Input must have at least 1 token."
             return error_reply(
                 400, text, metadata={"provider_name": None}, generation_id=False
@@ -207,37 +200,36 @@ class Endpoints:
             )
         return None
 
-    def answer(self, seen: SeenRequest, created: int) -> Reply:
+    def default_reply(self, seen: SeenRequest, created: int) -> Reply:
         """
-        Answer a request that is good.
+        Return the reply to a request; an error reply if the request is invalid.
 
         Args:
             seen: The request.
-            created: Unix seconds.
+            created: Unix time in seconds.
         """
-        if self.is_chat(seen):
-            return Reply(answer(seen, created))
-        reader = self._reader(seen)
-        assert reader is not None  # noqa: S101 - it was not refused
-        return reader(seen)
+        if (rejection := self.validate(seen)) is not None:
+            return rejection
+        handler = self._handler(seen)
+        return Reply(complete(seen, created)) if handler is None else handler(seen)
 
-    def _reader(self, seen: SeenRequest) -> Callable[[SeenRequest], Reply] | None:
+    def _handler(self, seen: SeenRequest) -> Callable[[SeenRequest], Reply] | None:
         model = seen.path.removeprefix(f"{ROOT}/models/").removesuffix("/endpoints")
         if seen.path == f"{ROOT}/models/{model}/endpoints":
             known = self._models is None or model in self._models
-            return (lambda _: _json(endpoints(model))) if known else None
-        return self._readers.get(seen.path)
+            return (lambda _: _json_reply(endpoints_body(model))) if known else None
+        return self._handlers.get(seen.path)
 
     def _generation(self, seen: SeenRequest) -> Reply:
-        wanted = seen.query.get("id", "")
-        found = self.account.generation(wanted)
-        if found is None:
-            text = f"Generation {wanted} not found"
+        generation_id = seen.query.get("id", "")
+        body = self.account.generation_body(generation_id)
+        if body is None:
+            text = f"Generation {generation_id} not found"
             return error_reply(404, text, generation_id=False)
-        return _json(found)
+        return _json_reply(body)
 
 
-def _json(body: dict[str, Any]) -> Reply:
+def _json_reply(body: dict[str, Any]) -> Reply:
     return Reply(json=body, generation_id=False)
 
 

@@ -1,4 +1,4 @@
-"""Error replies in every envelope that has been seen."""
+"""Error replies, in every form that OpenRouter, providers and gateways send."""
 
 import email.utils
 import time
@@ -10,9 +10,9 @@ import attrs
 
 from .builders import completion, generation_id
 from .reply import FaultFields, Reply
-from .seen_requests import an_object
+from .seen_requests import as_object
 
-Shape: TypeAlias = Literal[
+ErrorShape: TypeAlias = Literal[
     "openrouter",
     "string_code",
     "no_code",
@@ -23,7 +23,7 @@ Shape: TypeAlias = Literal[
     "html",
     "empty",
 ]
-Hint: TypeAlias = Literal[
+RetryHint: TypeAlias = Literal[
     "header",
     "header_ms",
     "header_date",
@@ -33,14 +33,14 @@ Hint: TypeAlias = Literal[
     "metadata_header",
     "reset",
 ]
-FailedForm: TypeAlias = Literal[
+ErrorIn200Form: TypeAlias = Literal[
     "error", "user_id", "id", "no_choices", "whitespace", "choice", "nothing", "empty"
 ]
 
-# What keeps a slow plain reply alive, as recorded.
-WHITE_SPACE = b"\n         \n"
+# Sent by OpenRouter to keep the connection of a slow plain response alive (recorded).
+KEEPALIVE_SPACE = b"\n         \n"
 
-# The server's own words, where they were recorded.
+# The message that was recorded for a status.
 _MESSAGES = {
     400: "Provider returned error",
     401: "User not found.",
@@ -63,8 +63,8 @@ _EDGE_PAGE = """\
 """
 
 
-def words(status: int) -> str:
-    """Tell what OpenRouter says to a status."""
+def default_message(status: int) -> str:
+    """Return the message that OpenRouter sends with a status."""
     return _MESSAGES.get(status) or _phrase(status)
 
 
@@ -77,7 +77,7 @@ def error_reply(
     status: int = 500,
     message: str | None = None,
     *,
-    shape: Shape = "openrouter",
+    shape: ErrorShape = "openrouter",
     code: int | str | None = None,
     error_type: str | None = None,
     provider_name: str | None = None,
@@ -86,53 +86,66 @@ def error_reply(
     availability: Mapping[str, Any] | None = None,
     user_id: str | None = None,
     retry_after: float | str | None = None,
-    hints: Hint | tuple[Hint, ...] = "header",
+    hints: RetryHint | tuple[RetryHint, ...] = "header",
     **fields: Unpack[FaultFields],
 ) -> Reply:
     """
-    Make an error reply.
+    Return an error reply with a status of 400 or more.
 
     Args:
-        status: HTTP's status.
-        message: OpenRouter's own words for the status, unless given.
-        shape: The envelope. "openrouter"; "string_code", the same with a string code;
-            "no_code", with `error_type` and `http_status` in place of it; "zod", of
-            the validated routes; "openai" and "anthropic", of gateways; "plain", the
-            error a string; "html", the edge's page; "empty", no body.
-        code: The status, unless given.
-        error_type: Goes into the metadata.
-        provider_name: Goes into the metadata: the error is relayed from a provider.
-        raw: The provider's own words, a string or JSON, into the metadata.
-        metadata: Added to it.
-        availability: The object beside it.
-        user_id: The account's id, beside the error.
-        retry_after: Seconds; a string goes into the header as it is.
-        hints: Where `retry_after` is told, in one place or several: "header",
-            "header_ms" (`retry-after-ms`), "header_date" (an HTTP date),
-            "availability", "metadata" and "metadata_raw"
-            (`retry_after_seconds`, with and without fraction),
-            "metadata_header" (`metadata.headers`), "reset" (`X-RateLimit-Reset`, in
-            milliseconds since 1970, counted from now).
-        fields: The rest of `Reply`.
+        status: HTTP status.
+        message: Message of the error; None: the one that OpenRouter sends with the
+            status.
+        shape: Form of the body:
+            - "openrouter": `{"error": {"message", "code", "metadata"}}`.
+            - "string_code": the same, with the code as a string.
+            - "no_code": `error_type` and `http_status` in place of the code.
+            - "zod": a validation error, whose message is itself JSON.
+            - "openai", "anthropic": as these APIs send it, through a gateway.
+            - "plain": the error is a string.
+            - "html": an error page of the content delivery network.
+            - "empty": no body.
+        code: `error.code`; None: the status.
+        error_type: `metadata.error_type`, and `type` in the shapes that have one.
+        provider_name: `metadata.provider_name`, for an error of a provider.
+        raw: `metadata.raw`, the provider's error as a string or as JSON.
+        metadata: Further members of `error.metadata`.
+        availability: `error.availability`.
+        user_id: Member `user_id` beside the error, an account's id.
+        retry_after: Seconds to wait, or a string to send unchanged as `Retry-After`.
+        hints: Places of `retry_after`, one or several:
+            - "header": `Retry-After`, in seconds.
+            - "header_ms": `retry-after-ms`.
+            - "header_date": `Retry-After`, as an HTTP date.
+            - "availability": `error.availability.retry_after`.
+            - "metadata": `metadata.retry_after_seconds`, rounded.
+            - "metadata_raw": `metadata.retry_after_seconds_raw`, with a fraction.
+            - "metadata_header": `Retry-After` in `metadata.headers`.
+            - "reset": `X-RateLimit-Reset` in `metadata.headers`, in milliseconds since
+              1970, counted from now.
+            A string can only be sent in "header", "availability" and
+            "metadata_header".
+        fields: Further fields of `Reply`.
     """
-    text = words(status) if message is None else message
+    text = default_message(status) if message is None else message
     headers = dict(fields.get("headers") or {})
     named = {"error_type": error_type, "provider_name": provider_name, "raw": raw}
     known = {key: value for key, value in named.items() if value is not None}
     meta: dict[str, Any] = {**(metadata or {}), **known}
     available = None if availability is None else dict(availability)
     if retry_after is not None:
-        places = (hints,) if isinstance(hints, str) else hints
-        found = _hint(retry_after, places, headers, meta)
-        available = {**(available or {}), **found} if found else available
+        listed = (hints,) if isinstance(hints, str) else hints
+        _add_hints(retry_after, listed, headers, meta)
+        if "availability" in listed:
+            available = {**(available or {}), "retry_after": retry_after}
     if shape == "html":
         page = _EDGE_PAGE.format(status=status, title=_phrase(status))
         return _reply(status, headers, fields, text=page, content_type="text/html")
     if shape == "empty":
         return _reply(status, headers, fields, body=b"")
     body = _envelope(shape, status if code is None else code, text, error_type)
-    # A plain string has no room for them.
-    inner = an_object(body["error"])
+    # In the shape "plain" the error is a string: nothing can be added to it.
+    inner = as_object(body["error"])
     if meta:
         inner["metadata"] = meta
     if available is not None:
@@ -143,18 +156,18 @@ def error_reply(
 
 
 def _reply(
-    status: int, headers: Mapping[str, str], fields: FaultFields, **said: Any
+    status: int, headers: Mapping[str, str], fields: FaultFields, **body: Any
 ) -> Reply:
-    return attrs.evolve(Reply(**fields), status=status, headers=headers, **said)
+    return attrs.evolve(Reply(**fields), status=status, headers=headers, **body)
 
 
-def _hint(
+def _add_hints(
     wait: float | str,
-    hints: tuple[Hint, ...],
+    hints: tuple[RetryHint, ...],
     headers: dict[str, str],
     meta: dict[str, Any],
-) -> dict[str, Any]:
-    """Write the wait into headers and metadata; return what availability tells."""
+) -> None:
+    """Add the hints to the response headers and to the error's metadata, in place."""
     repeated: dict[str, str] = {}
     if "header" in hints:
         headers["Retry-After"] = f"{wait}"
@@ -174,11 +187,10 @@ def _hint(
             repeated["X-RateLimit-Reset"] = f"{round(at * 1000)}"
     if repeated:
         meta["headers"] = {**meta.get("headers", {}), **repeated}
-    return {"retry_after": wait} if "availability" in hints else {}
 
 
 def _envelope(
-    shape: Shape, code: int | str, text: str, error_type: str | None
+    shape: ErrorShape, code: int | str, text: str, error_type: str | None
 ) -> dict[str, Any]:
     if shape == "zod":
         issues = f'[{{"code":"invalid_type","path":["messages"],"message":"{text}"}}]'
@@ -200,7 +212,7 @@ def _envelope(
 
 
 def error_in_200(
-    form: FailedForm = "error",
+    form: ErrorIn200Form = "error",
     code: int | str = 502,
     message: str = "Provider returned error",
     *,
@@ -209,18 +221,23 @@ def error_in_200(
     **fields: Unpack[FaultFields],
 ) -> Reply:
     """
-    Make a reply of status 200 that is a failure all the same.
+    Return a reply with status 200 whose body is an error or an empty completion.
 
     Args:
-        form: "error": nothing but the error. "user_id", "id", "no_choices": beside
-            that. "whitespace": after the keep-alive's white space. "choice": in a
-            choice that has `text` so far. "nothing": no choices and no error.
-            "empty": no content and no finish reason, as a cold start leaves it.
-        code: The status it should have had.
-        message: The error's.
-        error_type: Goes into the error's metadata.
-        text: What had been written, for "choice".
-        fields: The rest of `Reply`.
+        form: Form of the body:
+            - "error": only the error.
+            - "user_id", "id", "no_choices": the error beside this member.
+            - "whitespace": the error after the white space that keeps the connection
+              alive.
+            - "choice": a completion of `text` with the error in its choice.
+            - "nothing": a completion with `choices: []`, no error.
+            - "empty": a completion without content and finish reason, no error, as a
+              provider's cold start leaves it.
+        code: `error.code`.
+        message: `error.message`.
+        error_type: `error.metadata.error_type`.
+        text: Content of the completion, for "choice" and "empty".
+        fields: Further fields of `Reply`.
     """
     inner: dict[str, Any] = {"message": message, "code": code}
     if error_type is not None:
@@ -233,7 +250,7 @@ def error_in_200(
     elif form == "no_choices":
         body = {"choices": [], **body}
     elif form == "whitespace":
-        fields["prefix"] = WHITE_SPACE * 3
+        fields["prefix"] = KEEPALIVE_SPACE * 3
     elif form == "nothing":
         body = {**completion(), "choices": []}
     elif form in ("choice", "empty"):

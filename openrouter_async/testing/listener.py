@@ -1,4 +1,4 @@
-"""The local server's sockets: who is connected, and closing them all at once."""
+"""The local server's sockets: accepting, counting and closing connections."""
 
 import asyncio
 import ssl as tls
@@ -14,102 +14,114 @@ from .counters import Condition, ServerCounters
 
 class Listener:
     """
-    Runs an application on a socket, counts its connections, and closes them.
+    Runs an application on a socket, and counts its connections and requests.
 
-    `close` is for what `open` has opened.
+    `close()` must follow a successful `open()`.
 
     Attributes:
-        is_closing: Whether it is the server that goes away, not its clients.
-        port: Where it listens; None before and after.
+        is_closing: If True, connections are closed by the server, not by its clients.
+        port: Port that it listens on; None before `open()` and after `close()`.
     """
 
-    _listener: asyncio.Server
+    _server: asyncio.Server
 
-    def __init__(self, app: web.Application, tally: ServerCounters) -> None:
+    def __init__(self, app: web.Application, counters: ServerCounters) -> None:
         self.is_closing = False
         self.port: int | None = None
-        self._tally = tally
-        # Cancelled handlers are how a silent server learns that a client went away.
+        self._counters = counters
+        # Without handler_cancellation, a handler that writes nothing would not notice
+        # that its client has disconnected.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         self._numbers: dict[asyncio.BaseTransport, int] = {}
         self._handlers: set[asyncio.Task[object]] = set()
 
     async def open(self, host: str, port: int, ssl: tls.SSLContext | None) -> None:
-        """Listen; leaves nothing behind if the port is taken."""
+        """
+        Listen on a host and a port; port 0 takes a free one.
+
+        Raises:
+            OSError: If the address cannot be used; nothing is left open.
+        """
         await self._runner.setup()
-        # It is there as soon as the runner is set up.
-        serve = cast("web.Server", self._runner.server)
+        # `server` is None only before setup().
+        make_handler = cast("web.Server", self._runner.server)
         loop = asyncio.get_running_loop()
         try:
-            self._listener = await loop.create_server(
-                lambda: _Tap(serve(), self), host, port, ssl=ssl, backlog=4096
+            # A backlog above the default of 100: tests open thousands of connections
+            # at once.
+            self._server = await loop.create_server(
+                lambda: _CountingProtocol(make_handler(), self),
+                host,
+                port,
+                ssl=ssl,
+                backlog=4096,
             )
         except OSError:
             await self._runner.cleanup()
             raise
-        self.port = self._listener.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Cut every connection, and wait until their handlers are gone."""
+        """Abort every connection, and wait until their handlers have ended."""
         self.is_closing = True
         self.port = None
-        self._listener.close()
+        self._server.close()
         for transport in list(self._numbers):
-            # Closing politely would wait for clients that do not read.
+            # close() would wait until the client has read what was written.
             transport.abort()  # type: ignore[attr-defined]
-        await self._tally.until(Condition(connections=0), 5)
+        await self._counters.until(Condition(connections=0), 5)
         if self._handlers:
             await asyncio.wait(self._handlers)
         await self._runner.cleanup()
 
-    def number(self, transport: asyncio.BaseTransport | None) -> int:
-        """Tell which connection this is, counted from 1; 0 for one that is gone."""
+    def connection_number(self, transport: asyncio.BaseTransport | None) -> int:
+        """Return the number of a connection, from 1; 0 if it is closed."""
         return self._numbers.get(transport, 0) if transport is not None else 0
 
     @contextmanager
-    def flight(self) -> Generator[None]:
-        """Count a request that is being answered by the current task."""
-        tally = self._tally
+    def track_request(self) -> Generator[None]:
+        """Count a request as in flight while the current task handles it."""
+        counters = self._counters
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._handlers.add(task)
-        tally.in_flight += 1
-        tally.in_flight_peak = max(tally.in_flight_peak, tally.in_flight)
+        counters.in_flight += 1
+        counters.in_flight_peak = max(counters.in_flight_peak, counters.in_flight)
         try:
             yield
         finally:
-            tally.in_flight -= 1
+            counters.in_flight -= 1
             self._handlers.discard(task)
-            tally.changed()
+            counters.notify()
 
-    def made(self, transport: asyncio.BaseTransport) -> None:
-        """Count a connection in."""
-        self._tally.connections_made += 1
-        self._tally.connections_open += 1
-        self._numbers[transport] = self._tally.connections_made
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count and number a new connection."""
+        self._counters.connections_made += 1
+        self._counters.connections_open += 1
+        self._numbers[transport] = self._counters.connections_made
 
-    def lost(self, transport: asyncio.BaseTransport) -> None:
-        """Count it out."""
+    def connection_lost(self, transport: asyncio.BaseTransport) -> None:
+        """Count a connection as closed."""
         self._numbers.pop(transport, None)
-        self._tally.connections_open -= 1
-        self._tally.changed()
+        self._counters.connections_open -= 1
+        self._counters.notify()
 
 
 @define(eq=False)
-class _Tap(asyncio.Protocol):
-    """Passes a connection's events on to aiohttp's handler, and counts it."""
+class _CountingProtocol(asyncio.Protocol):
+    """Forwards a connection's events to aiohttp's handler and counts the connection."""
 
     _handler: web.RequestHandler
-    _connections: Listener
+    _listener: Listener
     _transport: asyncio.BaseTransport = field(init=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._connections.made(transport)
+        self._listener.connection_made(transport)
         self._handler.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handler.connection_lost(exc)
-        self._connections.lost(self._transport)
+        self._listener.connection_lost(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._handler.data_received(data)

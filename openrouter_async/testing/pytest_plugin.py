@@ -1,7 +1,7 @@
 """
-The pytest plugin: the local server and a client of it, as fixtures.
+A pytest plugin: fixtures for the local server and for a client of it.
 
-Ask for it by name, in `conftest.py`:
+Enable it by name in `conftest.py`:
 
     pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 """
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def openrouter_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalOpenRouter]:
     """
-    A local server on a thread of its own, one for each test.
+    Run a local server for one test, on a thread of its own.
 
-    `OPENROUTER_BASE_URL` and `OPENROUTER_API_KEY` lead to it, so that an application
-    that makes its own client is tested unchanged.
+    `OPENROUTER_BASE_URL` and `OPENROUTER_API_KEY` are set for the test, so that an
+    application that creates its own client can be tested unchanged.
     """
     with LocalOpenRouter() as server:
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
@@ -33,9 +33,13 @@ def openrouter_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalOpenRout
 
 @pytest.fixture
 def openrouter_client(openrouter_server: LocalOpenRouter) -> "AsyncOpenRouter":
-    """A client of `openrouter_server`; its pool closes with the loop it is used on."""
-    # Imported here: who only wants the server does not load the client.
-    from openrouter_async import AsyncOpenRouter  # noqa: PLC0415
+    """
+    Return a client of `openrouter_server`.
+
+    Its connections are closed with the event loop of the test.
+    """
+    # Imported here, so that tests of another client do not load this one.
+    from openrouter_async import AsyncOpenRouter  # noqa: PLC0415 - see above
 
     return AsyncOpenRouter(
         api_key=openrouter_server.api_key, base_url=openrouter_server.url

@@ -1,4 +1,4 @@
-"""A reply and the request it answers, turned into headers and bytes."""
+"""Encoding of a reply: the bytes that a request gets, apart from faults."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from attrs import define
 
 from .builders import chunks, head_of
 from .catalogue import provider_of
-from .error_replies import words
+from .error_replies import default_message
 from .reply import Chunk, Reply, StreamError
 from .seen_requests import SeenRequest
-from .simulated_model import said
+from .simulated_model import complete_with
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -22,14 +22,16 @@ SSE = "text/event-stream"
 @define
 class Rendered:
     """
-    What is to be sent, faults aside.
+    An encoded reply.
 
     Attributes:
-        body: A plain body; None for a stream.
-        events: The events of a stream, framed.
-        done: Whether `[DONE]` follows them.
-        booked: The completion that was given, for the bill; None for none.
-        generation_id: The id that the answer bears.
+        content_type: `Content-Type` of the response.
+        generation_id: Generation id, for `X-Generation-Id`.
+        body: Body of a plain response; None for a stream.
+        events: Encoded events of a stream, without `[DONE]`.
+        done: If True, `[DONE]` follows the events.
+        completion: The completion that was encoded, for the account; None for any
+            other body.
     """
 
     content_type: str
@@ -37,113 +39,110 @@ class Rendered:
     body: bytes | None = None
     events: tuple[bytes, ...] = ()
     done: bool = True
-    booked: Mapping[str, Any] | None = None
+    completion: Mapping[str, Any] | None = None
 
 
 def render(reply: Reply, seen: SeenRequest, created: int) -> Rendered:
     """
-    Turn a reply into what is to be sent.
+    Encode a reply.
 
     Args:
-        reply: Says something, or has a status of 400 or more.
-        seen: The request; its form decides how an `answer` is sent.
-        created: Unix seconds, for what the server writes itself.
+        reply: A reply with a body, or with a status of 400 or more.
+        seen: The request, which decides if `content` is streamed.
+        created: Unix time in seconds, for completions and chunks made here.
     """
-    own = seen.generation_id
     raw = reply.body if reply.text is None else reply.text.encode()
     if raw is not None:
-        return Rendered(reply.content_type or _guess(raw), own, raw)
+        content_type = reply.content_type or _guess_type(raw)
+        return Rendered(content_type, seen.generation_id, raw)
     if reply.chunks is not None:
-        return _streamed(reply, list(reply.chunks), seen, created)
+        return _stream(reply, list(reply.chunks), seen, created)
     if reply.json is not None:
         return _plain(reply, reply.json, seen)
-    answer = reply.answer
-    if answer is None:
-        message = words(reply.status)
-        return _plain(
-            reply, {"error": {"message": message, "code": reply.status}}, seen
-        )
+    content = reply.content
+    if content is None:
+        error = {"message": default_message(reply.status), "code": reply.status}
+        return _plain(reply, {"error": error}, seen)
     pieces = None
-    if isinstance(answer, Mapping):
-        fields = cast("dict[str, Any]", answer)
-    elif isinstance(answer, str):
-        fields = said(answer, seen, created)
+    if isinstance(content, Mapping):
+        fields = cast("dict[str, Any]", content)
+    elif isinstance(content, str):
+        fields = complete_with(content, seen, created)
     else:
-        pieces = list(cast("Sequence[str]", answer))
-        fields = said("".join(pieces), seen, created)
+        pieces = list(cast("Sequence[str]", content))
+        fields = complete_with("".join(pieces), seen, created)
     if seen.stream and fields.get("choices"):
-        cut = chunks(fields, pieces=pieces, usage=reply.usage, finish=reply.finish)
-        rendered = _streamed(reply, list[Chunk](cut), seen, created)
-        rendered.booked = fields
+        events = chunks(fields, pieces=pieces, usage=reply.usage, finish=reply.finish)
+        rendered = _stream(reply, list[Chunk](events), seen, created)
+        rendered.completion = fields
         return rendered
     return _plain(reply, fields, seen)
 
 
 def _plain(reply: Reply, body: Any, seen: SeenRequest) -> Rendered:
-    own, booked = seen.generation_id, None
+    generation_id, completion = seen.generation_id, None
     if isinstance(body, Mapping):
         fields = cast("Mapping[str, Any]", body)
         if fields.get("choices"):
-            booked = fields
+            completion = fields
             if reply.error is not None:
-                fields = _broken_off(reply.error, fields)
-        own, body = str(fields.get("id") or own), fields
-    kind = reply.content_type or "application/json"
-    return Rendered(kind, own, dumps(body), booked=booked)
+                fields = _with_error(reply.error, fields)
+        generation_id, body = str(fields.get("id") or generation_id), fields
+    content_type = reply.content_type or "application/json"
+    return Rendered(content_type, generation_id, dumps(body), completion=completion)
 
 
-def _broken_off(error: StreamError, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the error where a plain answer ends: into its choice."""
+def _with_error(error: StreamError, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a completion whose first choice ends with the error."""
     event = error.events(head_of(body))[-1]
-    first = body["choices"][0]
     inner = event.get("error") or event["choices"][0].get("error")
-    failure = {"error": inner} if inner else {}
-    return {**body, "choices": [{**first, "finish_reason": "error", **failure}]}
+    members = {"finish_reason": "error", **({"error": inner} if inner else {})}
+    return {**body, "choices": [{**body["choices"][0], **members}]}
 
 
-def _streamed(
-    reply: Reply, listed: list[Chunk], seen: SeenRequest, created: int
+def _stream(
+    reply: Reply, events: list[Chunk], seen: SeenRequest, created: int
 ) -> Rendered:
-    mappings = [chunk for chunk in listed if isinstance(chunk, Mapping)]
+    mappings = [event for event in events if isinstance(event, Mapping)]
     first = mappings[0] if mappings else dict[str, Any]()
     head = {k: v for k, v in head_of(first).items() if v is not None}
-    own = str(head.get("id") or seen.generation_id)
+    generation_id = str(head.get("id") or seen.generation_id)
     done = reply.done is not False
     if reply.error is not None:
-        usual = {
-            "id": own,
+        default_head = {
+            "id": generation_id,
             "object": "chat.completion.chunk",
             "created": created,
             "model": seen.model,
             "provider": provider_of(seen.model),
         }
-        listed = [
-            *listed[: reply.error_after],
-            *reply.error.events({**usual, **head}),
+        events = [
+            *events[: reply.error_after],
+            *reply.error.events({**default_head, **head}),
         ]
-        # Only these two went on to [DONE] where they were recorded.
-        ends = reply.error.form in ("after_length", "native")
-        done = ends if reply.done is None else reply.done
-    events = tuple(_framed(chunk) for chunk in listed)
-    return Rendered(reply.content_type or SSE, own, None, events, done)
+        # In the recordings, [DONE] follows these two forms only.
+        has_done = reply.error.form in ("after_length", "native")
+        done = has_done if reply.done is None else reply.done
+    encoded = tuple(_encode_event(event) for event in events)
+    return Rendered(reply.content_type or SSE, generation_id, None, encoded, done)
 
 
-def _framed(chunk: Chunk) -> bytes:
-    if isinstance(chunk, bytes):
-        return chunk
-    data = chunk.encode() if isinstance(chunk, str) else dumps(chunk)
+def _encode_event(event: Chunk) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    data = event.encode() if isinstance(event, str) else dumps(event)
     return b"data: %b\n\n" % data
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON; what the fast encoder refuses (big integers) too."""
+    """Encode a value as JSON, also one that orjson rejects, such as a big integer."""
     try:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _guess(body: bytes) -> str:
+def _guess_type(body: bytes) -> str:
     start = body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith((b"data:", b":", b"event:", b"id:", b"retry:")):
         return SSE

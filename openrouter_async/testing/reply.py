@@ -1,4 +1,4 @@
-"""What the local server answers with, and what goes wrong on the way."""
+"""A scripted reply of the local server, and the faults it can contain."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
@@ -8,16 +8,18 @@ from attrs import frozen
 
 from .seen_requests import SeenRequest
 
-Words: TypeAlias = str | Sequence[str] | Mapping[str, Any]
-"""A text, a text in given deltas, or a whole body such as `completion()` makes."""
+Content: TypeAlias = str | Sequence[str] | Mapping[str, Any]
+"""The text of a completion, its text per chunk, or its body as `completion()` makes."""
 
-Answer: TypeAlias = (
-    "Words | Callable[[SeenRequest], Words | Reply | Awaitable[Words | Reply]] | None"
+ReplyContent: TypeAlias = (
+    "Content"
+    " | Callable[[SeenRequest], Content | Reply | Awaitable[Content | Reply]]"
+    " | None"
 )
-"""What a reply says, or a function of the request that tells it; None: as usual."""
+"""Content, a function that returns it for a request, or None for the default."""
 
 Chunk: TypeAlias = Mapping[str, Any] | str | bytes
-"""An event's JSON, an event's data as it is, or raw bytes of the stream."""
+"""One event: a JSON object, the text after `data: `, or raw bytes of the stream."""
 
 Stop: TypeAlias = Literal["end", "close", "reset", "silence"]
 UsageForm: TypeAlias = Literal[
@@ -40,20 +42,29 @@ ErrorForm: TypeAlias = Literal[
 @frozen
 class StreamError:
     """
-    An error in the middle of a stream; the HTTP status was 200 long ago.
+    An error within a stream, after a response has started with status 200.
 
     Attributes:
-        form: The shape, one of those seen on the wire. "finish": a top-level `error`
-            beside a choice that finishes with "error". "string_code": the same, the
-            code a string. "no_choices": `error` with `choices: []` and `model: ""`.
-            "after_length": without metadata, with usage, after two "length" finishes,
-            then `[DONE]`. "native": no error object, only the finish reason "error"
-            and its cause in `native_finish_reason`. "in_choice": the error is in the
-            choice. "bare": an error and nothing else. "bare_string": the error is a
-            string. "raw": the provider's words, with its hint, in `metadata.raw`.
-            "idle_timeout": a 504 after silence.
-        code: The status it would have had.
-        metadata: Added to the error's own metadata.
+        form: Form of the error, each seen in recorded traffic:
+            - "finish": `error` at the top level, with a choice whose finish reason is
+              "error".
+            - "string_code": as "finish", with the code as a string.
+            - "no_choices": `error` at the top level, with `choices: []` and
+              `model: ""`.
+            - "after_length": two chunks with finish reason "length", then `error`
+              without metadata but with usage, then `[DONE]`.
+            - "native": no error object; finish reason "error", with the cause in
+              `native_finish_reason`; then `[DONE]`.
+            - "in_choice": `error` inside the choice.
+            - "bare": an event with `error` only.
+            - "bare_string": an event with `error` only, which is a string.
+            - "raw": as "finish"; the provider's message and its `retryable` flag are
+              in `metadata.raw`.
+            - "idle_timeout": as "finish", with code 504 and error type "timeout".
+        code: HTTP status code of the error; "idle_timeout" and "native" ignore it.
+        message: Message of the error.
+        error_type: `metadata.error_type`; None leaves it out.
+        metadata: Further members of the error's `metadata`.
     """
 
     form: ErrorForm = "finish"
@@ -62,9 +73,9 @@ class StreamError:
     error_type: str | None = "provider_unavailable"
     metadata: Mapping[str, Any] | None = None
 
-    def events(self, head: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: PLR0911
+    def events(self, head: Mapping[str, Any]) -> list[dict[str, Any]]:  # noqa: PLR0911 - a return per form
         """
-        Write the events, as JSON.
+        Return the events of the error as JSON objects, 1 or more.
 
         Args:
             head: `id`, `object`, `created`, `model` and `provider` of the stream.
@@ -124,55 +135,71 @@ def _failed_choice(finish: str | None, native: str | None = None) -> dict[str, A
 @frozen
 class Reply:
     """
-    One reply: what is said, and the faults on its way. All times are seconds.
+    One response of the local server: its content, its timing and its faults.
 
-    At most one of `answer`, `json`, `text`, `body` and `chunks` says what comes.
-    `answer` takes the form that the request asks for, plain or streamed; the other
-    four are sent as they are, whatever was asked for. Where none is given, a status
-    of 400 or more brings OpenRouter's envelope for it, any other the usual answer.
+    The body is given by at most one of `content`, `json`, `text`, `body` and `chunks`.
+    `content` is sent in the form that the request asks for, as a plain body or as a
+    stream. The other four are sent unchanged, whatever the request asks for. If none
+    is given, a status of 400 or more sends OpenRouter's error body for that status,
+    and a lower one sends the server's default response.
+
+    All times are in seconds.
 
     Attributes:
-        answer: A text; a list of texts, one for each chunk; a body such as
-            `completion()` makes; or a function of the request that returns one of
-            these or a `Reply` (or an awaitable of it).
-        status: HTTP's status.
-        headers: Added to the usual ones, or in their place. `Connection: close`
-            closes; `Content-Length` takes the place of chunked encoding.
-        json: The body, as JSON.
-        text: The body, as text.
-        body: The body, as bytes; a recorded stream too.
-        chunks: The events of a stream, before `[DONE]`: mappings as JSON, strings as
-            they are behind `data: `, bytes raw.
-        content_type: The media type; guessed from the body otherwise.
-        encoding: Compresses the body as "gzip" or "deflate".
-        generation_id: Whether `X-Generation-Id` is sent; never with a 401.
-        delay: Before the status line. `math.inf` is for ever.
-        before_token: Between the headers and the body, or the first event.
-        between: Between the events of a stream.
-        keepalive: While it waits or is silent: how often a sign of life is sent, a
-            comment in a stream, white space in a plain body; None: never.
-        comments: How many comments come before the first event.
-        stop: How it ends too early: "end" (the body is complete for HTTP, but no
-            finish reason and no `[DONE]` came), "close" (FIN, the body is cut),
-            "reset" (RST) or "silence" (the socket stays open). Before the headers,
-            unless `stop_after` or `stop_at` says when; "end" is "close" there.
-        stop_after: How many events are sent before that; of a plain body, 0 or all.
-        stop_at: How many bytes of the body are sent before that.
-        error: Takes the place of the rest of a stream, or of a plain answer's end.
-        error_after: How many events are sent before that; 0: it comes first.
-        finish: Whether a streamed `answer` has its finishing chunks.
-        done: Whether `[DONE]` is sent; None: unless an error says otherwise.
-        usage: Where a streamed `answer` has its usage. "repeated": the finishing
-            choice again, with usage (Oct 2026). "no_choices": with `choices: []`.
-            "null_finish": with a choice whose finish reason is null. "with_finish":
-            in the finishing chunk. "none": nowhere.
-        prefix: Raw bytes before the body: white space, a byte order mark.
-        suffix: Raw bytes after it, behind `[DONE]`.
-        write_bytes: Writes of that many bytes each; None: one write an event.
-        write_every: Between such writes.
+        content: A text; a list of texts, one for each chunk; a completion as
+            `completion()` makes it; or a function that is called with the
+            `SeenRequest` and returns one of these or a `Reply`, or an awaitable of it.
+        status: HTTP status.
+        headers: Headers to add or to replace. `Connection: close` closes the
+            connection after the response; `Content-Length`, right or wrong, replaces
+            chunked encoding.
+        json: Body, encoded as JSON.
+        text: Body, encoded as UTF-8.
+        body: Body, as bytes, for example a recorded stream.
+        chunks: Events of a stream, without `[DONE]`: mappings are encoded as JSON,
+            strings are sent after `data: `, bytes are sent as they are.
+        content_type: `Content-Type`; None: guessed from the body.
+        encoding: Content encoding with which the body is compressed.
+        generation_id: If True, send `X-Generation-Id`; a 401 never has it.
+        delay: Time before the status line; `math.inf`: wait until the client
+            disconnects.
+        before_token: Time between the headers and the body, or the first event.
+        chunk_delay: Time between two events of a stream.
+        keepalive: Interval at which a stream sends a comment, and a plain body white
+            space, while it waits; None: never.
+        comments: Number of comments before the first event.
+        stop: Way in which the response ends too early:
+            - "end": the body is complete for HTTP, but `[DONE]` and perhaps events are
+              missing.
+            - "close": the connection is closed (FIN) before the body is complete.
+            - "reset": the connection is reset (RST).
+            - "silence": nothing more is sent, and the connection stays open.
+            It happens before the headers, where "end" does the same as "close", unless
+            `stop_after` or `stop_at` is given.
+        stop_after: Number of events to send before `stop`. For a plain body, 0 stops
+            before the body, any other number after it.
+        stop_at: Number of bytes of the body to send before `stop`.
+        error: Error that replaces the rest of a stream, or ends a plain completion.
+        error_after: Number of events to send before `error`.
+        finish: If True, streamed `content` ends with the chunks that have the finish
+            reason and the usage.
+        done: If True, send `[DONE]`; None: unless `error` has a form that ends without
+            it.
+        usage: Position of the usage in streamed `content`:
+            - "repeated": in a second chunk with the finish reason, as OpenRouter sends
+              it (Oct 2026).
+            - "no_choices": in a last chunk with `choices: []`.
+            - "null_finish": in a last chunk whose finish reason is null.
+            - "with_finish": in the chunk with the finish reason.
+            - "none": not sent.
+        prefix: Raw bytes to send before the body, such as white space or a byte order
+            mark.
+        suffix: Raw bytes to send after the body, behind `[DONE]`.
+        write_bytes: Number of bytes per write; None: one write per event or body.
+        write_every: Time between two such writes.
     """
 
-    answer: Answer = None
+    content: ReplyContent = None
     status: int = attrs.field(default=200, kw_only=True)
     headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
     json: Any = attrs.field(default=None, kw_only=True)
@@ -186,7 +213,7 @@ class Reply:
     generation_id: bool = attrs.field(default=True, kw_only=True)
     delay: float = attrs.field(default=0, kw_only=True)
     before_token: float = attrs.field(default=0, kw_only=True)
-    between: float = attrs.field(default=0, kw_only=True)
+    chunk_delay: float = attrs.field(default=0, kw_only=True)
     keepalive: float | None = attrs.field(default=None, kw_only=True)
     comments: int = attrs.field(default=2, kw_only=True)
     stop: Stop | None = attrs.field(default=None, kw_only=True)
@@ -203,28 +230,35 @@ class Reply:
     write_every: float = attrs.field(default=0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        ways = (self.answer, self.json, self.text, self.body, self.chunks)
-        if sum(way is not None for way in ways) > 1:
-            raise ValueError("Give one of answer, json, text, body and chunks.")
+        if sum(body is not None for body in self._bodies()) > 1:
+            raise ValueError(
+                "A Reply has one body: give only one of content, json, text, body and "
+                "chunks."
+            )
         if self.stop is None and (self.stop_after, self.stop_at) != (None, None):
-            raise ValueError("stop_after and stop_at say when; stop says how.")
+            raise ValueError(
+                "stop_after and stop_at need stop=, which is 'end', 'close', 'reset' "
+                "or 'silence'."
+            )
 
     @property
-    def is_silent(self) -> bool:
-        """Whether it leaves to the server what is said."""
-        ways = (self.answer, self.json, self.text, self.body, self.chunks)
-        return all(way is None for way in ways)
+    def has_body(self) -> bool:
+        """True if the reply gives the body, in any of the five ways."""
+        return any(body is not None for body in self._bodies())
+
+    def _bodies(self) -> tuple[object, ...]:
+        return self.content, self.json, self.text, self.body, self.chunks
 
 
 class FaultFields(TypedDict, total=False):
-    """The fields of `Reply` that say how it is sent, as keywords."""
+    """The fields of `Reply` that do not give its status or its body, as keywords."""
 
     headers: Mapping[str, str] | None
     encoding: Literal["gzip", "deflate"] | None
     generation_id: bool
     delay: float
     before_token: float
-    between: float
+    chunk_delay: float
     keepalive: float | None
     comments: int
     stop: Stop | None
@@ -242,7 +276,7 @@ class FaultFields(TypedDict, total=False):
 
 
 class ReplyFields(FaultFields, total=False):
-    """All fields of `Reply` but `answer`, as keywords."""
+    """The fields of `Reply` except `content`, as keywords."""
 
     status: int
     json: Any
@@ -252,8 +286,8 @@ class ReplyFields(FaultFields, total=False):
     content_type: str | None
 
 
-def as_reply(answer: "Answer | Reply", **fields: Unpack[ReplyFields]) -> Reply:
-    """Make a reply of what stands for one."""
-    if isinstance(answer, Reply):
-        return attrs.evolve(answer, **fields)
-    return Reply(answer, **fields)
+def as_reply(content: "ReplyContent | Reply", **fields: Unpack[ReplyFields]) -> Reply:
+    """Return a reply with the given content, or a copy of a reply with new fields."""
+    if isinstance(content, Reply):
+        return attrs.evolve(content, **fields)
+    return Reply(content, **fields)

@@ -1,4 +1,4 @@
-"""A value that fits a JSON Schema: what the local server's "model" answers with."""
+"""Example values for a JSON Schema: the structured output of the local server."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,51 +19,69 @@ _FORMATS = {
     "url": "https://example.com/",
     "uuid": "12345678-1234-4234-8234-123456789abc",
 }
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_NUMBER_KEYWORDS = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+)
 
 
-class _EndlessError(Exception):
-    """The schema led back to itself; whoever has a way out takes it."""
+class _EndlessSchemaError(Exception):
+    """A schema requires itself; the caller tries another branch, or leaves it out."""
 
 
-def fitting(schema: object, *, name: str = "value") -> Any:
+def example_value(schema: object, *, name: str = "value") -> Any:
     """
-    Make a value that fits a JSON Schema, always the same for the same schema.
+    Return a value that is valid for a JSON Schema, the same one for the same schema.
 
-    Optional properties are filled too. `pattern`, `not`, `if` and `contains` are not
-    looked at: give such a schema an `examples` or `default` and that is used.
+    Optional properties are included. `pattern`, `not`, `if` and `contains` are
+    ignored; a schema with one of them needs `examples` or `default`, from which the
+    value is taken.
 
     Args:
-        schema: A mapping, or True for anything.
-        name: What the value is called; plain strings are made of it.
+        schema: A mapping, or True for any value.
+        name: Name of the value; strings contain it, as in "example city".
     """
     try:
-        return _Maker(schema).make(schema, name, 0, ())
-    except _EndlessError:
-        # No finite value fits, so any answer is as good.
+        return _ExampleBuilder(schema).build(schema, name, 0, ())
+    except _EndlessSchemaError:
+        # No finite value is valid.
         return {}
 
 
-class _Maker:
-    """Walks one schema; `root` is where its references point."""
+class _ExampleBuilder:
+    """Builds the values of one schema; `root` is what its references start from."""
 
     def __init__(self, root: object) -> None:
         self.root = root
 
-    def make(
+    def build(
         self, schema: object, name: str, number: int, trail: tuple[str, ...]
     ) -> Any:
-        """Make the `number`-th value; `trail` holds the references passed so far."""
+        """
+        Build a value.
+
+        Args:
+            schema: The schema or a part of it.
+            name: Name of the property.
+            number: Position among the values of an array, from 0, so that they differ.
+            trail: References that were followed to get here.
+
+        Raises:
+            _EndlessSchemaError: If every valid value contains itself.
+        """
         if not isinstance(schema, Mapping):
             return f"example {name}"
         node = cast("Schema", schema)
         if (reference := node.get("$ref")) is not None:
             if reference in trail:
-                raise _EndlessError
+                raise _EndlessSchemaError
             target = _lookup(self.root, str(reference))
-            return self.make(target, name, number, (*trail, str(reference)))
+            return self.build(target, name, number, (*trail, str(reference)))
         if "allOf" in node:
-            return self.make(self._merged(node), name, number, trail)
+            return self.build(self._merged(node), name, number, trail)
         if branches := node.get("anyOf") or node.get("oneOf"):
             return self._first(branches, name, number, trail)
         choices = [node[key] for key in ("const", "default") if key in node]
@@ -91,48 +109,48 @@ class _Maker:
     def _first(
         self, branches: Sequence[Any], name: str, number: int, trail: tuple[str, ...]
     ) -> Any:
-        """Take the first branch that ends, null last."""
+        """Build a value of the first branch that has a finite one; null comes last."""
         for branch in sorted(branches, key=_is_null):
             try:
-                return self.make(branch, name, number, trail)
-            except _EndlessError:
+                return self.build(branch, name, number, trail)
+            except _EndlessSchemaError:
                 continue
-        raise _EndlessError
+        raise _EndlessSchemaError
 
     def _object(self, node: Schema, trail: tuple[str, ...]) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         required = node.get("required", ())
         properties = node.get("properties", {})
         for key in [*properties, *(key for key in required if key not in properties)]:
             try:
-                made[key] = self.make(properties.get(key, True), key, 0, trail)
-            except _EndlessError:
+                values[key] = self.build(properties.get(key, True), key, 0, trail)
+            except _EndlessSchemaError:
                 if key in required:
                     raise
-        for number in range(len(made), node.get("minProperties", 0)):
+        for number in range(len(values), node.get("minProperties", 0)):
             rest = node.get("additionalProperties", True)
-            made[f"key_{number}"] = self.make(rest, "value", number, trail)
-        return made
+            values[f"key_{number}"] = self.build(rest, "value", number, trail)
+        return values
 
     def _array(self, node: Schema, name: str, trail: tuple[str, ...]) -> list[Any]:
-        least = node.get("minItems", 0)
+        min_items = node.get("minItems", 0)
         prefix = node.get("prefixItems", ())
-        wanted = max(least, len(prefix), min(1, node.get("maxItems", 1)))
-        made: list[Any] = []
-        for number in range(wanted):
+        count = max(min_items, len(prefix), min(1, node.get("maxItems", 1)))
+        values: list[Any] = []
+        for number in range(count):
             item = prefix[number] if number < len(prefix) else node.get("items", True)
             if item is False:
                 break
             try:
-                made.append(self.make(item, name, number, trail))
-            except _EndlessError:
-                if number < least:
+                values.append(self.build(item, name, number, trail))
+            except _EndlessSchemaError:
+                if number < min_items:
                     raise
                 break
-        return made
+        return values
 
     def _merged(self, node: Schema) -> dict[str, Any]:
-        """Fold the members of `allOf` into one schema."""
+        """Merge the members of `allOf` into one schema."""
         merged: dict[str, Any] = {}
         for part in (*node["allOf"], {k: v for k, v in node.items() if k != "allOf"}):
             resolved = dict(part)
@@ -149,7 +167,7 @@ class _Maker:
 
 
 def _lookup(root: object, reference: str) -> Any:
-    """Follow "#/$defs/Name"; what leads nowhere allows anything."""
+    """Return the schema at "#/$defs/Name"; {} (any value) if it does not exist."""
     found = root
     for step in reference.removeprefix("#").split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
@@ -172,13 +190,13 @@ def _type_of(node: Schema) -> str:
             return "object"
         if "items" in node or "prefixItems" in node:
             return "array"
-        if any(bound in node for bound in _BOUNDS):
+        if any(keyword in node for keyword in _NUMBER_KEYWORDS):
             return "number"
     return str(kind)
 
 
 def _number(node: Schema, number: int, *, whole: bool) -> int | float:
-    """Take the `number`-th of the numbers allowed, from 1 up where 1 is one."""
+    """Return the `number`-th valid number, counted from 1 if that is valid."""
     least, most = node.get("minimum", -math.inf), node.get("maximum", math.inf)
     above = node.get("exclusiveMinimum", -math.inf)
     below = node.get("exclusiveMaximum", math.inf)
@@ -186,7 +204,7 @@ def _number(node: Schema, number: int, *, whole: bool) -> int | float:
     step: float = node.get("multipleOf", 1 if whole else 0)
     if not step:
         return _between(low, high, number)
-    # Count in steps, so that rounding cannot leave the grid.
+    # Count in multiples of the step, so that rounding cannot give an invalid value.
     first = -math.inf if low == -math.inf else math.ceil(low / step)
     first += above == low and first * step == low
     last = math.inf if high == math.inf else math.floor(high / step)
@@ -195,7 +213,7 @@ def _number(node: Schema, number: int, *, whole: bool) -> int | float:
 
 
 def _between(low: float, high: float, number: int) -> float:
-    """Take one of the numbers strictly between two bounds, or the only one."""
+    """Return a number strictly between two bounds, or the bound if they are equal."""
     if math.isinf(low) and math.isinf(high):
         return 1.5 + number
     if math.isinf(high):

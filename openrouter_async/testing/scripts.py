@@ -1,37 +1,36 @@
-"""Scripted replies: which comes next, and for which request."""
+"""Scripted replies: the order in which they are sent, and to which requests."""
 
 from collections.abc import Callable
 from typing import TypeAlias, Unpack
 
 from attrs import define, field
 
-from .reply import (
-    Answer,
-    Reply,
-    ReplyFields,
-    as_reply,
-)
+from .reply import Reply, ReplyContent, ReplyFields, as_reply
 from .seen_requests import SeenRequest
 
 Matcher: TypeAlias = Callable[[SeenRequest], bool] | str
-"""A function of the request, the name of a model, or a part of the user's text."""
+"""A function of the request, a model's name, or a part of the last user message."""
 
 
 @define(eq=False)
 class _Step:
+    """A reply, and how often it is still to be sent; None: without end."""
+
     reply: Reply
-    left: int | None
+    remaining: int | None
 
 
 @define(eq=False)
 class Script:
     """
-    Replies that are given one after the other.
+    Replies that are sent one after the other to the requests that match.
+
+    `LocalOpenRouter.reply()` creates it.
 
     Attributes:
-        path: The end of the path that it is for; None: any.
-        when: Which requests it is for; None: all.
-        requests: Those that it has answered, oldest first.
+        path: End of the URL path that a request must have; None: any path.
+        when: Condition that a request must meet; None: no condition.
+        requests: Requests that were replied to by this script, oldest first.
     """
 
     path: str | None
@@ -41,32 +40,36 @@ class Script:
 
     def then(
         self,
-        answer: "Answer | Reply" = None,
+        content: "ReplyContent | Reply" = None,
         /,
         *,
         times: int | None = 1,
         **fields: Unpack[ReplyFields],
     ) -> "Script":
         """
-        Add a reply behind those that are there.
+        Append a reply, and return this script.
 
         Args:
-            answer: What `LocalOpenRouter.reply` takes.
-            times: How often; None: from then on, for ever.
-            fields: Those of `Reply`.
+            content: As for `LocalOpenRouter.reply()`.
+            times: Number of requests that get this reply, 1 or more; None: all further
+                ones, so that replies appended later are never sent.
+            fields: Fields of `Reply`.
+
+        Raises:
+            ValueError: If `times` is less than 1.
         """
         if times is not None and times < 1:
-            raise ValueError(f"times is 1 or more, or None; got {times}.")
-        self._steps.append(_Step(as_reply(answer, **fields), times))
+            raise ValueError(f"Invalid times {times}: use 1 or more, or None.")
+        self._steps.append(_Step(as_reply(content, **fields), times))
         return self
 
     @property
-    def is_over(self) -> bool:
-        """Whether it has no reply left."""
+    def is_exhausted(self) -> bool:
+        """True if no reply is left."""
         return not self._steps
 
     def matches(self, seen: SeenRequest) -> bool:
-        """Tell whether it is for a request."""
+        """Return True if the request has the path and meets the condition."""
         if self.path is not None and not seen.path.endswith(self.path):
             return False
         if self.when is None:
@@ -76,35 +79,39 @@ class Script:
         return self.when(seen)
 
     def take(self, seen: SeenRequest) -> Reply:
-        """Use up the next reply."""
+        """Return the next reply, for a request that matches."""
         step = self._steps[0]
         self.requests.append(seen)
-        if step.left is not None:
-            step.left -= 1
-            if not step.left:
+        if step.remaining is not None:
+            step.remaining -= 1
+            if not step.remaining:
                 del self._steps[0]
         return step.reply
 
 
 @define(eq=False)
 class Scripts:
-    """All scripts of a server; those that match by a rule are asked first."""
+    """All scripts of a server, in the order in which they were created."""
 
     _scripts: list[Script] = field(factory=list[Script])
 
     def add(self, path: str | None, when: Matcher | None) -> Script:
-        """Begin an empty script."""
+        """Create an empty script."""
         script = Script(path, when)
         self._scripts.append(script)
         return script
 
     def clear(self) -> None:
-        """Drop them all."""
+        """Remove all scripts."""
         self._scripts.clear()
 
     def take(self, seen: SeenRequest) -> Reply | None:
-        """Use up the reply for a request; None: there is none."""
+        """
+        Return the next reply for a request; None if no script has one.
+
+        Scripts with a condition (`when`) come first.
+        """
         for script in sorted(self._scripts, key=lambda script: script.when is None):
-            if not script.is_over and script.matches(seen):
+            if not script.is_exhausted and script.matches(seen):
                 return script.take(seen)
         return None

@@ -1,4 +1,4 @@
-"""The requests that the local server has received."""
+"""The requests that the local server received."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -14,24 +14,27 @@ def _no_headers() -> CIMultiDictProxy[str]:
 @define(eq=False)
 class SeenRequest:
     """
-    A request as it came in, and what became of it.
+    A received request, and how it ended.
 
-    Times are seconds of the server's event loop, which are those of
-    `time.monotonic()`: they can be compared across threads.
+    Times are seconds of the server's event loop clock. That is `time.monotonic()`, so
+    they can be compared with times of other threads.
 
     Attributes:
-        path: From the slash of the origin on, without the query.
-        query: The query's parameters, a multidict: `["id"]`, `.getall("id")`.
-        headers: Case-insensitive.
-        body: The bytes.
-        json: The body's JSON; None where it is none.
-        time: When it was there, headers and body.
-        connection: Which connection it came on: the same number, the same socket.
-        generation_id: The id of the answer, as in `X-Generation-Id`.
-        status: The status of the answer; None until it is sent.
-        chunks: How many events of a stream were written; `[DONE]` is none.
-        closed: When it was over, whatever the way; None until then.
-        closed_early: Whether the client went away before the reply's end.
+        method: HTTP method.
+        path: URL path, starting with `/`, without the query string.
+        query: Query parameters, a multidict: `["id"]`, `.getall("id")`.
+        headers: Request headers; names are case-insensitive.
+        body: Request body as it was received.
+        json: Decoded body; None if it is not valid JSON.
+        time: Time at which headers and body had been received.
+        connection: Number of the connection, counted from 1. Requests with the same
+            number came over the same socket.
+        generation_id: Generation id of the response, as in `X-Generation-Id`.
+        status: HTTP status of the response; None until the headers are sent.
+        chunks: Number of stream events written so far, without `[DONE]`.
+        closed: Time at which the response was complete or the connection was lost;
+            None until then.
+        closed_early: If True, the client disconnected before the end of the response.
     """
 
     method: str
@@ -50,47 +53,47 @@ class SeenRequest:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The body's JSON object; an empty one where there is none."""
-        return an_object(self.json)
+        """The JSON object of the body; empty if the body is anything else."""
+        return as_object(self.json)
 
     @property
     def model(self) -> str:
-        """The model asked for, or the first of several; "" for none."""
+        """The value of `model`, or the first one of `models`; "" if neither is set."""
         models = self.fields.get("models")
         return str(self.fields.get("model") or (models[0] if models else ""))
 
     @property
     def stream(self) -> bool:
-        """Whether a stream was asked for."""
+        """True if the request asks for a stream."""
         return self.fields.get("stream") is True
 
     @property
     def prompt(self) -> str:
-        """The text of the user's last message; "" if there is none."""
+        """The text of the last user message; "" if there is none."""
         return last_text(self.fields.get("messages"), "user")
 
 
-def an_object(value: object) -> dict[str, Any]:
-    """Take a JSON object; an empty one for anything else."""
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object unchanged, and {} for any other value."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def a_list(value: object) -> Sequence[Any]:
-    """Take a JSON list; an empty one for anything else."""
+def as_list(value: object) -> Sequence[Any]:
+    """Return a JSON array unchanged, and () for any other value."""
     return cast("Sequence[Any]", value) if isinstance(value, list) else ()
 
 
 def last_text(messages: object, role: str) -> str:
-    """Tell the text of the last message of a role; "" if there is none."""
-    for entry in reversed([an_object(message) for message in a_list(messages)]):
+    """Return the text of the last message with a role; "" if there is none."""
+    for entry in reversed([as_object(message) for message in as_list(messages)]):
         if entry.get("role") == role:
             return text_of(entry.get("content"))
     return ""
 
 
 def text_of(content: object) -> str:
-    """Tell the text of a message's content, a string or parts."""
+    """Return the text of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return content
-    parts = [an_object(part).get("text") for part in a_list(content)]
+    parts = [as_object(part).get("text") for part in as_list(content)]
     return " ".join(part for part in parts if isinstance(part, str))

@@ -1,4 +1,4 @@
-"""LocalOpenRouter: OpenRouter's chat API on a loopback port, for demos and tests."""
+"""LocalOpenRouter: a local server with OpenRouter's chat API, for tests and demos."""
 
 import asyncio
 import inspect
@@ -21,57 +21,55 @@ from .counters import Condition, ServerCounters, ServerStats
 from .endpoints import ROOT, Account, Endpoints
 from .listener import Listener
 from .render import render
-from .reply import (
-    Answer,
-    Reply,
-    ReplyFields,
-    as_reply,
-)
+from .reply import Reply, ReplyContent, ReplyFields, as_reply
 from .reply_writer import ReplyWriter
 from .scripts import Matcher, Script, Scripts
 from .seen_requests import SeenRequest
 
-# A prompt may hold videos; memory is the tester's own.
-_MOST_BODY = 1024 * 1024 * 1024
+# A prompt may contain videos.
+_MAX_BODY_BYTES = 1024 * 1024 * 1024
 
 
 class LocalOpenRouter:
     """
-    A real HTTP server that speaks OpenRouter's chat protocol, for demos and tests.
+    An HTTP server with OpenRouter's chat API, for tests and demos.
 
-    It answers any valid request sensibly and always alike, text, stream, tool calls,
-    structured output and reasoning, unless a script says otherwise:
+    Without a script, it responds to every valid request with a deterministic
+    completion: text, tool calls, structured output and reasoning, plain or streamed.
+    Scripts replace the next responses:
 
         async with LocalOpenRouter() as server:
-            server.reply(error(429, retry_after=2)).then("Hello!")
-            ...                     # a client of server.url gets a 429, then "Hello!"
+            server.reply(error_reply(429, retry_after=2)).then("Hello!")
+            ...  # a client with base_url=server.url receives the 429, then "Hello!"
             assert len(server.requests) == 2
 
-    `async with` runs it on the running event loop. Plain `with` runs it on a thread
-    and loop of its own, for synchronous tests and for tests of any async framework.
-    Leaving closes every connection at once. One object serves once.
+    `async with` runs the server on the current event loop. `with` runs it on a thread
+    with an event loop of its own, for synchronous tests and for tests of any async
+    framework. On exit, all connections are aborted. An object can be entered once.
 
     Args:
-        host: Where it listens.
-        port: 0 takes a free one; `url` tells which.
-        keys: The API keys that it accepts; None: any.
-        models: The models that it knows, others are a 400; None: any.
-        default: What is said when no script is left, a reply or what stands for one;
-            None: its own answer. `Reply(between=0.05)` leaves the answer as it is and
-            slows it down.
-        paced: Seconds between the chunks of that; 0: all at once.
-        generation_lag: How often `GET /generation` answers 404 before it knows.
-        keep: How many requests are remembered, the latest. 10,000: more than a test
-            looks at, and a long-running server does not grow.
-        capacity: What it can bear before it refuses, and how fast it is.
-        ssl: Serves HTTPS.
-        seed: Of the ids; the same seed, the same 20 letters and digits.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one, which `url` contains.
+        keys: API keys to accept; others get a 401. None: any key.
+        models: Model ids to accept; others get a 400. None: any model.
+        default: Reply to chat requests that no script matches: content or a `Reply`,
+            as for `reply()`. `Reply(chunk_delay=0.05)` keeps the default completion and
+            slows it down. None: the default completion.
+        chunk_delay: Seconds between the chunks of the default completion.
+        generation_lag: Number of `GET /generation` requests for an id that get a 404
+            before one succeeds.
+        keep: Number of requests in `requests`, and of generations; the oldest are
+            dropped. The default of 10,000 is more than a test examines and limits the
+            memory of a server that runs for long.
+        capacity: Limits on requests in flight and per minute, and latencies.
+        ssl: Context for HTTPS; None: HTTP.
+        seed: Seed of the random generation ids and latencies; None: random.
     """
 
-    # Of plain `with` only.
+    # These three are only set by `with`.
     _thread: threading.Thread
     _loop: asyncio.AbstractEventLoop
-    _leave: asyncio.Event
+    _stop: asyncio.Event
 
     def __init__(
         self,
@@ -80,8 +78,8 @@ class LocalOpenRouter:
         port: int = 0,
         keys: Iterable[str] | None = None,
         models: Iterable[str] | None = None,
-        default: "Answer | Reply" = None,
-        paced: float = 0,
+        default: "ReplyContent | Reply" = None,
+        chunk_delay: float = 0,
         generation_lag: int = 1,
         keep: int = 10_000,
         capacity: Capacity | None = None,
@@ -89,22 +87,27 @@ class LocalOpenRouter:
         seed: int | None = None,
     ) -> None:
         self.requests: list[SeenRequest] = []
-        """Every request that arrived, oldest first."""
-        self.app = web.Application(client_max_size=_MOST_BODY)
-        """The application; run elsewhere it wants `handler_cancellation=True`."""
-        self.app.router.add_route("*", "/{path:.*}", self._serve)
+        """Received requests, oldest first."""
+        self.app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        """
+        The aiohttp application.
+
+        If it is run by another runner than this object, set `handler_cancellation=True`
+        there, so that clients that disconnect are noticed at once.
+        """
+        self.app.router.add_route("*", "/{path:.*}", self._handle)
         self.capacity = capacity or Capacity()
-        """What it can bear; may be changed while it runs."""
-        self._desk = Endpoints(keys, models, Account(generation_lag, keep))
+        """Limits and latencies; may be changed while the server runs."""
+        self._endpoints = Endpoints(keys, models, Account(generation_lag, keep))
         self._default = as_reply(default)
-        if paced:
-            self._default = attrs.evolve(self._default, between=paced)
+        if chunk_delay:
+            self._default = attrs.evolve(self._default, chunk_delay=chunk_delay)
         self._host, self._port, self._ssl = host, port, ssl
         self._keep = keep
-        self._chance = random.Random(seed)  # noqa: S311 - ids, no secrets
-        self._tally = ServerCounters()
+        self._random = random.Random(seed)  # noqa: S311 - not for secrets
+        self._counters = ServerCounters()
         self._scripts = Scripts()
-        self._connections = Listener(self.app, self._tally)
+        self._listener = Listener(self.app, self._counters)
         self._is_started = False
 
     # Lifetime.
@@ -119,18 +122,18 @@ class LocalOpenRouter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._connections.close()
+        await self._listener.close()
 
     def __enter__(self) -> Self:
-        ready: Future[None] = Future()
+        started: Future[None] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._live(ready)),
+            target=lambda: asyncio.run(self._run(started)),
             name="LocalOpenRouter",
             daemon=True,
         )
         self._thread.start()
         try:
-            ready.result()
+            started.result()
         except BaseException:
             self._thread.join()
             raise
@@ -142,56 +145,65 @@ class LocalOpenRouter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._leave.set)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    async def _live(self, ready: "Future[None]") -> None:
-        """Serve in a thread's own loop until `__exit__` says so."""
+    async def _run(self, started: "Future[None]") -> None:
+        """Run the server on its own thread, until `__exit__` sets `_stop`."""
         try:
             await self._start()
         except BaseException as failure:  # noqa: BLE001 - raised in the other thread
-            ready.set_exception(failure)
+            started.set_exception(failure)
             return
-        self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
-        ready.set_result(None)
-        await self._leave.wait()
-        await self._connections.close()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        started.set_result(None)
+        await self._stop.wait()
+        await self._listener.close()
 
     async def _start(self) -> None:
         if self._is_started:
-            raise RuntimeError("A LocalOpenRouter serves once; make another one.")
+            raise RuntimeError(
+                "A LocalOpenRouter can be entered once; create another one."
+            )
         self._is_started = True
-        await self._connections.open(self._host, self._port, self._ssl)
+        await self._listener.open(self._host, self._port, self._ssl)
 
-    # What tests say.
+    # Scripts.
 
     @property
     def url(self) -> str:
-        """The base URL, ending in `/api/v1`."""
+        """
+        The base URL for clients, which ends with `/api/v1`.
+
+        Raises:
+            RuntimeError: If the server is not running.
+        """
         return f"{self.origin}{ROOT}"
 
     @property
     def origin(self) -> str:
         """
-        Scheme, host and port.
+        Scheme, host and port of the server.
 
         Raises:
-            RuntimeError: It does not listen.
+            RuntimeError: If the server is not running.
         """
-        port = self._connections.port
+        port = self._listener.port
         if port is None:
-            raise RuntimeError("The server does not listen; enter it with `with`.")
+            raise RuntimeError(
+                "The server is not running: use it within `with` or `async with`."
+            )
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._ssl else 'http'}://{host}:{port}"
 
     @property
     def api_key(self) -> str:
-        """A key that it accepts."""
-        return self._desk.api_key
+        """An API key that the server accepts."""
+        return self._endpoints.api_key
 
     def reply(
         self,
-        answer: "Answer | Reply" = None,
+        content: "ReplyContent | Reply" = None,
         /,
         *,
         when: Matcher | None = None,
@@ -200,42 +212,49 @@ class LocalOpenRouter:
         **fields: Unpack[ReplyFields],
     ) -> Script:
         """
-        Script a reply; `.then()` on what comes back adds the next one.
+        Script the reply to the next request that matches.
 
-        Scripts with `when` are asked first, then the others, each in the order of
-        their making; a script that is used up is passed over. A request without an
-        acceptable key is refused before any script is asked.
+        `then()` on the returned script appends further replies. A request gets its
+        reply from the first script, in the order of creation, that matches and has a
+        reply left; scripts with `when` come before those without. A request without an
+        accepted API key gets a 401 and uses up no script.
 
         Args:
-            answer: A text, a list of texts (one a chunk), a body such as
-                `completion()` makes, a function of the request that returns one, or
-                a `Reply`. Streamed if the request asks for a stream.
-            when: Which requests it is for: a function of the request, a model's name,
-                or a part of the text of the user's last message.
-            times: How often; None: for ever.
-            path: The end of the path that it is for; None: any.
-            fields: Those of `Reply`, what else is sent and what goes wrong.
+            content: A text; a list of texts, one for each chunk; a body as
+                `completion()` makes it; a function that is called with the
+                `SeenRequest` and returns one of these; or a `Reply`. It is streamed if
+                the request asks for a stream. None: the default completion, or the
+                error body for a `status` of 400 or more.
+            when: Condition for the request: a function that is called with the
+                `SeenRequest`, a model id, or a part of the text of the last user
+                message.
+            times: Number of requests that get this reply, 1 or more; None: all.
+            path: End of the URL path that the request must have; None: any path.
+            fields: Fields of `Reply`: status, headers, other bodies, delays, faults.
+
+        Raises:
+            ValueError: If `times` is less than 1, or the fields do not fit together.
         """
-        first = as_reply(answer, **fields)
+        first = as_reply(content, **fields)
         return self._scripts.add(path, when).then(first, times=times)
 
     def clear(self) -> None:
-        """Forget scripts, requests and counts; what is on its way goes on."""
+        """
+        Remove all scripts and received requests, and reset the counters.
+
+        Requests in flight continue. The limits of `capacity` and its counters, the
+        account and the generations are kept.
+        """
         self._scripts.clear()
         self.requests.clear()
-        self._tally.forget()
+        self._counters.reset()
 
-    # What tests ask.
+    # Counters.
 
     @property
     def stats(self) -> ServerStats:
-        """The counters, as they are now."""
-        return self._tally.stats()
-
-    @property
-    def connections_open(self) -> int:
-        """How many sockets are open now, idle ones included."""
-        return self._tally.connections_open
+        """A snapshot of the counters."""
+        return self._counters.stats()
 
     async def until(
         self,
@@ -244,23 +263,24 @@ class LocalOpenRouter:
         chunks: int | None = None,
         closed: int | None = None,
         connections: int | None = None,
-        timeout: float = 5,  # noqa: ASYNC109 - the time is part of the message
+        timeout: float = 5,  # noqa: ASYNC109 - the value is part of the message
     ) -> None:
         """
-        Wait until the server has seen that much; from any event loop.
+        Wait until all given counters have reached a value; on any event loop.
 
         Args:
-            requests: So many requests, or more, arrived since the last `clear()`.
-            chunks: So many events, or more, were written, over all streams.
-            closed: So many clients, or more, went away before the reply's end.
-            connections: At most so many sockets are open.
+            requests: Number of requests received since the last `clear()`, or more.
+            chunks: Number of stream events written since then, or more.
+            closed: Number of clients that disconnected before the end of the response
+                since then, or more.
+            connections: Number of open connections, or fewer.
             timeout: Seconds.
 
         Raises:
-            TimeoutError: It did not; the counts are in the message.
+            TimeoutError: If they are not reached in time; the message has the counters.
         """
-        wish = Condition(requests, chunks, closed, connections)
-        await self._tally.until(wish, timeout)
+        condition = Condition(requests, chunks, closed, connections)
+        await self._counters.until(condition, timeout)
 
     def wait(
         self,
@@ -272,98 +292,109 @@ class LocalOpenRouter:
         timeout: float = 5,
     ) -> None:
         """
-        Do as `until` does, blocking: for a synchronous test and plain `with`.
+        Block until the counters have reached a value, for synchronous tests.
+
+        The arguments are those of `until()`. Only a server that was entered with `with`
+        can be waited for: `async with` runs it on the event loop that this call blocks.
 
         Raises:
-            TimeoutError: It did not; the counts are in the message.
+            TimeoutError: If they are not reached in time; the message has the counters.
         """
-        wish = Condition(requests, chunks, closed, connections)
-        self._tally.wait(wish, timeout)
+        condition = Condition(requests, chunks, closed, connections)
+        self._counters.wait(condition, timeout)
 
-    # What clients get.
+    # Requests.
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         seen = SeenRequest(
             method=request.method,
             path=request.path,
             time=loop.time(),
-            connection=self._connections.number(request.transport),
+            connection=self._listener.connection_number(request.transport),
             query=request.query,
             headers=request.headers,
-            generation_id=generation_id(self._chance),
+            generation_id=generation_id(self._random),
         )
-        delivery = None
-        with self._connections.flight():
+        writer = None
+        with self._listener.track_request():
             try:
                 try:
-                    await _read(request, seen)
+                    await _read_body(request, seen)
                 finally:
                     seen.time = loop.time()
-                    self._remember(seen)
-                reply = await self._choose(seen)
+                    self._add_request(seen)
+                reply = await self._choose_reply(seen)
                 rendered = render(reply, seen, int(time.time()))
                 seen.generation_id = rendered.generation_id
-                delivery = ReplyWriter(request, seen, reply, rendered, self._tally)
-                return await delivery.run()
-            except (asyncio.CancelledError, ConnectionError) as gone:
-                cut = delivery is not None and delivery.stopped
-                if not cut and not self._connections.is_closing:
+                writer = ReplyWriter(request, seen, reply, rendered, self._counters)
+                return await writer.run()
+            except (asyncio.CancelledError, ConnectionError) as error:
+                is_ours = writer is not None and writer.stopped
+                if not is_ours and not self._listener.is_closing:
                     seen.closed_early = True
-                    self._tally.closed_early += 1
-                if isinstance(gone, ConnectionError):
-                    # aiohttp would log it as a failure of the server.
-                    raise asyncio.CancelledError from gone
+                    self._counters.closed_early += 1
+                if isinstance(error, ConnectionError):
+                    # aiohttp would log it as an error of the handler.
+                    raise asyncio.CancelledError from error
                 raise
             finally:
                 seen.closed = loop.time()
-                self.capacity.leave(seen)
-                if delivery is not None and delivery.rendered.booked is not None:
-                    body = delivery.rendered.booked
-                    self._tally.cost += self._desk.account.book(seen, body)
+                self.capacity.release(seen)
+                if writer is not None and writer.rendered.completion is not None:
+                    completion = writer.rendered.completion
+                    cost = self._endpoints.account.record(seen, completion)
+                    self._counters.cost += cost
 
-    def _remember(self, seen: SeenRequest) -> None:
+    def _add_request(self, seen: SeenRequest) -> None:
         self.requests.append(seen)
         if len(self.requests) > self._keep:
             del self.requests[0]
-        self._tally.requests += 1
-        self._tally.changed()
+        self._counters.requests += 1
+        self._counters.notify()
 
-    async def _choose(self, seen: SeenRequest) -> Reply:
-        """Find the reply: a refusal, a scripted one, or the server's own."""
-        desk = self._desk
-        if (refusal := desk.refuse_key(seen)) is not None:
-            return refusal
-        if not desk.is_chat(seen):
-            return await self._say(seen)
-        if (refusal := self.capacity.refuse(seen, seen.time)) is not None:
-            return refusal
-        reply = await self._say(seen)
-        seconds = self.capacity.delay(self._chance)
-        return attrs.evolve(reply, delay=reply.delay + seconds) if seconds else reply
+    async def _choose_reply(self, seen: SeenRequest) -> Reply:
+        """
+        Return the reply to a request, which has a body or an error status.
 
-    async def _say(self, seen: SeenRequest) -> Reply:
-        desk = self._desk
-        scripted = self._scripts.take(seen)
-        if scripted is None and (refusal := desk.refuse(seen)) is not None:
-            return refusal
-        reply = scripted or (self._default if desk.is_chat(seen) else Reply())
-        if callable(reply.answer):
-            made: Any = reply.answer(seen)
+        1. Without an accepted API key: a 401.
+        2. Beyond the capacity, if it is a chat request: its rejection.
+        3. With a script that matches: the scripted reply.
+        4. Otherwise the default reply, or an error if the request is invalid.
+        """
+        if (rejection := self._endpoints.authenticate(seen)) is not None:
+            return rejection
+        if not self._endpoints.is_chat(seen):
+            return await self._scripted_or_default(seen)
+        if (rejection := self.capacity.admit(seen, seen.time)) is not None:
+            return rejection
+        reply = await self._scripted_or_default(seen)
+        latency = self.capacity.draw_latency(self._random)
+        return attrs.evolve(reply, delay=reply.delay + latency) if latency else reply
+
+    async def _scripted_or_default(self, seen: SeenRequest) -> Reply:
+        endpoints = self._endpoints
+        reply = self._scripts.take(seen)
+        if reply is None:
+            if (rejection := endpoints.validate(seen)) is not None:
+                return rejection
+            reply = self._default if endpoints.is_chat(seen) else Reply()
+        if callable(reply.content):
+            made: Any = reply.content(seen)
             made = await made if inspect.isawaitable(made) else made
             reply = (
-                made if isinstance(made, Reply) else attrs.evolve(reply, answer=made)
+                made if isinstance(made, Reply) else attrs.evolve(reply, content=made)
             )
-        if not reply.is_silent or reply.status >= web.HTTPBadRequest.status_code:
+        if reply.has_body or reply.status >= web.HTTPBadRequest.status_code:
             return reply
-        # A script that only slows or breaks the usual answer.
-        own = desk.refuse(seen) or desk.answer(seen, int(time.time()))
-        if own.status != web.HTTPOk.status_code:
-            return own
-        return attrs.evolve(reply, answer=own.answer, json=own.json)
+        # The reply only has delays or faults: they apply to the default reply.
+        default = endpoints.default_reply(seen, int(time.time()))
+        if default.status != web.HTTPOk.status_code:
+            return default
+        return attrs.evolve(reply, content=default.content, json=default.json)
 
 
-async def _read(request: web.Request, seen: SeenRequest) -> None:
+async def _read_body(request: web.Request, seen: SeenRequest) -> None:
     seen.body = await request.read()
     try:
         seen.json = orjson.loads(seen.body)

@@ -660,7 +660,7 @@ def test_ctrl_c_at_a_terminal(server: LocalOpenRouter) -> None:
 @ON_UNIX
 def test_a_reader_that_leaves_ends_the_stream(server: LocalOpenRouter) -> None:
     """`| head -c 5` stops the generation, quietly, with the code that shells expect."""
-    server.reply(["Once "] * 500, between=0.01)
+    server.reply(["Once "] * 500, chunk_delay=0.01)
     process = start("chat", "tell")
     assert process.stdout is not None
     assert process.stderr is not None

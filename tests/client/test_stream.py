@@ -197,7 +197,7 @@ async def test_a_cut_stream_raises_with_what_had_arrived(
 ) -> None:
     """Half an answer is never taken for the whole."""
     server.reply(
-        ["he", "llo"], stop=stop, stop_after=1, before_token=0.02, between=0.02
+        ["he", "llo"], stop=stop, stop_after=1, before_token=0.02, chunk_delay=0.02
     )
     server.reply(times=None)
 
@@ -253,7 +253,7 @@ async def test_an_event_may_not_outgrow_its_limit(
 ) -> None:
     """An event beyond `SizeLimits.event_bytes` is malformed, not kept in memory."""
     client: AsyncOpenRouter = make_client(size_limits=SizeLimits(event_bytes=2000))
-    server.reply(["a", "b" * 500_000, "c"], between=0.02)
+    server.reply(["a", "b" * 500_000, "c"], chunk_delay=0.02)
 
     async with client.chat.send(HELLO, stream=True) as stream:
         with pytest.raises(MalformedResponseError) as caught:
@@ -378,7 +378,7 @@ async def test_two_readers_are_refused(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """The second reader is told so; the first one reads on."""
-    server.reply(["a", "b"], between=0.05)
+    server.reply(["a", "b"], chunk_delay=0.05)
     async with client.chat.send(HELLO, stream=True) as stream:
         first = asyncio.create_task(read(stream))
         await asyncio.sleep(0.02)

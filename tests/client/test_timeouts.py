@@ -57,7 +57,7 @@ async def test_events_without_a_token_do_not_stop_first_token(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """A role is no token; the clock runs on behind it, and not faster than time."""
-    server.reply(chunks=[ROLE] * 100, between=0.02, comments=0)
+    server.reply(chunks=[ROLE] * 100, chunk_delay=0.02, comments=0)
     started = time.monotonic()
 
     async with client.chat.send(
@@ -74,7 +74,7 @@ async def test_a_token_stops_first_token(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """Once a token is there, the stream may take longer than `first_token`."""
-    server.reply(chunks=_words("a", "b"), between=0.3)
+    server.reply(chunks=_words("a", "b"), chunk_delay=0.3)
 
     async with client.chat.send(
         HELLO, stream=True, timeouts=Timeouts(first_token=0.25)
@@ -175,7 +175,7 @@ async def test_a_slow_consumer_never_trips_a_clock(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """The clocks of a stream stand still while the caller is busy."""
-    server.reply(chunks=[ROLE, ROLE, *_words("a", "b")], between=0.01)
+    server.reply(chunks=[ROLE, ROLE, *_words("a", "b")], chunk_delay=0.01)
     times = Timeouts(first_token=0.4, idle=0.4, read=0.4)
     text = ""
 
@@ -232,7 +232,7 @@ async def test_total_ends_a_stream_that_never_pauses(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
     """`total` runs on beside a stream in full flow, a busy caller's too."""
-    server.reply(["a"] * 500, between=0.01)
+    server.reply(["a"] * 500, chunk_delay=0.01)
 
     async with client.chat.send(HELLO, stream=True, timeouts=0.3) as stream:
         await anext(stream)

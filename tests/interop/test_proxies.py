@@ -419,7 +419,9 @@ async def test_a_cut_stream_is_told(
     """A stream that the server cuts is never taken for a whole one."""
     # Of a reset nginx loses what it holds back, but not the buffers before that.
     pieces = [f"{n} {LONG[:5000]}" for n in range(20)] if box.kind.buffers else ["0 "]
-    server.reply([*pieces, "more"], stop=stop, stop_after=len(pieces), between=0.005)
+    server.reply(
+        [*pieces, "more"], stop=stop, stop_after=len(pieces), chunk_delay=0.005
+    )
 
     with pytest.raises(CUT) as caught:
         async with through.chat.send(HI, stream=True) as stream:
@@ -451,7 +453,7 @@ async def test_leaving_a_stream_is_seen_behind(
 ) -> None:
     """The server sees that the client has left as soon as the proxy tells it."""
     silent: Any = {"stop": "silence", "stop_after": 1} if box.kind.tells_later else {}
-    server.reply([LONG, *[LONG[:5000]] * 100], between=0.03, **silent)
+    server.reply([LONG, *[LONG[:5000]] * 100], chunk_delay=0.03, **silent)
 
     async with through.chat.send(HI, stream=True) as stream:
         async for _ in stream:
@@ -643,7 +645,7 @@ async def test_a_reload_lets_a_stream_end(
 ) -> None:
     """The old worker passes on what it has begun, the new one takes the next calls."""
     words = [f"{n} " for n in range(12)]
-    server.reply(words, when="count", between=0.03)
+    server.reply(words, when="count", chunk_delay=0.03)
     box = make_box(PROXIES[program])
     client = make_client(base_url=box.url)
 

@@ -34,7 +34,7 @@ from openrouter_async import json_schema_format
 from openrouter_async.structured.docstrings import describe
 from openrouter_async.structured.fields import Field
 from openrouter_async.structured.schema import parameters_schema, schema_of
-from openrouter_async.testing.schema_examples import fitting
+from openrouter_async.testing.schema_examples import example_value
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 
@@ -141,7 +141,7 @@ def test_a_schema_is_one(kind: Any) -> None:
 
     Draft202012Validator.check_schema(made.document)
     assert made.document["type"] == "object"
-    Draft202012Validator(made.document).validate(fitting(made.document))
+    Draft202012Validator(made.document).validate(example_value(made.document))
     assert made.name.isascii()
     assert 1 <= len(made.name) <= 64
 

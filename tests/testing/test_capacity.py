@@ -26,15 +26,15 @@ def test_more_at_once_are_refused() -> None:
     """Until one has left; what was refused need not leave."""
     capacity = Capacity(limit=2)
     first, second, third = request(), request(), request()
-    assert capacity.refuse(first, 0.0) is None
-    assert capacity.refuse(second, 0.0) is None
-    refusal = capacity.refuse(third, 0.0)
+    assert capacity.admit(first, 0.0) is None
+    assert capacity.admit(second, 0.0) is None
+    refusal = capacity.admit(third, 0.0)
     assert refusal is not None
     assert refusal.status == 429
-    capacity.leave(third)
+    capacity.release(third)
     assert capacity.in_flight == 2
-    capacity.leave(first)
-    assert capacity.refuse(third, 0.0) is None
+    capacity.release(first)
+    assert capacity.admit(third, 0.0) is None
 
     assert (capacity.admitted, capacity.refused, capacity.peak) == (3, 1, 2)
 
@@ -44,12 +44,12 @@ def test_a_bucket_refills() -> None:
     capacity = Capacity(per_minute=60, burst=2, retry_after=1.0, status=503)
 
     def passes(now: float) -> bool:
-        return capacity.refuse(request(), now) is None
+        return capacity.admit(request(), now) is None
 
     assert [passes(100.0) for _ in range(3)] == [True, True, False]
     assert [passes(100.5), passes(101.0), passes(101.5)] == [False, True, False]
     assert [passes(200.0) for _ in range(3)] == [True, True, False]
-    refusal = capacity.refuse(request(), 200.0)
+    refusal = capacity.admit(request(), 200.0)
     assert refusal is not None
     assert refusal.status == 503
     assert refusal.headers == {"Retry-After": "1.0"}
@@ -58,9 +58,9 @@ def test_a_bucket_refills() -> None:
 def test_a_latency_is_a_number_or_drawn() -> None:
     """Half of a lognormal's are below its median."""
     chance = random.Random(1)  # noqa: S311
-    assert Capacity(latency=0.2).delay(chance) == 0.2
+    assert Capacity(latency=0.2).draw_latency(chance) == 0.2
     drawn = sorted(
-        Capacity(latency=lognormal(0.2, 0.3)).delay(chance) for _ in range(999)
+        Capacity(latency=lognormal(0.2, 0.3)).draw_latency(chance) for _ in range(999)
     )
 
     assert drawn[499] == pytest.approx(0.2, rel=0.05)

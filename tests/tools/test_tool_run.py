@@ -660,7 +660,7 @@ async def test_leaving_the_block_closes_the_stream(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """In the middle of a text the server sees it at once."""
-    server.reply(Reply("word " * 50, between=0.02))
+    server.reply(Reply("word " * 50, chunk_delay=0.02))
 
     async with client.chat.run_tools(messages=MESSAGES, stream=True) as run:
         async for _ in run:
@@ -677,7 +677,7 @@ async def test_closing_from_another_task(
     """The reader gets a ClosedError, wherever it waits."""
     replies = {
         "opening": Reply("x", delay=60),
-        "reading": Reply("x y", between=60),
+        "reading": Reply("x y", chunk_delay=60),
         "tools": Reply(calls(("wait", {}))),
     }
     server.reply(replies[moment])
@@ -703,7 +703,7 @@ async def test_a_reader_that_is_cancelled_as_its_stream_opens(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     """The stream was opened for nobody, and is closed."""
-    server.reply(Reply("x y", between=60))
+    server.reply(Reply("x y", chunk_delay=60))
     run = client.chat.run_tools(messages=MESSAGES, stream=True)
     reader = asyncio.create_task(finished(run))
     await asyncio.sleep(0)
