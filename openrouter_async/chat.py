@@ -212,11 +212,11 @@ class Chat:
         """
         if "api_key" in fields:
             fields["api_key"] = mask(fields["api_key"])
-        reader = _reader(output)
-        call = self._call(params, dict(fields), stream=stream, reader=reader)
+        parser = _parser(output)
+        call = self._call(params, dict(fields), stream=stream, parser=parser)
         if stream:
-            return PendingStream(self._open(call, reader))
-        return self._complete(call, reader)
+            return PendingStream(self._open(call, parser))
+        return self._complete(call, parser)
 
     @overload
     def run_tools(
@@ -348,7 +348,7 @@ class Chat:
 
         if "api_key" in fields:
             fields["api_key"] = mask(fields["api_key"])
-        reader = _reader(output)
+        parser = _parser(output)
         given: Mapping[str, Any] = (
             {name: getattr(params, name) for name in _RUN_FIELDS}
             if isinstance(params, ChatGenerationParams)
@@ -363,7 +363,7 @@ class Chat:
             *, stream: bool, messages: Any, tool_choice: Any
         ) -> Coroutine[Any, Any, Any]:
             turn = {**fields, "messages": messages, "tool_choice": tool_choice}
-            call = self._call(params, turn, stream=stream, reader=reader)
+            call = self._call(params, turn, stream=stream, parser=parser)
             return self._open(call) if stream else self._complete(call)
 
         loop = ToolLoop(
@@ -375,7 +375,7 @@ class Chat:
         )
 
         def finish(response: ChatResponse) -> ChatResponse:
-            return _parsed(response, reader)
+            return _parsed(response, parser)
 
         return ToolStream(loop, finish) if stream else ToolRun(loop, finish)
 
@@ -469,7 +469,7 @@ class Chat:
             given,
             extra=options.get("extra_body"),
             query=options.get("extra_query"),
-            reader=_reader(output),
+            parser=_parser(output),
         )
         plan = BatchOptions(
             items=items,
@@ -489,17 +489,17 @@ class Chat:
         fields: dict[str, Any],
         *,
         stream: bool,
-        reader: OutputParser[Any] | None = None,
+        parser: OutputParser[Any] | None = None,
     ) -> Call[ChatResponse]:
         options: dict[str, Any] = {}
         if not _OPTIONS.isdisjoint(fields):
             options = {name: fields.pop(name) for name in _OPTIONS & fields.keys()}
         extra = options.get("extra_body")
         body = chat_body(params, fields, stream=stream, extra=extra)
-        if reader is not None:
+        if parser is not None:
             from .structured.response_format import require_schema
 
-            require_schema(body, reader.schema)
+            require_schema(body, parser.schema)
         settings = self._settings
         if options:
             options["headers"] = options.get("extra_headers")
@@ -515,38 +515,38 @@ class Chat:
         )
 
     async def _complete(
-        self, call: Call[ChatResponse], reader: OutputParser[Any] | None = None
+        self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatResponse:
         answer: Answer[ChatResponse] = await self._transport.send(call)
         assert answer.value is not None  # noqa: S101
-        return _parsed(answer.value, reader)
+        return _parsed(answer.value, parser)
 
     async def _open(
-        self, call: Call[ChatResponse], reader: OutputParser[Any] | None = None
+        self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatStream:
         answer = await self._transport.send(call)
         assert answer.feed is not None  # noqa: S101
-        if reader is None:
+        if parser is None:
             return ChatStream(answer.feed, answer)
         from .parsed import ParsedStream
 
-        return ParsedStream(answer.feed, answer, reader)
+        return ParsedStream(answer.feed, answer, parser)
 
 
-def _parsed(response: ChatResponse, reader: OutputParser[Any] | None) -> ChatResponse:
-    if reader is None:
+def _parsed(response: ChatResponse, parser: OutputParser[Any] | None) -> ChatResponse:
+    if parser is None:
         return response
     from .parsed import parse_response
 
-    return parse_response(response, reader)
+    return parse_response(response, parser)
 
 
-def _reader(output: Any) -> OutputParser[Any] | None:
+def _parser(output: Any) -> OutputParser[Any] | None:
     if output is None:
         return None
-    from .structured.output_parser import reader_of
+    from .structured.output_parser import parser_of
 
-    return reader_of(output)
+    return parser_of(output)
 
 
 def new_scopes() -> LimiterRegistry:

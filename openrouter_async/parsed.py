@@ -1,4 +1,4 @@
-"""A reply of a given type that is still arriving."""
+"""Responses and streams with a typed output."""
 
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
@@ -13,18 +13,19 @@ from .types import ChatResponse
 
 T_co = TypeVar("T_co", covariant=True)
 
-_EVERY: Final = 32 * 1024
-# Up to so many characters the whole text is read anew for each chunk; beyond, only
-# after it has grown by a hundredth, so that the work stays in proportion.
+# Parsing is repeated from the start of the text. Up to 32 KiB it is done for every
+# chunk; beyond that, only after the text has grown by 1 %, so that the cost of a long
+# response does not become quadratic.
+_PARSE_EACH_CHUNK_LIMIT: Final = 32 * 1024
 
 
 @define(eq=False, repr=False)
 class ParsedResponse(ChatResponse, Generic[T_co]):
     """
-    A whole reply, and the value that its text is.
+    A response with a typed output.
 
     Attributes:
-        output: The value, of the type that `output=` asked for.
+        output: The value, of the type that was passed as `output=`.
     """
 
     output: T_co = field(kw_only=True)
@@ -34,55 +35,58 @@ def parse_response(
     response: ChatResponse, parser: OutputParser[T_co]
 ) -> ParsedResponse[T_co]:
     """
-    Return a reply with the value that its text is.
+    Return a response together with the value in its text.
 
     Raises:
-        OutputError: The reply has no such value.
+        OutputError: If the text does not contain a value of the type.
     """
-    known = {name: getattr(response, name) for name in attrs.fields_dict(ChatResponse)}
-    return ParsedResponse(**known, output=parser.parse(response))
+    fields = {name: getattr(response, name) for name in attrs.fields_dict(ChatResponse)}
+    return ParsedResponse(**fields, output=parser.parse(response))
 
 
 class ParsedStream(ChatStream, Generic[T_co]):
     """
-    A chat reply whose chunks are read as they arrive, and whose text is a value.
+    A streamed response with a typed output.
 
-    Iterate over the chunks, or over `partials()`; `output` is there at the end.
+    Iterate over its chunks, or over `partials()`. The value is in `output` when the
+    stream has ended.
     """
 
-    __slots__ = ("_parsed", "_reader")
+    __slots__ = ("_parsed", "_parser")
 
     def __init__(
         self,
         feed: EventStream,
         answer: Answer[ChatResponse],
-        reader: OutputParser[T_co],
+        parser: OutputParser[T_co],
     ) -> None:
         super().__init__(feed, answer)
-        self._reader = reader
+        self._parser = parser
         self._parsed: ParsedResponse[T_co] | None = None
 
     @property
     def output(self) -> T_co:
         """
-        The value, once the stream has ended well.
+        The value, when the stream has ended.
 
         Raises:
-            ConfigurationError: It has not.
-            OutputValidationError: The text is no JSON, or does not fit.
-            OutputRefusedError: The model would not, or was stopped.
-            OutputTruncatedError: It was cut off.
+            ConfigurationError: If the stream has not ended successfully.
+            OutputValidationError: If the text is not valid JSON, or the value does not
+                match the type.
+            OutputRefusedError: If the model refused, or a content filter stopped it.
+            OutputTruncatedError: If the text was cut off at the token limit.
         """
         if self._parsed is None:
-            self._parsed = parse_response(self.response, self._reader)
+            self._parsed = parse_response(self.response, self._parser)
         return self._parsed.output
 
     async def collect(self) -> ParsedResponse[T_co]:
         """
-        Read the rest and return the whole reply, its value with it.
+        Read the rest of the stream and return the response with its value.
 
         Raises:
-            OutputError: It is not the value; likewise whatever reading raises.
+            OutputError: If the text does not contain a value of the type.
+            OpenRouterError: If the stream fails, as `ChatStream.collect` does.
         """
         await super().collect()
         _ = self.output
@@ -90,25 +94,26 @@ class ParsedStream(ChatStream, Generic[T_co]):
 
     def partials(self) -> "PartialOutputs":
         """
-        Read the rest as values that grow: plain JSON, its last text perhaps cut.
+        Iterate over the incomplete value as it grows.
 
-        Each is a new object, and only given if something has changed. What the whole
-        is, only the end tells.
+        Each item is a new object of plain JSON values, in which the last string may be
+        incomplete. It is not validated: only `output` is. An item is yielded only if
+        it differs from the one before.
         """
-        return PartialOutputs(self, self._reader)
+        return PartialOutputs(self, self._parser)
 
 
 class PartialOutputs:
-    """The growing values of one `ParsedStream`; there is nothing to close."""
+    """Iterator over the growing value of a `ParsedStream`; it need not be closed."""
 
-    __slots__ = ("_last", "_read", "_reader", "_stream", "_text")
+    __slots__ = ("_last", "_parsed_length", "_parser", "_stream", "_text")
 
-    def __init__(self, stream: ParsedStream[Any], reader: OutputParser[Any]) -> None:
+    def __init__(self, stream: ParsedStream[Any], parser: OutputParser[Any]) -> None:
         self._stream = stream
-        self._reader = reader
+        self._parser = parser
         partial = stream.partial
         self._text = "" if partial is None else partial.text
-        self._read = 0
+        self._parsed_length = 0
         self._last: Any = None
 
     def __aiter__(self) -> Self:
@@ -117,20 +122,23 @@ class PartialOutputs:
     async def __anext__(self) -> Any:
         async for chunk in self._stream:
             self._text += chunk.text
-            if self._is_due() and self._changed():
+            if self._is_due() and self._parse():
                 return self._last
-        if self._read < len(self._text) and self._changed():
+        if self._parsed_length < len(self._text) and self._parse():
             return self._last
         raise StopAsyncIteration
 
     def _is_due(self) -> bool:
-        size = len(self._text)
-        grown = size - self._read
-        return grown > 0 and (size <= _EVERY or grown * 100 >= size)
+        length = len(self._text)
+        growth = length - self._parsed_length
+        return growth > 0 and (
+            length <= _PARSE_EACH_CHUNK_LIMIT or growth * 100 >= length
+        )
 
-    def _changed(self) -> bool:
-        self._read = len(self._text)
-        value = self._reader.partial(self._text)
+    def _parse(self) -> bool:
+        """Parse the text so far; return True if the value has changed."""
+        self._parsed_length = len(self._text)
+        value = self._parser.parse_partial(self._text)
         if value is None or value == self._last:
             return False
         self._last = value

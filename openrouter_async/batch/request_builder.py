@@ -46,7 +46,7 @@ class RequestBuilder:
         *,
         extra: Mapping[str, Any] | None,
         query: Mapping[str, Any] | None,
-        reader: OutputParser[Any] | None = None,
+        parser: OutputParser[Any] | None = None,
     ) -> None:
         """
         Take what all rows share.
@@ -57,7 +57,7 @@ class RequestBuilder:
             fields: Of `ChatGenerationParams`, by keyword.
             extra: Merged last over the top-level keys of each body.
             query: Added to the URL.
-            reader: Of the type that is asked for; None for no type.
+            parser: Of the type that is asked for; None for no type.
 
         Raises:
             TypeError: A field that there is not.
@@ -70,7 +70,7 @@ class RequestBuilder:
         if unknown:
             raise unexpected_keyword("send_many", min(unknown))
         self._extra = extra
-        self._reader = reader
+        self._parser = parser
         blank = settings.call("POST", _PATH, read_chat, query=query)
         # Called for each row, and twice as fast as attrs.evolve.
         known = {f.name: getattr(blank, f.name) for f in attrs.fields(Call)}
@@ -99,8 +99,8 @@ class RequestBuilder:
             ConfigurationError: There is nothing to send.
         """
         body = self._body(row)
-        if self._reader is not None:
-            require_schema(body, self._reader.schema)
+        if self._parser is not None:
+            require_schema(body, self._parser.schema)
         return body
 
     def _body(self, row: Row) -> dict[str, Any]:
@@ -142,9 +142,9 @@ class RequestBuilder:
         Raises:
             OutputError: It is not of the type that was asked for.
         """
-        if self._reader is None:
+        if self._parser is None:
             return reply, None
-        parsed = parse_response(reply, self._reader)
+        parsed = parse_response(reply, self._parser)
         return parsed, parsed.output
 
     async def price(self, model: str) -> Price | None:

@@ -1,11 +1,11 @@
 """
-JSON values -> typed values, by a converter of cattrs that takes nothing for granted.
+Conversion between JSON values and typed values.
 
-cattrs calls `int("3")` and `bool("no")`; here a value must be of its JSON type. Only
-what is exact is converted (1 -> 1.0, 3.0 -> 3).
+A cattrs converter with hooks of our own: every error is reported with its path, not
+only the first one, and nothing is converted that is not exactly of the type.
 """
 
-# Types are values here, and what pyright knows of them it knows in part.
+# Annotations are values here, and pyright knows the types of only some of them.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -17,72 +17,72 @@ from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import cattrs
-from cattrs.cols import is_namedtuple
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
 from ..errors import ConfigurationError
 from ..protocol.encode import encode
 from ..types.shape import Shape
-from .fields import is_object, members
-from .invalid_value import InvalidValueError, faults_of, step
-from .pydantic_schema import is_pydantic, validated
+from .fields import fields_of, has_fields
+from .invalid_value import InvalidValueError, errors_of, path_step
+from .pydantic_schema import dump_model, is_pydantic, model_field_names, validate_model
 from .scalars import (
     SCALARS,
     Hook,
-    check,
-    duration,
-    enumeration,
-    literal,
-    shown,
+    check_type,
+    enum_hook,
+    format_duration,
+    literal_hook,
+    mismatch,
 )
 from .type_hints import (
-    ANYTHING,
-    LISTS,
+    ANY_TYPES,
+    ARRAYS,
     LITERALS,
     MAPPINGS,
     UNIONS,
-    stripped,
+    origin_of,
     tuple_items,
+    unwrap,
 )
 
 
 class Converter:
-    """Turns JSON values into typed ones, and typed ones into JSON values."""
+    """Converts JSON values to typed values (`structure`), and back (`unstructure`)."""
 
     @cached_property
     def _cattrs(self) -> cattrs.Converter:
-        """Made at first use: it takes a millisecond."""
-        made = cattrs.Converter(detailed_validation=True)
-        self._register_plain(made)
-        self._register_compound(made)
-        return made
+        """The cattrs converter; created on first use, because it takes 1 ms."""
+        converter = cattrs.Converter(detailed_validation=True)
+        self._register_structure_hooks(converter)
+        self._register_unstructure_hooks(converter)
+        return converter
 
     def structure(self, value: Any, kind: Any) -> Any:
         """
-        Return the `kind` that a JSON value is.
+        Return the value of type `kind` that a JSON value stands for.
 
         Raises:
-            MisfitError: It is none; `inner` has every fault with its path.
+            InvalidValueError: If the value does not match the type.
         """
         try:
             return self._hook(kind)(value, kind)
         except Exception as error:
-            raise InvalidValueError(str(error), tuple(faults_of(error, ""))) from error
+            raise InvalidValueError(str(error), errors_of(error)) from error
 
     def unstructure(self, value: Any) -> Any:
         """Return a typed value as plain JSON values."""
         return self._cattrs.unstructure(value)
 
-    def text(self, value: Any) -> str:
+    def to_text(self, value: Any) -> str:
         """
-        Return a typed value as JSON text; a string as it is.
+        Return a string unchanged, and any other value as JSON text.
 
         Raises:
-            ConfigurationError: Something in it is no JSON; the message says where.
+            ConfigurationError: If the value cannot be encoded as JSON.
         """
         if isinstance(value, str):
             return value
@@ -91,75 +91,82 @@ class Converter:
         except RecursionError:
             raise ConfigurationError("The value is nested too deeply.") from None
 
-    def _register_plain(self, made: cattrs.Converter) -> None:
-        give = made.register_unstructure_hook
-        for kind in (datetime, date, time):
-            give(kind, lambda value: value.isoformat())
-        give(timedelta, duration)
-        give(UUID, str)
-        give(Decimal, float)
-        give(set, lambda value: [self.unstructure(each) for each in value])
-        give(frozenset, lambda value: [self.unstructure(each) for each in value])
-        give(deque, lambda value: [self.unstructure(each) for each in value])
-
-    def _register_compound(self, made: cattrs.Converter) -> None:
-        factory = made.register_structure_hook_factory
-        factory(lambda kind: _origin(kind) in UNIONS, self._union)
-        factory(lambda kind: _origin(kind) in LITERALS, literal)
-        factory(
-            lambda kind: isinstance(kind, type) and issubclass(kind, Enum), enumeration
+    def _register_structure_hooks(self, converter: cattrs.Converter) -> None:
+        register = converter.register_structure_hook_factory
+        register(lambda kind: origin_of(kind) in UNIONS, self._union)
+        register(lambda kind: origin_of(kind) in LITERALS, literal_hook)
+        register(
+            lambda kind: isinstance(kind, type) and issubclass(kind, Enum), enum_hook
         )
-        factory(lambda kind: _origin(kind) in LISTS, self._sequence)
-        factory(lambda kind: _origin(kind) is tuple, self._tuple)
-        factory(lambda kind: _origin(kind) in MAPPINGS, self._mapping)
-        factory(_is_class, self._class)
-        made.register_structure_hook_func(is_pydantic, validated)
-        made.register_unstructure_hook_func(
-            is_pydantic, lambda value: value.model_dump(mode="json")
-        )
-        made.register_unstructure_hook_factory(_is_class, self._taken_apart)
-        # The codec knows its own.
-        made.register_unstructure_hook_func(_is_shape, lambda value: value)
+        register(lambda kind: origin_of(kind) in ARRAYS, self._array)
+        register(lambda kind: origin_of(kind) is tuple, self._tuple)
+        register(lambda kind: origin_of(kind) in MAPPINGS, self._mapping)
+        register(_is_class, self._class)
+        converter.register_structure_hook_func(is_pydantic, validate_model)
 
-    def _taken_apart(self, kind: Any) -> Callable[[Any], Any]:
-        names = [member.name for member in members(kind)]
+    def _register_unstructure_hooks(self, converter: cattrs.Converter) -> None:
+        register = converter.register_unstructure_hook
+        for moment in (datetime, date, time):
+            register(moment, lambda value: value.isoformat())
+        register(timedelta, format_duration)
+        register(UUID, str)
+        register(Decimal, float)
+        for array in (set, frozenset, deque):
+            register(array, lambda value: [self.unstructure(each) for each in value])
+        converter.register_unstructure_hook_func(is_pydantic, dump_model)
+        converter.register_unstructure_hook_factory(_is_class, self._unstructure_class)
+        # `encode` writes the package's own shapes.
+        converter.register_unstructure_hook_func(_is_shape, lambda value: value)
+
+    def _unstructure_class(self, kind: Any) -> Callable[[Any], Any]:
+        names = [field.name for field in fields_of(kind)]
         return lambda value: {
             name: self.unstructure(getattr(value, name)) for name in names
         }
 
     def _hook(self, kind: Any) -> Hook:
-        kind = stripped(kind)
-        # Not by cattrs: it would take an IntEnum for an int.
+        kind = unwrap(kind)
+        # The scalars are not registered with cattrs, because its dispatch looks at
+        # superclasses: an IntEnum would be structured as an int.
         return SCALARS.get(kind) or self._cattrs.get_structure_hook(kind)
 
-    def _sequence(self, kind: Any) -> Hook:
+    def _array(self, kind: Any) -> Hook:
         (item,) = get_args(kind) or (Any,)
         hook = self._hook(item)
-        origin: Any = _origin(kind)
+        origin = origin_of(kind)
         make = origin if origin in (set, frozenset, deque) else list
+        # `collections.abc.Set` and `MutableSet`.
         if "Set" in getattr(origin, "__name__", ""):
             make = set
 
         def structure(value: Any, _: Any) -> Any:
-            check(value, list)
-            found = _each(((at, hook, item, v) for at, v in enumerate(value)), kind)
-            return make(found)
+            check_type(value, list)
+            items = _structure_each(
+                ((index, hook, item, each) for index, each in enumerate(value)), kind
+            )
+            return make(items)
 
         return structure
 
     def _tuple(self, kind: Any) -> Hook:
         kinds = tuple_items(kind)
-        if len(kinds) == 2 and kinds[1] is ...:  # noqa: PLR2004 -- tuple[X, ...]
-            sequence = self._sequence(GenericAlias(list, kinds[:1]))
-            return lambda value, given: tuple(sequence(value, given))
+        if kinds[1:] == (...,):
+            array = self._array(GenericAlias(list, kinds[:1]))
+            return lambda value, kind: tuple(array(value, kind))
         hooks = [(self._hook(each), each) for each in kinds]
 
         def structure(value: Any, _: Any) -> Any:
-            check(value, list)
+            check_type(value, list)
             if len(value) != len(hooks):
-                raise InvalidValueError(f"it has {len(value)} items, not {len(hooks)}")
+                raise InvalidValueError(
+                    f"expected {len(hooks)} items, got {len(value)}"
+                )
             pairs = enumerate(zip(hooks, value, strict=True))
-            return tuple(_each(((at, *hook, v) for at, (hook, v) in pairs), kind))
+            return tuple(
+                _structure_each(
+                    ((index, *hook, each) for index, (hook, each) in pairs), kind
+                )
+            )
 
         return structure
 
@@ -168,94 +175,103 @@ class Converter:
         hook = self._hook(item)
 
         def structure(value: Any, _: Any) -> Any:
-            check(value, dict)
-            found = _each(((key, hook, item, v) for key, v in value.items()), kind)
-            return dict(zip(value, found, strict=True))
+            check_type(value, dict)
+            items = _structure_each(
+                ((key, hook, item, each) for key, each in value.items()), kind
+            )
+            return dict(zip(value, items, strict=True))
 
         return structure
 
     def _class(self, kind: Any) -> Hook:
-        """Read the members one by one; what a class does not know is passed over."""
-        listed = members(kind)
-        origin: Any = _origin(kind)
+        """Return the hook of a class with fields; unknown keys are ignored."""
+        fields = fields_of(kind)
+        cls = origin_of(kind)
+        # attrs strips the underscore of a private field from its `__init__` argument.
         aliases = {
-            field.name: field.alias for field in getattr(origin, "__attrs_attrs__", ())
+            each.name: each.alias for each in getattr(cls, "__attrs_attrs__", ())
         }
         hooks: dict[str, Hook] = {}
 
         def structure(value: Any, _: Any) -> Any:
-            check(value, dict)
-            # Asked for at first use: a class may be made of itself.
-            if len(hooks) < len(listed):
-                hooks.update((m.name, self._hook(m.kind)) for m in listed)
-            there = [member for member in listed if member.name in value]
-            missing = [m for m in listed if m.required and m.name not in value]
-            found = _each(
+            check_type(value, dict)
+            # Looked up on first use: in a recursive class, a field's hook is this one.
+            if len(hooks) < len(fields):
+                hooks.update((field.name, self._hook(field.kind)) for field in fields)
+            present = [field for field in fields if field.name in value]
+            missing = [f for f in fields if f.required and f.name not in value]
+            values = _structure_each(
                 (
-                    *((m.name, hooks[m.name], m.kind, value[m.name]) for m in there),
-                    *((m.name, _missing, m.kind, None) for m in missing),
+                    *((f.name, hooks[f.name], f.kind, value[f.name]) for f in present),
+                    *((f.name, _missing, f.kind, None) for f in missing),
                 ),
                 kind,
             )
-            names = (aliases.get(member.name, member.name) for member in there)
-            return origin(**dict(zip(names, found, strict=True)))
+            names = (aliases.get(field.name, field.name) for field in present)
+            return cls(**dict(zip(names, values, strict=True)))
 
         return structure
 
     def _union(self, kind: Any) -> Hook:
         """
-        Take the first member that fits.
+        Return the hook that takes the first member of a union that fits.
 
-        What can be told apart by its JSON type is. Among strings the narrower ones
-        come first: a literal, a date, then any text. Among classes, the one whose
-        members are most like the keys that came.
+        1. Members that have another JSON type than the value are skipped.
+        2. The others are tried from specific to general: of those that are strings, a
+           literal, then a date, then any text.
+        3. For an object, the classes whose fields are most like its keys come first.
         """
-        kinds = sorted(get_args(kind), key=_breadth)
+        kinds = sorted(get_args(kind), key=_generality)
         hooks = [(each, _json_class(each), self._hook(each)) for each in kinds]
-        keys = {each: _keys(each) for each in kinds if _keys(each) is not None}
+        keys = {each: _field_names(each) for each in kinds}
 
         def structure(value: Any, _: Any) -> Any:
             cls: Any = value.__class__
-            fitting = [hook for hook in hooks if hook[1] in (cls, None)]
-            if not fitting and cls in (int, float):
-                fitting = [hook for hook in hooks if hook[1] in (int, float)]
-            if cls is dict and len(fitting) > 1:
-                fitting.sort(key=lambda hook: _unlike(keys.get(hook[0]), value))
-            failed: list[Exception] = []
-            for each, _cls, hook in fitting:
+            candidates = [hook for hook in hooks if hook[1] in (cls, None)]
+            # 1 is a float, and 1.0 an int, where the union has only the other one.
+            if not candidates and cls in (int, float):
+                candidates = [hook for hook in hooks if hook[1] in (int, float)]
+            if cls is dict and len(candidates) > 1:
+                candidates.sort(key=lambda hook: _key_distance(keys[hook[0]], value))
+            errors: list[Exception] = []
+            for each, _cls, hook in candidates:
                 try:
                     return hook(value, each)
-                except Exception as error:  # noqa: BLE001 -- a class may raise any
-                    failed.append(error)
-            if failed and (len(failed) == 1 or cls is dict):
-                raise failed[0]
-            raise InvalidValueError(f"{shown(value)} is none of {_listed(kinds)}")
+                except Exception as error:  # noqa: BLE001 - a class may raise anything
+                    errors.append(error)
+            # Report the errors of the most likely member; between scalars, none is.
+            if errors and (len(errors) == 1 or cls is dict):
+                raise errors[0]
+            raise mismatch(" | ".join(map(_type_name, kinds)), value)
 
         return structure
 
 
-def _each(found: Iterable[tuple[Any, Hook, Any, Any]], kind: Any) -> "list[Any]":
-    """Structure values one by one; all faults are told, each with its place."""
-    made: list[Any] = []
+def _structure_each(
+    parts: Iterable[tuple[str | int, Hook, Any, Any]], kind: Any
+) -> list[Any]:
+    """
+    Structure the parts of a value: (key or index, hook, type, JSON value) of each.
+
+    Raises:
+        IterableValidationError: With the errors of all parts, each with its key.
+    """
+    structured: list[Any] = []
     errors: list[Exception] = []
-    for place, hook, item, value in found:
+    for key, hook, item, value in parts:
         try:
-            made.append(hook(value, item))
-        except Exception as error:  # noqa: BLE001 -- a class may raise any
-            error.add_note(IterableValidationNote(step(place), place, item))
+            structured.append(hook(value, item))
+        except Exception as error:  # noqa: BLE001 - a class may raise anything
+            error.add_note(IterableValidationNote(path_step(key), key, item))
             errors.append(error)
     if errors:
-        # pyright takes it for a plain `ExceptionGroup`.
-        raise IterableValidationError("It does not fit", errors, kind)  # pyright: ignore[reportCallIssue]
-    return made
+        # To pyright, its constructor is that of `ExceptionGroup`.
+        raise IterableValidationError("Invalid value", errors, kind)  # pyright: ignore[reportCallIssue]
+    return structured
 
 
 def _missing(_value: Any, _kind: Any) -> Any:
-    raise InvalidValueError("it is missing")
-
-
-def _origin(kind: Any) -> Any:
-    return get_origin(kind) or kind
+    raise InvalidValueError("a required field is missing")
 
 
 def _is_shape(kind: Any) -> bool:
@@ -263,52 +279,55 @@ def _is_shape(kind: Any) -> bool:
 
 
 def _is_class(kind: Any) -> bool:
-    return is_object(_origin(kind)) and not is_pydantic(kind)
+    return has_fields(origin_of(kind)) and not is_pydantic(kind)
 
 
 def _json_class(kind: Any) -> Any:
-    """Return the class that `kind` has in JSON; None where it may be several."""
-    kind = stripped(kind)
-    origin = _origin(kind)
+    """Return the class of a type's JSON values; None if there are several."""
+    kind = unwrap(kind)
+    origin = origin_of(kind)
     if kind in (bool, int, float, str, type(None)):
         return kind
     if kind in (datetime, date, time, timedelta, UUID):
         return str
-    if origin in LISTS or (origin is tuple and not is_namedtuple(kind)):
+    if origin in ARRAYS or origin is tuple:
         return list
     if origin in MAPPINGS or _is_class(kind):
         return dict
     return None
 
 
-def _breadth(kind: Any) -> int:
-    """Order the members of a union: the narrower a type, the sooner it is tried."""
-    kind = stripped(kind)
-    if kind in ANYTHING:
+def _generality(kind: Any) -> int:
+    """Return the sort key of a union's member: specific types come first."""
+    kind = unwrap(kind)
+    if kind in ANY_TYPES:
         return 4
     if kind in (str, float):
         return 3
-    narrow = _origin(kind) in LITERALS or isinstance(kind, type)
-    return 1 if narrow and _json_class(kind) is None else 2
+    specific = origin_of(kind) in LITERALS or isinstance(kind, type)
+    return 1 if specific and _json_class(kind) is None else 2
 
 
-def _keys(kind: Any) -> frozenset[str] | None:
-    kind = stripped(kind)
+def _field_names(kind: Any) -> frozenset[str] | None:
+    """Return the names of a class's fields; None for a type without fields."""
+    kind = unwrap(kind)
     if is_pydantic(kind):
-        return frozenset(kind.model_fields)
+        return model_field_names(kind)
     if _is_class(kind):
-        return frozenset(member.name for member in members(kind))
+        return frozenset(field.name for field in fields_of(kind))
     return None
 
 
-def _unlike(known: frozenset[str] | None, value: Mapping[str, Any]) -> int:
-    """Count the keys that only one of the two has; a free mapping comes last."""
-    return sys.maxsize if known is None else len(known ^ value.keys())
+def _key_distance(names: frozenset[str] | None, value: Mapping[str, Any]) -> int:
+    """Count the keys that only the class or only the object has; mappings are last."""
+    return sys.maxsize if names is None else len(names ^ value.keys())
 
 
-def _listed(kinds: Iterable[Any]) -> str:
-    return ", ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+def _type_name(kind: Any) -> str:
+    if kind is type(None):
+        return "None"
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 converter: Final = Converter()
-"""The one converter; hooks are made at the first use of a type and kept."""
+"""The converter of the package; it keeps the hooks of the types it has met."""

@@ -1,132 +1,127 @@
-"""What a class is made of: attrs, dataclasses, TypedDicts, named tuples."""
+"""Fields of a class: attrs classes, dataclasses, TypedDicts and named tuples."""
 
-# Types are values here, and what pyright knows of them it knows in part.
+# Annotations are values here, and pyright knows the types of only some of them.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import (
-    Any,
-    Final,
-    NamedTuple,
-    TypeVar,
-    get_args,
-    get_origin,
-    is_typeddict,
-)
+from typing import Any, Final, NamedTuple, TypeVar, get_args, is_typeddict
 
 import attrs
 import typing_extensions
 
-from .docstrings import describe
-from .type_hints import hints_of, unmarked
+from .docstrings import parse_docstring
+from .type_hints import origin_of, resolve_hints, strip_qualifiers
 
-ABSENT: Final = object()
-"""The default of what has none, or none that is known beforehand."""
+NO_DEFAULT: Final = object()
+"""The default of a field that has none, or whose default is made by a factory."""
 
 
 class Field(NamedTuple):
     """
-    One member of a class, or one parameter of a function.
+    One field of a class, or one parameter of a function.
 
     Attributes:
-        name: Its key in JSON.
-        kind: Its type.
-        required: Whether there is no default.
-        default: That default; `ABSENT` where it is made anew each time.
-        description: What the docstring or the metadata tells; "" if nothing.
+        name: The key in JSON.
+        kind: The type.
+        required: If True, the field has no default.
+        default: The default; `NO_DEFAULT` if there is none, or only a factory.
+        description: The description from the docstring or metadata; "" if none.
     """
 
     name: str
     kind: Any
     required: bool = True
-    default: Any = ABSENT
+    default: Any = NO_DEFAULT
     description: str = ""
 
 
-def is_object(kind: Any) -> bool:
-    """Tell whether a class is one whose members are known."""
+def has_fields(kind: Any) -> bool:
+    """Return True for a class whose fields `fields_of` can list."""
     return isinstance(kind, type) and (
         attrs.has(kind)
         or dataclasses.is_dataclass(kind)
         or is_typeddict(kind)
         or typing_extensions.is_typeddict(kind)
-        or is_named_tuple(kind)
+        or _is_named_tuple(kind)
     )
 
 
-def is_named_tuple(kind: Any) -> bool:
-    """Tell whether a class was made by `NamedTuple`."""
-    return (
-        isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
-    )
-
-
-def members(kind: Any) -> list[Field]:
+def fields_of(kind: Any) -> list[Field]:
     """
-    List the members of a class, in order; a generic one's with its arguments in place.
+    Return the fields of a class, in order.
+
+    The type variables of a generic class are replaced by its arguments.
 
     Raises:
-        TypeError: An annotation that leads nowhere.
+        TypeError: If an annotation refers to an unknown name.
     """
-    cls: Any = get_origin(kind) or kind
-    hints = hints_of(cls)
-    filled = dict(zip(getattr(cls, "__parameters__", ()), get_args(kind), strict=False))
-    told = describe(cls).names
+    cls: Any = origin_of(kind)
+    hints = resolve_hints(cls)
+    arguments = dict(
+        zip(getattr(cls, "__parameters__", ()), get_args(kind), strict=False)
+    )
+    descriptions = parse_docstring(cls).entries
     return [
-        member._replace(
-            kind=_fill(unmarked(hints.get(member.name, member.kind)), filled),
-            description=member.description or told.get(member.name, ""),
+        field._replace(
+            kind=_substitute(
+                strip_qualifiers(hints.get(field.name, field.kind)), arguments
+            ),
+            description=field.description or descriptions.get(field.name, ""),
         )
-        for member in _members(cls)
+        for field in _declared_fields(cls)
     ]
 
 
-def _members(cls: Any) -> Iterator[Field]:
+def _is_named_tuple(kind: type[Any]) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _declared_fields(cls: Any) -> Iterator[Field]:
     if attrs.has(cls):
-        for field in attrs.fields(cls):
-            if field.init:
-                made = isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]
+        for attribute in attrs.fields(cls):
+            if attribute.init:
+                default = attribute.default
                 yield Field(
-                    field.name,
-                    field.type if field.type is not None else Any,
-                    field.default is attrs.NOTHING,
-                    ABSENT if made else field.default,
-                    _described(field.metadata),
+                    attribute.name,
+                    attribute.type if attribute.type is not None else Any,
+                    default is attrs.NOTHING,
+                    NO_DEFAULT if isinstance(default, attrs.Factory) else default,  # type: ignore[arg-type]
+                    _description(attribute.metadata),
                 )
     elif dataclasses.is_dataclass(cls):
         for each in dataclasses.fields(cls):
             if each.init:
-                made = each.default is dataclasses.MISSING
+                no_default = each.default is dataclasses.MISSING
                 yield Field(
                     each.name,
                     each.type,
-                    made and each.default_factory is dataclasses.MISSING,
-                    ABSENT if made else each.default,
-                    _described(each.metadata),
+                    no_default and each.default_factory is dataclasses.MISSING,
+                    NO_DEFAULT if no_default else each.default,
+                    _description(each.metadata),
                 )
-    elif is_named_tuple(cls):
+    elif _is_named_tuple(cls):
         for name in cls._fields:
-            default = cls._field_defaults.get(name, ABSENT)
-            yield Field(name, Any, default is ABSENT, default)
+            default = cls._field_defaults.get(name, NO_DEFAULT)
+            yield Field(name, Any, default is NO_DEFAULT, default)
     else:
         for name, hint in cls.__annotations__.items():
             yield Field(name, hint, name in cls.__required_keys__)
 
 
-def _described(metadata: Mapping[Any, Any]) -> str:
+def _description(metadata: Mapping[Any, Any]) -> str:
     text = metadata.get("description")
     return text if isinstance(text, str) else ""
 
 
-def _fill(kind: Any, filled: Mapping[Any, Any]) -> Any:
-    """Put a generic class's arguments in the place of its type variables."""
-    if not filled:
+def _substitute(kind: Any, arguments: Mapping[Any, Any]) -> Any:
+    """Replace the type variables in a field's type by a generic class's arguments."""
+    if not arguments:
         return kind
     if isinstance(kind, TypeVar):
-        return filled.get(kind, kind)
+        return arguments.get(kind, kind)
     parameters = getattr(kind, "__parameters__", ())
     if not parameters:
         return kind
-    return kind[tuple(filled.get(each, each) for each in parameters)]
+    return kind[tuple(arguments.get(each, each) for each in parameters)]

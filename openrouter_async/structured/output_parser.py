@@ -1,191 +1,215 @@
-"""Text that a model wrote -> the value that was asked for."""
+"""Typed outputs: from the text of a response to a value of the requested type."""
 
-# Types are values here, and what pyright knows of them it knows in part.
+# Annotations are values here, and pyright knows the types of only some of them.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
+import importlib
 import json
 import re
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import (
+    ConfigurationError,
     MalformedResponseError,
     OutputRefusedError,
     OutputTruncatedError,
     OutputValidationError,
 )
-from ..extras import require
 from ..protocol.decode import decode
 from ..types import ChatResponse
 from .converter import converter
-from .invalid_value import InvalidValueError
+from .invalid_value import InvalidValueError, PathErrors
 from .schema import Schema, schema_of
 
 T = TypeVar("T")
 
-# Compiled at first use.
+# Strings, not compiled patterns: most programs never use them, and `re` caches.
 _FENCE: Final = r"(?s)```[\w-]*[ \t]*\n?(.*?)```"
 _START: Final = r"[\[{]"
-# A number at the end may go on: 12 may become 125, and 1 may become 1.5.
-_NUMBER: Final = r"(?<=[:,\[\s])-?\d[\d.eE+-]*$"
+# A number at the end of a partial text may continue: 12 may become 125 or 12.5.
+_LAST_NUMBER: Final = r"(?<=[:,\[\s])-?\d[\d.eE+-]*$"
+
+_NOT_JSON: Final = object()
 
 
 class OutputParser(Generic[T]):
     """
-    Reads values of one type.
+    Parser of the responses to requests for one output type.
 
     Attributes:
         kind: The type.
-        schema: Its schema.
+        schema: The JSON Schema of the type.
     """
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
         self.schema: Schema = schema_of(kind)
 
-    def parse(self, reply: ChatResponse) -> T:
+    def parse(self, response: ChatResponse) -> T:
         """
-        Return the value that a reply's text is.
+        Return the value in the text of a response.
 
         Raises:
-            OutputRefusedError: The model would not, or was stopped.
-            OutputTruncatedError: It was cut off.
-            OutputValidationError: The text is no JSON, or does not fit.
+            OutputRefusedError: If the model refused, or a content filter stopped it.
+            OutputTruncatedError: If the text was cut off at the token limit.
+            OutputValidationError: If the text is not valid JSON, or the value does not
+                match the type.
         """
-        refusal = reply.message.refusal
-        if refusal or reply.finish_reason == "content_filter":
-            why = f": {refusal}" if refusal else "; a filter stopped the answer."
+        refusal = response.message.refusal
+        if refusal:
             raise OutputRefusedError(
-                f"The model did not answer{why}", response=reply, refusal=refusal
+                "The model refused to respond; error.refusal has its explanation.",
+                response=response,
+                refusal=refusal,
             )
-        if reply.finish_reason == "length":
+        if response.finish_reason == "content_filter":
+            raise OutputRefusedError(
+                "A content filter stopped the response.",
+                response=response,
+                refusal=None,
+            )
+        # Even if the text is valid JSON by chance, more of it was to come.
+        if response.finish_reason == "length":
             raise OutputTruncatedError(
-                "The answer is cut off at the token limit.",
-                response=reply,
-                hint="Raise max_completion_tokens, or ask for less.",
+                "The response was cut off at the token limit.",
+                response=response,
+                hint="Raise max_completion_tokens, or ask for a shorter output.",
             )
-        return self._value(reply)
-
-    def _value(self, reply: ChatResponse) -> T:
-        if reply.tool_calls and not reply.text.strip():
-            raise _misfit(
-                reply, [("$", "the model called tools in place of an answer")]
-            )
+        if response.tool_calls and not response.text.strip():
+            raise self._invalid(response, (("", "expected text, got tool calls"),))
         try:
-            value = extract_json(reply.text)
+            value = extract_json(response.text)
         except ValueError as error:
-            raise _misfit(reply, [("$", str(error))]) from None
+            raise self._invalid(response, (("", str(error)),)) from None
         try:
-            found: T = converter.structure(self._unwrapped(value), self.kind)
+            output: T = converter.structure(self._unwrap(value), self.kind)
         except InvalidValueError as error:
-            faults = [(f"${path}", message) for path, message in error.inner]
-            # The cause is there for the classes' own exceptions.
-            raise _misfit(reply, faults) from error.__cause__
-        return found
+            # The cause has the exceptions that the caller's own classes raised.
+            raise self._invalid(response, error.errors) from error.__cause__
+        return output
 
-    def _unwrapped(self, value: Any) -> Any:
-        """Take the value out of its wrapper; models may have left that out."""
-        if self.schema.wrapped and isinstance(value, dict):
-            fields = cast("dict[str, Any]", value)
-            if fields.keys() == {"value"}:
-                return fields["value"]
-        return value
-
-    def partial(self, text: str) -> Any:
+    def parse_partial(self, text: str) -> Any:
         """
-        Return what the beginning of an answer says so far; None if nothing yet.
+        Return the JSON value that the beginning of a text contains so far.
+
+        Returns:
+            Plain JSON values, which are not validated; None if there is nothing yet.
 
         Raises:
-            ConfigurationError: If jiter, the incremental parser, is missing.
+            ConfigurationError: If jiter, which parses incomplete JSON, is missing.
         """
-        found = re.search(_START, text)
-        if found is None:
+        start = re.search(_START, text)
+        if start is None:
             return None
         try:
-            value = require("jiter", "output", "partials()").from_json(
-                re.sub(_NUMBER, "", text[found.start() :]).encode("utf-8", "replace"),
+            value = _jiter().from_json(
+                re.sub(_LAST_NUMBER, "", text[start.start() :]).encode(
+                    "utf-8", "replace"
+                ),
                 partial_mode="trailing-strings",
             )
         except ValueError:
-            # It goes on behind the value, or is no JSON; the end will tell.
+            # Text follows the value, or this is not JSON, which `parse` reports.
             try:
                 value = extract_json(text)
             except ValueError:
                 return None
         if self.schema.wrapped and isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
+            # {} is a wrapper whose only key has not arrived.
             if fields.keys() <= {"value"}:
                 return fields.get("value")
         return value
 
+    def _unwrap(self, value: Any) -> Any:
+        """Return the value in the wrapper object, which models sometimes omit."""
+        if self.schema.wrapped and isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            if fields.keys() == {"value"}:
+                return fields["value"]
+        return value
+
+    def _invalid(
+        self, response: ChatResponse, errors: PathErrors
+    ) -> OutputValidationError:
+        messages = [f"${path}: {message}" for path, message in errors]
+        return OutputValidationError(
+            f"The response does not match the output type {self.schema.name}: "
+            + "; ".join(messages),
+            response=response,
+            path=f"${errors[0][0]}",
+            errors=messages,
+        )
+
 
 @lru_cache(maxsize=256)
-def reader_of(kind: Any) -> OutputParser[Any]:
+def parser_of(kind: Any) -> OutputParser[Any]:
     """
-    Return the reader of a type.
+    Return the parser of a type; it is cached.
 
     Raises:
-        TypeError: JSON has nothing for the type.
+        TypeError: If the type has no JSON Schema.
     """
     return OutputParser(kind)
 
 
 def extract_json(text: str) -> Any:
     """
-    Return the JSON value in a text: all of it, in a fence, or with words around it.
+    Return the one JSON value in a text.
+
+    1. The whole text is JSON.
+    2. The text has one fenced block, and this is JSON.
+    3. The text has one object or array, with prose around it.
 
     Raises:
-        ValueError: There is none, or more than one.
+        ValueError: If there is no JSON value, or more than one.
     """
     text = text.strip().removeprefix("\ufeff")
     if not text:
-        raise ValueError("the answer is empty")
-    value = _decoded(text)
-    if value is not _NOTHING:
+        raise ValueError("the text is empty")
+    value = _decode(text)
+    if value is not _NOT_JSON:
         return value
-    fenced = re.findall(_FENCE, text)
-    if len(fenced) == 1:
-        value = _decoded(fenced[0].strip())
-        if value is not _NOTHING:
+    blocks = re.findall(_FENCE, text)
+    if len(blocks) == 1:
+        value = _decode(blocks[0].strip())
+        if value is not _NOT_JSON:
             return value
-    found = re.search(_START, text)
-    if found is None:
-        raise ValueError(f"the answer is no JSON: {_beginning(text)}")
+    start = re.search(_START, text)
+    if start is None:
+        raise ValueError("the text contains no JSON object or array")
     try:
-        _, end = json.JSONDecoder().raw_decode(text, found.start())
-    except (ValueError, RecursionError) as error:
-        fault = error.msg if isinstance(error, json.JSONDecodeError) else "too deep"
+        _, end = json.JSONDecoder().raw_decode(text, start.start())
+    except json.JSONDecodeError as error:
         raise ValueError(
-            f"the answer is no JSON ({fault}): {_beginning(text)}"
+            f"the text is not valid JSON: {error.msg} at character {error.pos}"
         ) from None
-    value = _decoded(text[found.start() : end])
-    if value is _NOTHING or re.search(_START, text[end:]):
-        raise ValueError(f"the answer is more than one JSON: {_beginning(text)}")
+    except (ValueError, RecursionError):
+        raise ValueError(
+            "the JSON in the text is nested too deeply, or a number in it is too long"
+        ) from None
+    # Decoded again, because `raw_decode` accepts NaN.
+    value = _decode(text[start.start() : end])
+    if value is _NOT_JSON:
+        raise ValueError("the text is not valid JSON: a number is not finite")
+    if re.search(_START, text[end:]):
+        raise ValueError("the text contains more than one JSON value")
     return value
 
 
-_NOTHING: Final = object()
-
-
-def _decoded(text: str) -> Any:
+def _decode(text: str) -> Any:
     try:
         return decode(text)
     except MalformedResponseError:
-        return _NOTHING
+        return _NOT_JSON
 
 
-def _beginning(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")  # noqa: PLR2004
-
-
-def _misfit(
-    reply: ChatResponse, faults: list[tuple[str, str]]
-) -> OutputValidationError:
-    return OutputValidationError(
-        "The answer does not fit: "
-        + "; ".join(f"{path}: {message}" for path, message in faults),
-        response=reply,
-        path=faults[0][0],
-        errors=[f"{path}: {message}" for path, message in faults],
-    )
+def _jiter() -> Any:
+    try:
+        return importlib.import_module("jiter")
+    except ImportError as error:
+        raise ConfigurationError(
+            "partials() needs jiter.", hint="pip install 'openrouter_async[output]'"
+        ) from error

@@ -1,78 +1,25 @@
-"""Schemas that others made (pydantic), brought into the strict form."""
+"""
+pydantic models: validation, and their schemas in strict form.
+
+pydantic is never imported: a program that uses a model has imported it.
+"""
 
 import sys
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from .invalid_value import InvalidValueError, step
+from .invalid_value import InvalidValueError, path_step
 
 _DEFS: Final = "#/$defs/"
 
-# Keywords whose values are schemas, by how they hold them.
-_NAMED: Final = ("properties", "patternProperties")
-_LISTED: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE: Final = ("items", "additionalProperties")
-
-
-def strictly(
-    node: Any, renamed: Mapping[str, str], *, strict: bool
-) -> tuple[Any, bool]:
-    """
-    Return a schema in the strict form, and whether it stays open nevertheless.
-
-    Args:
-        node: The schema; it is not changed.
-        renamed: The new name of each definition it refers to.
-        strict: False: only the names are new.
-
-    Source: `_ensure_strict_json_schema` of openai-python does the same to its own.
-    """
-    if not isinstance(node, Mapping):
-        return node, False
-    made = dict(cast("Mapping[str, Any]", node))
-    is_open = strict and not made.keys() - {"title", "description"}
-    if strict and made.get("type") == "object":
-        is_open |= bool(made.setdefault("additionalProperties", False))
-        if "properties" in made:
-            made["required"] = list(made["properties"])
-    if strict:
-        made.pop("default", None)
-        made.pop("title", None)
-    for key, each in _inner(made):
-        holder, place = (made, key) if isinstance(key, str) else (made[key[0]], key[1])
-        holder[place], inner_open = strictly(each, renamed, strict=strict)
-        is_open |= inner_open
-    merged = made.get("allOf")
-    if strict and merged and len(merged) == 1:
-        made = {**made.pop("allOf")[0], **made}
-    reference = made.get("$ref")
-    if isinstance(reference, str):
-        name = reference.removeprefix(_DEFS)
-        made["$ref"] = _DEFS + renamed.get(name, name)
-    discriminator = made.get("discriminator")
-    if discriminator is not None:
-        # It only repeats what the branches say, and strict forms do not know it.
-        del made["discriminator"]
-    return made, is_open
-
-
-def _inner(made: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """List the schemas directly inside; what holds them is copied for the change."""
-    found: list[tuple[Any, Any]] = []
-    for key in _NAMED:
-        if key in made:
-            made[key] = dict(made[key])
-            found += (((key, name), each) for name, each in made[key].items())
-    for key in _LISTED:
-        if key in made:
-            made[key] = list(made[key])
-            found += (((key, place), each) for place, each in enumerate(made[key]))
-    found += ((key, made[key]) for key in _SINGLE if key in made)
-    return found
+# The keywords whose values are schemas, by the container that holds these.
+_IN_MAPPINGS: Final = ("properties", "patternProperties")
+_IN_LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_DIRECT: Final = ("items", "additionalProperties")
 
 
 def is_pydantic(kind: Any) -> bool:
-    """Tell whether a class is a pydantic model; pydantic is not imported for that."""
+    """Return True for a pydantic model."""
     pydantic = sys.modules.get("pydantic")
     return (
         pydantic is not None
@@ -81,14 +28,100 @@ def is_pydantic(kind: Any) -> bool:
     )
 
 
-def validated(value: Any, kind: Any) -> Any:
-    """Let pydantic read it."""
+def validate_model(value: Any, model: Any) -> Any:
+    """
+    Return an instance of a model, validated by pydantic.
+
+    Raises:
+        InvalidValueError: If the value does not match the model.
+    """
     pydantic: Any = sys.modules["pydantic"]
     try:
-        return kind.model_validate(value)
+        return model.model_validate(value)
     except pydantic.ValidationError as error:
-        faults = tuple(
-            ("".join(step(key) for key in fault["loc"]), str(fault["msg"]))
-            for fault in error.errors()
+        errors = tuple(
+            ("".join(path_step(key) for key in each["loc"]), str(each["msg"]))
+            for each in error.errors()
         )
-        raise InvalidValueError(str(error), faults) from error
+        raise InvalidValueError("the value does not match the model", errors) from error
+
+
+def dump_model(value: Any) -> dict[str, Any]:
+    """Return an instance of a model as plain JSON values."""
+    dumped: dict[str, Any] = value.model_dump(mode="json")
+    return dumped
+
+
+def model_field_names(model: Any) -> frozenset[str]:
+    """Return the names of a model's fields."""
+    return frozenset(model.model_fields)
+
+
+def model_schemas(model: Any) -> tuple[str, dict[str, Any]]:
+    """
+    Return pydantic's schemas of a model and of the models in it, by name.
+
+    The first item of the tuple is the name of the model's own schema.
+    """
+    document: dict[str, Any] = model.model_json_schema()
+    schemas: dict[str, Any] = document.pop("$defs", {})
+    # The document of a recursive model is only a reference to one of the definitions.
+    name = str(document.get("$ref", "")).removeprefix(_DEFS)
+    return name, {**schemas, name: schemas.get(name, document)}
+
+
+def to_strict(
+    schema: Any, names: Mapping[str, str], *, strict: bool
+) -> tuple[Any, bool]:
+    """
+    Return a copy of a schema in strict form, and True if it is still open.
+
+    A schema is open if it allows values of any type or arbitrary keys.
+
+    Args:
+        schema: The schema, or any value inside one.
+        names: The new name of each definition that it refers to.
+        strict: If False, only rename the definitions.
+
+    Source: `_ensure_strict_json_schema` of openai-python.
+    """
+    if not isinstance(schema, Mapping):
+        return schema, False
+    made = dict(cast("Mapping[str, Any]", schema))
+    is_open = strict and not made.keys() - {"title", "description"}
+    if strict and made.get("type") == "object":
+        is_open |= bool(made.setdefault("additionalProperties", False))
+        if "properties" in made:
+            made["required"] = list(made["properties"])
+    if strict:
+        made.pop("default", None)
+        made.pop("title", None)
+    for container, key, inner in _copy_subschemas(made):
+        container[key], inner_open = to_strict(inner, names, strict=strict)
+        is_open |= inner_open
+    # pydantic 2.8 and older put a reference with a description into `allOf`.
+    merged = made.get("allOf")
+    if strict and merged and len(merged) == 1:
+        made = {**made.pop("allOf")[0], **made}
+    reference = made.get("$ref")
+    if isinstance(reference, str):
+        name = reference.removeprefix(_DEFS)
+        made["$ref"] = _DEFS + names.get(name, name)
+    # An OpenAPI keyword that strict modes reject; the branches say the same.
+    made.pop("discriminator", None)
+    return made, is_open
+
+
+def _copy_subschemas(schema: dict[str, Any]) -> list[tuple[Any, Any, Any]]:
+    """Copy the containers of the direct subschemas; list (container, key, schema)."""
+    found: list[tuple[Any, Any, Any]] = []
+    for keyword in _IN_MAPPINGS:
+        if keyword in schema:
+            named = schema[keyword] = dict(schema[keyword])
+            found += ((named, name, each) for name, each in named.items())
+    for keyword in _IN_LISTS:
+        if keyword in schema:
+            listed = schema[keyword] = list(schema[keyword])
+            found += ((listed, index, each) for index, each in enumerate(listed))
+    found += ((schema, key, schema[key]) for key in _DIRECT if key in schema)
+    return found

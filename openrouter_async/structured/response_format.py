@@ -1,4 +1,4 @@
-"""What a request says to be answered with JSON of a type."""
+"""Request fields that ask for JSON of a type: `response_format` and `provider`."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -7,7 +7,7 @@ import attrs
 from typing_extensions import TypeForm
 
 from ..types import JsonSchemaFormat, ProviderPreferences
-from .output_parser import reader_of
+from .output_parser import parser_of
 from .schema import Schema
 
 
@@ -17,25 +17,31 @@ def json_schema_format(
     """
     Return the `response_format` that asks for JSON of a type.
 
-    `output=` sets it by itself; with `output=` and this together, this is sent.
+    `send(output=...)` sets it by itself. A `response_format` that is passed together
+    with `output` is sent instead.
 
     Args:
         kind: An attrs class, a dataclass, a TypedDict, a union, a list, ...
-        name: What it is called; made of the type's name unless given.
-        strict: Whether the provider must hold to it; as far as it can be unless
-            given. True may leave no endpoint, a 404.
+        name: The name of the schema; the default is made from the type's name.
+        strict: If True, the provider must hold the model to the schema; with an open
+            schema no endpoint may be left, and the request fails with 404. Defaults to
+            True if the schema is closed, else to False.
 
     Raises:
-        TypeError: JSON has nothing for the type.
+        TypeError: If the type has no JSON Schema.
     """
-    wanted: Any = kind
-    return _format(reader_of(wanted).schema, name, strict=strict)
+    form: Any = kind
+    return _json_schema_format(parser_of(form).schema, name, strict=strict)
 
 
 def require_schema(body: dict[str, Any], schema: Schema) -> None:
-    """Add to a chat body what is needed to be answered so; what it says itself wins."""
+    """
+    Make a request body ask for JSON of a schema, from providers that support it.
+
+    Fields that the body has already are kept.
+    """
     if body.get("response_format") is None:
-        body["response_format"] = _format(schema)
+        body["response_format"] = _json_schema_format(schema)
     provider = body.get("provider")
     if provider is None:
         body["provider"] = {"require_parameters": True}
@@ -43,14 +49,14 @@ def require_schema(body: dict[str, Any], schema: Schema) -> None:
         if provider.require_parameters is None:
             body["provider"] = attrs.evolve(provider, require_parameters=True)
     elif isinstance(provider, Mapping):
-        given = cast("Mapping[str, Any]", provider)
-        body["provider"] = {"require_parameters": True, **given}
+        preferences = cast("Mapping[str, Any]", provider)
+        body["provider"] = {"require_parameters": True, **preferences}
 
 
-def _format(
+def _json_schema_format(
     schema: Schema, name: str | None = None, *, strict: bool | None = None
 ) -> JsonSchemaFormat:
-    made: JsonSchemaFormat = {
+    response_format: JsonSchemaFormat = {
         "type": "json_schema",
         "json_schema": {
             "name": name or schema.name,
@@ -59,5 +65,5 @@ def _format(
         },
     }
     if schema.description:
-        made["json_schema"]["description"] = schema.description
-    return made
+        response_format["json_schema"]["description"] = schema.description
+    return response_format

@@ -1,6 +1,14 @@
-"""Scalars: the JSON values of str, int, date, UUID, enums and literals."""
+"""
+Conversion of scalars: str, int, date, UUID, enums, literals.
 
-# Types are values here, and what pyright knows of them it knows in part.
+cattrs calls `int("3")` and `bool("no")`. Here a value must have the JSON type that its
+Python type asks for; only exact conversions are made (1 -> 1.0, 3.0 -> 3).
+
+The messages never contain the value: they end up in logs, and the value is text that a
+model wrote.
+"""
+
+# Annotations are values here, and pyright knows the types of only some of them.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -12,11 +20,12 @@ from typing import Any, Final, get_args
 from uuid import UUID
 
 from .invalid_value import InvalidValueError
-from .type_hints import ANYTHING, literal_values
+from .type_hints import ANY_TYPES, literal_values
 
 Hook = Callable[[Any, Any], Any]
+"""Makes a value of a type from a JSON value: `hook(value, kind)`."""
 
-_JSON_NAMES: Final[Mapping[type[Any], str]] = {
+_JSON_TYPES: Final[Mapping[type[Any], str]] = {
     type(None): "null",
     bool: "a boolean",
     int: "a number",
@@ -25,135 +34,142 @@ _JSON_NAMES: Final[Mapping[type[Any], str]] = {
     list: "an array",
     dict: "an object",
 }
+_OTHER_FORM: Final = "a string of another form"
 
-# Compiled at first use, which most programs never come to.
+# ISO 8601, with weeks and days combined as `datetime.timedelta` allows. A string, not a
+# compiled pattern: most programs never use it, and `re` caches.
 _DURATION: Final = (
     r"(?P<sign>[+-])?P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+(?:\.\d+)?)D)?"
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
 )
 
 
-def check(value: Any, cls: type[Any]) -> None:
+def mismatch(expected: str, value: Any) -> InvalidValueError:
+    """Return the error for a value of another JSON type than expected."""
+    return InvalidValueError(f"expected {expected}, got {_JSON_TYPES[type(value)]}")
+
+
+def check_type(value: Any, cls: type[Any]) -> None:
     """
-    Check the class of a JSON value.
+    Check that a JSON value is of exactly this class.
 
     Raises:
         InvalidValueError: If the value is of another class.
     """
     if value.__class__ is not cls:
-        raise InvalidValueError(f"{shown(value)} is not {_JSON_NAMES[cls]}")
-
-
-def shown(value: Any) -> str:
-    """Show a value that came, in short."""
-    if isinstance(value, list | dict):
-        return _JSON_NAMES[type(value)]
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004
+        raise mismatch(_JSON_TYPES[cls], value)
 
 
 def _string(value: Any, _: Any) -> str:
-    check(value, str)
+    check_type(value, str)
     return str(value)
 
 
 def _boolean(value: Any, _: Any) -> bool:
-    check(value, bool)
+    check_type(value, bool)
     return bool(value)
 
 
 def _null(value: Any, _: Any) -> None:
-    if value is not None:
-        raise InvalidValueError(f"{shown(value)} is not null")
+    check_type(value, type(None))
 
 
 def _integer(value: Any, _: Any) -> int:
-    if value.__class__ is float and value.is_integer():
-        return int(value)
+    if value.__class__ is float:
+        if value.is_integer():
+            return int(value)
+        raise InvalidValueError("expected an integer, got a fraction")
     if value.__class__ is not int:
-        raise InvalidValueError(f"{shown(value)} is not a whole number")
+        raise mismatch("an integer", value)
     return int(value)
 
 
-def _number(value: Any, _: Any) -> float:
+def _float(value: Any, _: Any) -> float:
     if value.__class__ not in (int, float):
-        raise InvalidValueError(f"{shown(value)} is not a number")
+        raise mismatch("a number", value)
     try:
         return float(value)
     except OverflowError:
-        raise InvalidValueError("it is too large a number") from None
+        raise InvalidValueError("the number is too large for a float") from None
 
 
 def _decimal(value: Any, _: Any) -> Decimal:
-    if value.__class__ in (int, float, str):
-        try:
-            found = Decimal(str(value))
-        except InvalidOperation:
-            pass
-        else:
-            if found.is_finite():
-                return found
-    raise InvalidValueError(f"{shown(value)} is not a number")
+    if value.__class__ not in (int, float, str):
+        raise mismatch("a decimal number", value)
+    try:
+        # By way of `str`: `Decimal(1.1)` has 51 digits.
+        decimal = Decimal(str(value))
+    except InvalidOperation:
+        decimal = Decimal("NaN")
+    if not decimal.is_finite():
+        raise InvalidValueError(
+            "expected a decimal number, got a string of another form"
+        )
+    return decimal
 
 
-def _parsed(parse: Callable[[str], Any], what: str) -> Hook:
+def _parsed(parse: Callable[[str], Any], expected: str) -> Hook:
+    """Return the hook of a type whose JSON value is a string in a certain form."""
+
     def structure(value: Any, _: Any) -> Any:
+        if value.__class__ is not str:
+            raise mismatch(expected, value)
         try:
-            if value.__class__ is str:
-                return parse(value)
+            return parse(value)
         except ValueError:
-            pass
-        raise InvalidValueError(f"{shown(value)} is not {what}")
+            pass  # The context of the error would contain the value.
+        raise InvalidValueError(f"expected {expected}, got {_OTHER_FORM}")
 
     return structure
 
 
-def _timedelta(text: str) -> timedelta:
-    found = re.fullmatch(_DURATION, text)
-    parts = {} if found is None else found.groupdict()
+def _parse_duration(text: str) -> timedelta:
+    match = re.fullmatch(_DURATION, text)
+    parts = {} if match is None else match.groupdict()
     sign = parts.pop("sign", None)
     numbers = {name: float(number) for name, number in parts.items() if number}
     if not numbers:
         raise ValueError(text)
     try:
-        length = timedelta(**numbers)
+        duration = timedelta(**numbers)
     except OverflowError as error:
         raise ValueError(text) from error
-    return -length if sign == "-" else length
+    return -duration if sign == "-" else duration
 
 
-def duration(value: timedelta) -> str:
-    """Write a timedelta as an ISO 8601 duration."""
+def format_duration(value: timedelta) -> str:
+    """Return a timedelta as an ISO 8601 duration."""
     sign, length = ("-", -value) if value < timedelta(0) else ("", value)
     fraction = f".{length.microseconds:06}" if length.microseconds else ""
     return f"{sign}P{length.days}DT{length.seconds}{fraction}S"
 
 
-def literal(kind: Any) -> Hook:
-    """Make the hook of a `Literal`."""
-    return _one_of(zip(get_args(kind), literal_values(kind), strict=True))
+def literal_hook(kind: Any) -> Hook:
+    """Return the hook of a `Literal`."""
+    return _choice(zip(get_args(kind), literal_values(kind), strict=True))
 
 
-def enumeration(kind: Any) -> Hook:
-    """Make the hook of an `Enum`."""
-    return _one_of((member, member.value) for member in kind)
+def enum_hook(kind: Any) -> Hook:
+    """Return the hook of an `Enum`."""
+    return _choice((member, member.value) for member in kind)
 
 
-def _one_of(values: Iterable[tuple[Any, Any]]) -> Hook:
-    # 1, 1.0 and True are equal, but not the same JSON.
-    known = [(isinstance(value, bool), value, member) for member, value in values]
+def _choice(members: Iterable[tuple[Any, Any]]) -> Hook:
+    """Return the hook that finds the member with a JSON value."""
+    # 1 == 1.0 == True in Python, but a boolean is another JSON value than a number.
+    known = [(isinstance(value, bool), value, member) for member, value in members]
 
     def structure(value: Any, _: Any) -> Any:
         for is_bool, each, member in known:
             if each == value and is_bool is (value.__class__ is bool):
                 return member
-        listed = ", ".join(repr(each) for _, each, _ in known)
-        raise InvalidValueError(f"{shown(value)} is not one of {listed}")
+        allowed = ", ".join(repr(each) for _, each, _ in known)
+        raise InvalidValueError(f"expected one of {allowed}")
 
     return structure
 
 
-def _anything(value: Any, _: Any) -> Any:
+def _unchanged(value: Any, _: Any) -> Any:
     return value
 
 
@@ -161,14 +177,15 @@ SCALARS: Final[Mapping[Any, Hook]] = {
     str: _string,
     bool: _boolean,
     int: _integer,
-    float: _number,
+    float: _float,
     Decimal: _decimal,
     UUID: _parsed(UUID, "a UUID"),
     datetime: _parsed(datetime.fromisoformat, "a date and time"),
     date: _parsed(date.fromisoformat, "a date"),
     time: _parsed(time.fromisoformat, "a time"),
-    timedelta: _parsed(_timedelta, "a duration such as PT1H30M"),
+    timedelta: _parsed(_parse_duration, "a duration such as PT1H30M"),
     None: _null,
     type(None): _null,
-    **dict.fromkeys(ANYTHING, _anything),
+    **dict.fromkeys(ANY_TYPES, _unchanged),
 }
+"""The hooks of the types that have no parts."""

@@ -1,6 +1,6 @@
-"""Type annotations: containers, unions, literals, and what is behind aliases."""
+"""Inspection of type annotations: containers, unions, literals and aliases."""
 
-# Types are values here, and what pyright knows of them it knows in part.
+# Annotations are values here, and pyright knows the types of only some of them.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -24,7 +24,7 @@ from typing import (
 
 import typing_extensions
 
-_MARKS: Final[tuple[Any, ...]] = (
+_QUALIFIERS: Final[tuple[Any, ...]] = (
     Required,
     NotRequired,
     typing_extensions.Required,
@@ -32,8 +32,7 @@ _MARKS: Final[tuple[Any, ...]] = (
     typing_extensions.ReadOnly,
 )
 
-
-LISTS: Final[frozenset[Any]] = frozenset(
+ARRAYS: Final[frozenset[Any]] = frozenset(
     {
         list,
         set,
@@ -47,52 +46,56 @@ LISTS: Final[frozenset[Any]] = frozenset(
         collections.abc.Collection,
     }
 )
-"""Types that are arrays in JSON; tuples, which may be of fixed length, aside."""
+"""Origins of types that are arrays in JSON, except tuples, which may have a length."""
 
 MAPPINGS: Final[frozenset[Any]] = frozenset(
     {dict, collections.abc.Mapping, collections.abc.MutableMapping}
 )
-"""Types that are objects with keys that are not known beforehand."""
+"""Origins of types that are objects with arbitrary keys in JSON."""
 
-ANYTHING: Final[frozenset[Any]] = frozenset({Any, object, typing_extensions.Any})
-"""Types that say nothing."""
+ANY_TYPES: Final[frozenset[Any]] = frozenset({Any, object, typing_extensions.Any})
+"""Types that accept every JSON value."""
 
-UNIONS: Final = (Union, types.UnionType)
-
+UNIONS: Final[tuple[Any, ...]] = (Union, types.UnionType)
 LITERALS: Final[tuple[Any, ...]] = (Literal, typing_extensions.Literal)
 
 
-def hints_of(documented: Any) -> dict[str, Any]:
+def resolve_hints(documented: Any) -> dict[str, Any]:
     """
-    Return the annotations of a class or function, resolved.
-
-    A class that names itself is found though it was made inside a function.
+    Return the annotations of a class or function, with strings evaluated.
 
     Raises:
-        TypeError: A name in them is not known where it was written.
+        TypeError: If an annotation refers to an unknown name.
     """
     name = getattr(documented, "__name__", "")
+    # A class that is defined in a function may refer to itself; its name is neither
+    # global nor a builtin.
     local = {name: documented} if isinstance(documented, type) else None
     try:
         return get_type_hints(documented, localns=local, include_extras=True)
     except NameError as error:
         raise TypeError(
-            f"The annotations of {name} cannot be resolved: {error}. "
-            "Define what they name at the top level of a module."
+            f"Cannot resolve the annotations of {name}: {error}. "
+            "Define the names that they use at the top level of a module."
         ) from error
 
 
-def unmarked(kind: Any) -> Any:
-    """Return a type without `Required` and the like around it."""
-    while get_origin(kind) in _MARKS:
+def origin_of(kind: Any) -> Any:
+    """Return the class behind a generic alias, or the type itself."""
+    return get_origin(kind) or kind
+
+
+def strip_qualifiers(kind: Any) -> Any:
+    """Return a type without `Required`, `NotRequired` and `ReadOnly` around it."""
+    while get_origin(kind) in _QUALIFIERS:
         (kind,) = get_args(kind)
     return kind
 
 
-def stripped(kind: Any) -> Any:
-    """Return what stands behind aliases, `NewType`s and annotations of a type."""
+def unwrap(kind: Any) -> Any:
+    """Return the type behind qualifiers, `Annotated`, `NewType` and aliases."""
     while True:
-        kind = unmarked(kind)
+        kind = strip_qualifiers(kind)
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
         elif isinstance(kind, NewType):
@@ -104,17 +107,18 @@ def stripped(kind: Any) -> Any:
 
 
 def is_alias(kind: Any) -> bool:
-    """Tell whether it is a `type X = ...`."""
+    """Return True for an alias made by `type X = ...`."""
+    # By name: Python 3.11 has only the class of typing_extensions.
     return type(kind).__name__ == "TypeAliasType"
 
 
 def tuple_items(kind: Any) -> tuple[Any, ...]:
-    """Return what a tuple is made of: `(X, ...)` for any number, `()` for none."""
-    # `get_args` can not tell `tuple[()]` from `tuple`.
+    """Return the item types of a tuple: `(X, ...)` for any length, `()` for none."""
+    # `get_args` returns () both for `tuple[()]` and for `tuple`.
     items: tuple[Any, ...] = getattr(kind, "__args__", (Any, ...))
     return items
 
 
 def literal_values(kind: Any) -> list[Any]:
-    """Return what a Literal may be, as JSON has it."""
+    """Return the values of a `Literal` as they are in JSON."""
     return [each.value if isinstance(each, Enum) else each for each in get_args(kind)]

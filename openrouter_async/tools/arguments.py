@@ -8,11 +8,11 @@ from typing import Any, cast
 from ..errors import MalformedResponseError, ToolArgumentsError
 from ..protocol.decode import decode
 from ..structured.converter import converter
-from ..structured.docstrings import describe
-from ..structured.fields import ABSENT, Field
-from ..structured.invalid_value import InvalidValueError, step
+from ..structured.docstrings import parse_docstring
+from ..structured.fields import NO_DEFAULT, Field
+from ..structured.invalid_value import InvalidValueError, path_step
 from ..structured.schema import parameters_schema
-from ..structured.type_hints import hints_of
+from ..structured.type_hints import resolve_hints
 from ..types import ToolCall
 
 
@@ -27,9 +27,9 @@ class Parameters:
     """
 
     def __init__(self, function: Callable[..., Any], *, strict: bool = False) -> None:
-        told = describe(function)
+        told = parse_docstring(function)
         self.summary = told.summary
-        self.members, self._positional = _members(function, told.names)
+        self.members, self._positional = _members(function, told.entries)
         self.schema = parameters_schema(self.members, strict=strict)
 
     def read(self, call: ToolCall) -> tuple[list[Any], dict[str, Any]]:
@@ -43,19 +43,19 @@ class Parameters:
         read: dict[str, Any] = {}
         faults: list[tuple[str, str]] = []
         for member in self.members:
-            path = "$" + step(member.name)
+            path = "$" + path_step(member.name)
             if member.name in given:
                 try:
                     value = converter.structure(given[member.name], member.kind)
                 except InvalidValueError as error:
-                    faults += ((path + rest, message) for rest, message in error.inner)
+                    faults += ((path + rest, message) for rest, message in error.errors)
                 else:
                     read[member.name] = value
             elif member.required:
                 faults.append((path, "it is missing"))
         known = {member.name for member in self.members}
         faults += (
-            ("$" + step(name), "there is no such parameter")
+            ("$" + path_step(name), "there is no such parameter")
             for name in given
             if name not in known
         )
@@ -104,7 +104,7 @@ def read_arguments(call: ToolCall, kind: Any) -> Any:
     try:
         return converter.structure(value, kind)
     except InvalidValueError as error:
-        faults = [(f"${path}", message) for path, message in error.inner]
+        faults = [(f"${path}", message) for path, message in error.errors]
         raise _misfit(call, faults) from error.__cause__
 
 
@@ -116,7 +116,7 @@ def _members(function: Callable[..., Any], told: Any) -> tuple[list[Field], list
     if not inspect.isroutine(written):
         # An object that can be called.
         written = type(written).__call__
-    hints = hints_of(written)
+    hints = resolve_hints(written)
     found: list[Field] = []
     positional: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -132,7 +132,7 @@ def _members(function: Callable[..., Any], told: Any) -> tuple[list[Field], list
                 name,
                 hints.get(name, Any),
                 required,
-                ABSENT if required else parameter.default,
+                NO_DEFAULT if required else parameter.default,
                 told.get(name, ""),
             )
         )

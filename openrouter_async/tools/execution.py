@@ -60,7 +60,7 @@ def result_content(value: Any) -> str | Sequence[PartLike]:
         parts = cast("list[PartLike]", value)
         if all(isinstance(part, Part) for part in parts):
             return parts
-    return converter.text(value)
+    return converter.to_text(value)
 
 
 def error_content(text: str) -> str:

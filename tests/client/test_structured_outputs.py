@@ -1,12 +1,12 @@
-"""`output=`: what is asked for, what comes back, and what does not fit."""
+"""Typed outputs: requests with `output=`, plain and streamed."""
 
-# ruff: noqa: D101 -- a docstring would become part of the schema
+# ruff: noqa: D101 - a docstring would become part of the schema
 
 import importlib
 import json
 import pickle
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from attrs import define
@@ -29,7 +29,6 @@ from openrouter_async import (
     UserMessage,
     json_schema_format,
 )
-from openrouter_async.structured.output_parser import reader_of
 from openrouter_async.testing import (
     LocalOpenRouter,
     Reply,
@@ -53,43 +52,42 @@ class Invoice:
     lines: list[Line]
 
 
-GOOD = '{"number": "7", "lines": [{"price": 1}, {"price": 2.5}]}'
-BAD = '{"number": "7", "lines": [{"price": 1}, {"price": "much"}]}'
+VALID = '{"number": "7", "lines": [{"price": 1}, {"price": 2.5}]}'
+INVALID = '{"number": "7", "lines": [{"price": 1}, {"price": "much"}]}'
 INVOICE = Invoice("7", [Line(1.0), Line(2.5)])
 
 
-async def whole(client: AsyncOpenRouter, *, stream: bool) -> ParsedResponse[Invoice]:
-    """Ask for an invoice, plain or streamed."""
-    reply = await client.chat.send(messages=MESSAGES, output=Invoice, stream=stream)
-    return await reply.collect() if isinstance(reply, ParsedStream) else reply
+async def request_invoice(
+    client: AsyncOpenRouter, *, stream: bool
+) -> ParsedResponse[Invoice]:
+    sent = await client.chat.send(messages=MESSAGES, output=Invoice, stream=stream)
+    return await sent.collect() if isinstance(sent, ParsedStream) else sent
 
 
-async def test_what_is_asked_for(
+async def test_output_sends_the_schema_and_requires_its_support(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The schema, and only providers that know such requests."""
-    reply = await client.chat.send(messages=MESSAGES, output=Invoice)
+    response = await client.chat.send(messages=MESSAGES, output=Invoice)
 
-    assert isinstance(reply, ParsedResponse)
-    assert reply.output == Invoice("example number", [Line(1.5)])
+    assert isinstance(response, ParsedResponse)
+    assert response.output == Invoice("example number", [Line(1.5)])
     assert server.requests[0].json["response_format"] == json_schema_format(Invoice)
     assert server.requests[0].json["provider"] == {"require_parameters": True}
 
 
-async def test_the_reply_is_still_a_reply(
+async def test_parsed_response_has_every_field_and_can_be_pickled(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """All else of it is there, and it travels whole."""
-    server.reply(GOOD)
+    server.reply(VALID)
 
-    reply = await client.chat.send(messages=MESSAGES, output=Invoice)
+    response = await client.chat.send(messages=MESSAGES, output=Invoice)
 
-    assert reply.text == GOOD
-    assert reply.usage.cost is not None
-    assert reply.http.status == 200
-    assert reply.raw["object"] == "chat.completion"
-    copy = pickle.loads(pickle.dumps(reply))  # noqa: S301
-    assert (copy, copy.output, copy.text) == (reply, INVOICE, GOOD)
+    assert response.text == VALID
+    assert response.usage.cost is not None
+    assert response.http.status == 200
+    assert response.raw["object"] == "chat.completion"
+    copy = pickle.loads(pickle.dumps(response))  # noqa: S301 - pickled just before
+    assert (copy, copy.output, copy.text) == (response, INVOICE, VALID)
 
 
 @pytest.mark.parametrize(
@@ -105,25 +103,23 @@ async def test_the_reply_is_still_a_reply(
         (NULL, None),
     ],
 )
-async def test_what_the_request_says_itself_wins(
+async def test_fields_of_the_request_are_kept(
     server: LocalOpenRouter, client: AsyncOpenRouter, given: Any, sent: Any
 ) -> None:
-    """Preferences are added to, never overridden; a format of one's own is sent."""
-    server.reply(GOOD)
+    server.reply(VALID)
     own = {"type": "json_object"}
 
     params = ChatGenerationParams(messages=MESSAGES, provider=given)
-    reply = await client.chat.send(params, output=Invoice, response_format=own)
+    response = await client.chat.send(params, output=Invoice, response_format=own)
 
-    assert reply.output == INVOICE
+    assert response.output == INVOICE
     assert server.requests[0].json["provider"] == sent
     assert server.requests[0].json["response_format"] == own
 
 
-async def test_what_is_no_object_is_wrapped(
+async def test_array_is_accepted_with_and_without_its_wrapper(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """At the top providers take objects only; the wrapper may be missing too."""
     server.reply('{"value": [{"price": 1}]}').then('[{"price": 2}]')
 
     first = await client.chat.send(messages=MESSAGES, output=list[Line])
@@ -134,24 +130,26 @@ async def test_what_is_no_object_is_wrapped(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_reply_that_does_not_fit_keeps_all(
+async def test_validation_error_has_paths_and_the_response(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
     *,
     stream: bool,
 ) -> None:
-    """The path, every fault, and the whole reply, which was paid for."""
-    server.reply(BAD)
+    server.reply(INVALID)
 
     with pytest.raises(OutputValidationError) as caught:
-        await whole(client, stream=stream)
+        await request_invoice(client, stream=stream)
 
     error = caught.value
     assert error.path == "$.lines[1].price"
-    assert error.errors == ["$.lines[1].price: 'much' is not a number"]
-    assert "$.lines[1].price" in str(error)
-    assert error.response.text == BAD
+    assert error.errors == ["$.lines[1].price: expected a number, got a string"]
+    assert error.message == (
+        "The response does not match the output type Invoice: "
+        "$.lines[1].price: expected a number, got a string"
+    )
+    assert error.response.text == INVALID
     assert error.response.usage.cost is not None
     assert error.generation_id == error.response.id
     assert error.partial is error.response
@@ -161,46 +159,56 @@ async def test_a_reply_that_does_not_fit_keeps_all(
 
 
 @pytest.mark.parametrize(
-    ("answer", "cls", "match"),
+    ("body", "cls", "match"),
     [
-        (completion("", refusal="I will not."), OutputRefusedError, "I will not"),
+        (completion("", refusal="I will not."), OutputRefusedError, "refused"),
         (completion("", finish_reason="content_filter"), OutputRefusedError, "filter"),
         (completion('{"num', finish_reason="length"), OutputTruncatedError, "cut off"),
-        (completion(GOOD, finish_reason="length"), OutputTruncatedError, "cut off"),
+        (completion(VALID, finish_reason="length"), OutputTruncatedError, "cut off"),
         (completion(""), OutputValidationError, "empty"),
-        (completion("Sorry, no."), OutputValidationError, "no JSON"),
-        (completion("[]"), OutputValidationError, "an array is not an object"),
+        (completion("Sorry, no."), OutputValidationError, "no JSON object"),
+        (completion("[]"), OutputValidationError, "expected an object, got an array"),
         (
             completion(tool_calls=[tool_call("f")]),
             OutputValidationError,
-            "called tools",
+            "expected text, got tool calls",
         ),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_no_answer_has_an_error_of_its_own(
+async def test_response_without_a_value_raises_by_its_reason(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
-    answer: dict[str, Any],
+    body: dict[str, Any],
     cls: type[OutputError],
     match: str,
     *,
     stream: bool,
 ) -> None:
-    """A refusal, a cut, no JSON, a call: each is told, with the reply."""
-    server.reply(answer)
+    server.reply(body)
 
     with pytest.raises(cls, match=match) as caught:
-        await whole(client, stream=stream)
+        await request_invoice(client, stream=stream)
 
     assert type(caught.value) is cls
-    assert caught.value.response.id == answer["id"]
+    assert caught.value.response.id == body["id"]
 
 
-async def test_an_impossible_type_is_refused_before_anything_is_sent(
+async def test_refusal_is_an_attribute_and_not_in_the_message(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """JSON has nothing for it."""
+    server.reply(completion("", refusal="I will not."))
+
+    with pytest.raises(OutputRefusedError) as caught:
+        await client.chat.send(messages=MESSAGES, output=Invoice)
+
+    assert caught.value.refusal == "I will not."
+    assert "I will not" not in str(caught.value)
+
+
+async def test_type_without_a_schema_is_rejected_before_sending(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
     with pytest.raises(TypeError, match="bytes"):
         await client.chat.send(messages=MESSAGES, output=bytes)
     with pytest.raises(TypeError, match="bytes"):
@@ -209,22 +217,22 @@ async def test_an_impossible_type_is_refused_before_anything_is_sent(
     assert len(server.requests) == 0
 
 
-async def test_other_errors_are_as_ever(
+async def test_error_status_raises_its_usual_class(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A status is a status."""
     server.reply(status=400)
 
     with pytest.raises(BadRequestError):
         await client.chat.send(messages=MESSAGES, output=Invoice)
 
 
-# --- Streams. ---
+# --- streams -----------------------------------------------------------------------
 
 
-async def test_partials_grow(server: LocalOpenRouter, client: AsyncOpenRouter) -> None:
-    """Each is new, none takes anything back, and the last is the whole."""
-    server.reply(Reply(["```json\n", *GOOD, "\n```"]))
+async def test_partials_grow_to_the_whole_value(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(Reply(["```json\n", *VALID, "\n```"]))
 
     async with client.chat.send(
         messages=MESSAGES, output=Invoice, stream=True
@@ -232,17 +240,16 @@ async def test_partials_grow(server: LocalOpenRouter, client: AsyncOpenRouter) -
         found = [partial async for partial in stream.partials()]
 
     assert found[0] == {}
-    assert found[-1] == json.loads(GOOD)
+    assert found[-1] == json.loads(VALID)
     assert all(first != second for first, second in pairwise(found))
     prices = [line.get("price") for part in found for line in part.get("lines", [])]
     assert {price for price in prices if price is not None} == {1, 2.5}
     assert stream.output == INVOICE
 
 
-async def test_partials_of_a_wrapped_value(
+async def test_partials_of_a_wrapped_value_have_no_wrapper(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The wrapper is taken off."""
     server.reply(Reply(list('{"value": ["one", "two"]}')))
 
     stream = await client.chat.send(messages=MESSAGES, output=list[str], stream=True)
@@ -255,25 +262,23 @@ async def test_partials_of_a_wrapped_value(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_wrapper_may_be_left_out(
+async def test_object_is_accepted_without_its_wrapper(
     server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
 ) -> None:
-    """Models take an object for the answer as it is; so does whoever reads it."""
     text = '{"price": 2.5}'
     server.reply(Reply(list(text)))
     send: Any = client.chat.send
 
-    reply = await send(messages=MESSAGES, output=Line | list[int], stream=stream)
-    found = [partial async for partial in reply.partials()] if stream else []
+    sent = await send(messages=MESSAGES, output=Line | list[int], stream=stream)
+    found = [partial async for partial in sent.partials()] if stream else []
 
-    assert reply.output == Line(2.5)
+    assert sent.output == Line(2.5)
     assert found[-1:] == [json.loads(text)] * stream
 
 
-async def test_partials_of_no_json(
+async def test_text_without_json_has_no_partials_and_no_output(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Nothing grows; the end tells what is wrong."""
     server.reply(Reply(["Sor", "ry ", "[no]", " and {"]))
 
     async with client.chat.send(
@@ -284,10 +289,10 @@ async def test_partials_of_no_json(
             _ = stream.output
 
 
-async def test_a_long_answer_is_not_read_for_every_chunk(
+async def test_long_text_is_not_parsed_for_every_chunk(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Beyond 32 KiB a partial comes only after a hundredth more; the last is whole."""
+    """Beyond 32 KiB a partial comes after 1 % more text; the last one is whole."""
     pieces = ["[", *['"abcdefg", '] * 5000, '"end"]']
     server.reply(Reply(pieces))
 
@@ -300,11 +305,10 @@ async def test_a_long_answer_is_not_read_for_every_chunk(
     assert len(found) < 4500
 
 
-async def test_partials_need_jiter(
+async def test_only_partials_need_jiter(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it is missing, it is told how to get it; the value needs it not."""
-    server.reply(GOOD)
+    server.reply(VALID)
 
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name=name)
@@ -320,11 +324,10 @@ async def test_partials_need_jiter(
     assert stream.output == INVOICE
 
 
-async def test_the_value_comes_at_the_end(
+async def test_output_is_available_when_the_stream_has_ended(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Not before; and a cut stream has none."""
-    server.reply(GOOD).then(Reply(GOOD, stop="end", stop_after=3))
+    server.reply(VALID)
 
     async with client.chat.send(
         messages=MESSAGES, output=Invoice, stream=True
@@ -333,14 +336,15 @@ async def test_the_value_comes_at_the_end(
             _ = stream.output
         assert (await stream.collect()).output == INVOICE
         assert stream.output is stream.output
+
+
+async def test_interrupted_stream_has_no_output(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(Reply(VALID, stop="end", stop_after=3))
+
     with pytest.raises(StreamInterruptedError):
         async with client.chat.send(
             messages=MESSAGES, output=Invoice, stream=True
         ) as stream:
             await stream.collect()
-
-
-def test_a_type_is_looked_at_once() -> None:
-    """Readers are kept."""
-    assert reader_of(Invoice) is reader_of(Invoice)
-    assert reader_of(Literal["a"]).schema.wrapped

@@ -1,9 +1,9 @@
-"""pydantic models, where pydantic is installed; and strictness as openai has it."""
+"""pydantic models as output types and parameters; skipped without pydantic."""
 
-# Types are made here as the tests go on.
+# The types are created at run time.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
-# ruff: noqa: D101 -- a docstring would become part of the schema
+# ruff: noqa: D101 - a docstring would become part of the schema
 
 import importlib
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from datetime import date
 from enum import Enum
 from typing import Any, Generic, Literal, TypeVar
 
+import attrs
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from attrs import define
@@ -22,12 +23,12 @@ from openrouter_async import (
     tool,
 )
 from openrouter_async.structured.converter import converter
-from openrouter_async.structured.pydantic_schema import strictly
+from openrouter_async.structured.pydantic_schema import to_strict
 from openrouter_async.structured.schema import schema_of
 from openrouter_async.testing import LocalOpenRouter
 
 pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
-from pydantic import BaseModel, Field  # noqa: E402
+from pydantic import BaseModel, Field  # noqa: E402 - after the check that it is installed
 
 Draft202012Validator: Any = jsonschema.Draft202012Validator
 
@@ -42,18 +43,18 @@ class Colour(Enum):
 
 class Line(BaseModel):
     price: float
-    amount: int = Field(default=1, description="How many.")
+    amount: int = Field(default=1, description="The number of units.")
     colour: Colour = Colour.RED
 
 
 class Node(BaseModel):
     name: str
-    below: list["Node"] = []
+    children: list["Node"] = []
 
 
 class Invoice(BaseModel):
     lines: list[Line]
-    best: Line = Field(description="The best.")
+    best: Line = Field(description="The best line.")
     day: date | None
     kind: Literal["a", "b"]
     one: Literal["x"]
@@ -74,7 +75,7 @@ class OurLine:
 @dataclass
 class OurNode:
     name: str
-    below: list["OurNode"]
+    children: list["OurNode"]
 
 
 @define
@@ -87,33 +88,32 @@ class OurInvoice:
     either: OurLine | OurNode | int
 
 
-def bare(node: Any, root: dict[str, Any], trail: tuple[str, ...] = ()) -> Any:
-    """Only what a value is held to: no words, no defaults, and references followed."""
-    if isinstance(node, list):
-        return [bare(each, root, trail) for each in node]
-    if not isinstance(node, dict):
-        return node
-    reference = node.get("$ref")
+def constraints(schema: Any, root: dict[str, Any], path: tuple[str, ...] = ()) -> Any:
+    """Return a schema without annotations, and with its references replaced."""
+    if isinstance(schema, list):
+        return [constraints(each, root, path) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    reference = schema.get("$ref")
     if isinstance(reference, str):
-        if reference in trail:
-            return {"again": len(trail) - trail.index(reference)}
+        if reference in path:
+            return {"recursion": len(path) - path.index(reference)}
         target = root["$defs"][reference.removeprefix("#/$defs/")]
-        return bare(target, root, (*trail, reference))
-    words = {"title", "description", "default", "$defs"}
+        return constraints(target, root, (*path, reference))
+    annotations = {"title", "description", "default", "$defs"}
     return {
-        key: {name: bare(each, root, trail) for name, each in value.items()}
+        key: {name: constraints(each, root, path) for name, each in value.items()}
         if key == "properties"
-        else bare(value, root, trail)
-        for key, value in node.items()
-        if key not in words
+        else constraints(value, root, path)
+        for key, value in schema.items()
+        if key not in annotations
     }
 
 
 @pytest.mark.parametrize(
     ("model", "ours"), [(Invoice, OurInvoice), (Line, OurLine), (Node, OurNode)]
 )
-def test_as_strict_as_openai(model: Any, ours: Any) -> None:
-    """For the same types, openai-python holds a model to the same."""
+def test_schema_has_the_constraints_of_openai_python(model: Any, ours: Any) -> None:
     pytest.importorskip(
         "openai", reason="openai is not installed: pip install '.[interop]'"
     )
@@ -123,37 +123,39 @@ def test_as_strict_as_openai(model: Any, ours: Any) -> None:
 
     for kind in (model, ours):
         document = schema_of(kind).document
-        assert bare(document, document) == bare(theirs, theirs)
+        assert constraints(document, document) == constraints(theirs, theirs)
 
 
 @pytest.mark.parametrize(
     "kind", [Invoice, Node, Line, Box[Line], list[Node], Line | None, Box[Box[int]]]
 )
-def test_a_model_has_a_schema(kind: Any) -> None:
-    """At the top and inside others, made of itself or not."""
-    made = schema_of(kind)
+def test_model_has_a_valid_strict_schema(kind: Any) -> None:
+    schema = schema_of(kind)
 
-    Draft202012Validator.check_schema(made.document)
-    assert made.strict
+    Draft202012Validator.check_schema(schema.document)
+    assert schema.strict
 
 
-def test_names_do_not_clash() -> None:
-    """A model and a class of ours may have one name."""
+# An attrs class with the name of the model `Line`.
+OtherLine: Any = attrs.make_class("Line", {"text": attrs.field(type=str)})
 
-    def other() -> Any:
-        @define
-        class Line:
-            words: str
 
-        return Line
-
-    document = schema_of(tuple[other(), Invoice]).document  # type: ignore[misc]
+def test_model_and_class_with_one_name_get_different_definitions() -> None:
+    document = schema_of(tuple[OtherLine, Invoice]).document
 
     assert {"Line", "Line_2"} <= document["$defs"].keys()
 
 
-def test_open_models_are_not_strict() -> None:
-    """What pydantic leaves open cannot be held to."""
+def test_number_in_a_definition_name_is_not_used_twice() -> None:
+    second: Any = pydantic.create_model("Line_2", text=(str, ...))
+    both: Any = pydantic.create_model("Both", first=(Line, ...), second=(second, ...))
+
+    document = schema_of(tuple[OtherLine, both]).document
+
+    assert document["$defs"].keys() == {"Both", "Colour", "Line", "Line_2", "Line_2_2"}
+
+
+def test_schema_of_a_model_with_open_fields_is_not_strict() -> None:
 
     class Free(BaseModel):
         anything: Any
@@ -162,11 +164,10 @@ def test_open_models_are_not_strict() -> None:
     assert not schema_of(Free).strict
 
 
-def test_a_model_is_told_by_its_members() -> None:
-    """Among several, the one whose members are most like what came."""
+def test_union_of_models_is_structured_by_field_names() -> None:
     kind = Line | Node | Box[int]
 
-    assert converter.structure({"name": "a", "below": []}, kind) == Node(name="a")
+    assert converter.structure({"name": "a", "children": []}, kind) == Node(name="a")
     assert converter.structure({"value": 1}, kind) == Box[int](value=1)
 
 
@@ -182,33 +183,31 @@ class Owner(BaseModel):
     pet: Cat | Dog = Field(discriminator="kind")
 
 
-def test_a_discriminator_is_left_out() -> None:
-    """It says again what the branches say, in words that strict forms do not know."""
-    made = schema_of(Owner)
+def test_discriminator_is_removed() -> None:
+    schema = schema_of(Owner)
 
     assert Owner.model_json_schema()["properties"]["pet"]["discriminator"]
-    assert "discriminator" not in made.document["properties"]["pet"]
-    assert made.strict
+    assert "discriminator" not in schema.document["properties"]["pet"]
+    assert schema.strict
 
 
-def test_what_is_all_of_one_is_that_one() -> None:
-    """As pydantic wrote it up to 2.8; what stands beside goes before."""
+def test_all_of_with_one_schema_is_merged() -> None:
+    """Pydantic 2.8 and older write it; keywords beside it win."""
     inner = {"type": "string", "description": "Any word."}
     both = {"allOf": [{"type": "string"}, {"minLength": 1}]}
 
-    assert strictly({"allOf": [inner], "description": "A word."}, {}, strict=True) == (
+    assert to_strict({"allOf": [inner], "description": "A word."}, {}, strict=True) == (
         {"type": "string", "description": "A word."},
         False,
     )
-    assert strictly(both, {}, strict=True) == (both, False)
+    assert to_strict(both, {}, strict=True) == (both, False)
 
 
-async def test_a_model_is_the_output(
+async def test_model_as_output_type_reports_errors_with_paths(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Pydantic reads it, and tells where it does not fit."""
-    reply = await client.chat.send(messages=[UserMessage("hi")], output=Invoice)
-    assert isinstance(reply.output, Invoice)
+    response = await client.chat.send(messages=[UserMessage("hi")], output=Invoice)
+    assert isinstance(response.output, Invoice)
 
     server.reply('[{"price": 1}, {"price": "much"}]')
     with pytest.raises(OutputValidationError) as caught:
@@ -216,9 +215,7 @@ async def test_a_model_is_the_output(
     assert caught.value.path == "$[1].price"
 
 
-def test_a_model_is_an_argument_and_a_result() -> None:
-    """Tools take models, and return them."""
-
+def test_model_as_tool_parameter_and_result() -> None:
     @tool
     def keep(line: Line) -> Line:
         return line
@@ -226,5 +223,6 @@ def test_a_model_is_an_argument_and_a_result() -> None:
     sent: Any = keep.function
     assert sent["parameters"]["$defs"]["Line"]["required"] == ["price"]
     assert (
-        converter.text([Line(price=1)]) == '[{"price":1.0,"amount":1,"colour":"red"}]'
+        converter.to_text([Line(price=1)])
+        == '[{"price":1.0,"amount":1,"colour":"red"}]'
     )
