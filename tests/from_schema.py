@@ -1,9 +1,9 @@
 """
-Values that a JSON Schema allows, and the same values, changed.
+Values that a JSON Schema allows, and the same values with random changes.
 
-It knows the words that OpenRouter's chat schemas use, and refuses any other, so that a
-new one is noticed. Hypothesis draws one seed for each value: to draw every member takes
-fifty times as long.
+Only the keywords of OpenRouter's chat schemas are supported. Any other fails an
+assertion, so that a new one is noticed. Hypothesis draws one seed per value, because
+drawing every member takes fifty times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ Json = Any
 Schema = dict[str, Any] | bool
 Values = st.SearchStrategy[Json]
 
-# What says nothing about the values.
-_WORDS: Final = frozenset(
+# Keywords that do not restrict the values.
+_ANNOTATIONS: Final = frozenset(
     ("title", "description", "default", "deprecated", "$schema", "$comment", "$defs")
 )
-_KNOWN: Final = frozenset(
+_SUPPORTED: Final = frozenset(
     (
         *("type", "enum", "const", "anyOf", "oneOf", "$ref", "items", "format"),
         *("properties", "required", "additionalProperties"),
@@ -42,168 +42,168 @@ _TEXTS: Final[Sequence[str]] = (
 )
 _INTEGERS: Final[Sequence[int]] = (0, 1, -1, 2, 200, 429, 2**31, 2**53, -(2**53))
 _FLOATS: Final[Sequence[float]] = (0.0, -0.0, 0.5, -1.5, 0.1, 1e16, 1e308, 5e-324, 1e-7)
-# What the schemas do not dream of.
+# Values that no schema allows.
 _HOSTILE: Final[Sequence[Json]] = (
     *(10**40, -(10**40), 2**64, 1e308, "\ud800", "\udc00\ud800", [None], [[]], [{}]),
     *({"": None}, {"error": ""}, {"error": {"code": 10**20}}, {"index": -1}, {"index": "0"}),
     *([[[[[[[[[[[[1]]]]]]]]]]]], ["a", 1, {"text": 1}], {"type": None}, {"function": []}),
 )  # fmt: skip
-_MOST_OPTIONAL: Final = 6
+_MAX_OPTIONAL: Final = 6
 
 
 class Document:
     """
-    A schema to draw values from.
+    A JSON Schema to draw values from.
 
     Args:
-        root: The whole document, `$defs` included.
+        root: The complete document, including `$defs`.
     """
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
 
-    def draw(self, chance: Random) -> Json:
-        """Draw a value that it allows."""
-        return self._of(self._root, chance)
+    def draw(self, random: Random) -> Json:
+        """Draw a value that the schema allows."""
+        return self._of(self._root, random)
 
-    def _of(self, schema: Schema, chance: Random) -> Json:
+    def _of(self, schema: Schema, random: Random) -> Json:
         if isinstance(schema, bool):
             assert schema
-            return anything(chance)
-        unknown = schema.keys() - _KNOWN - _WORDS
-        assert not unknown, f"A schema uses {sorted(unknown)}."
+            return anything(random)
+        unknown = schema.keys() - _SUPPORTED - _ANNOTATIONS
+        assert not unknown, f"Unsupported keywords: {sorted(unknown)}."
         if "$ref" in schema:
-            return self._of(self._named(schema["$ref"]), chance)
-        ways = schema.get("anyOf") or schema.get("oneOf")
-        if ways:
-            return self._of(chance.choice(ways), chance)
+            return self._of(self._resolve(schema["$ref"]), random)
+        alternatives = schema.get("anyOf") or schema.get("oneOf")
+        if alternatives:
+            return self._of(random.choice(alternatives), random)
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return chance.choice(schema["enum"])
-        return self._of_type(schema, chance)
+            return random.choice(schema["enum"])
+        return self._of_type(schema, random)
 
-    def _named(self, place: str) -> Schema:
+    def _resolve(self, reference: str) -> Schema:
         node: Any = self._root
-        for step in place.removeprefix("#/").split("/"):
+        for step in reference.removeprefix("#/").split("/"):
             node = node[step]
         return node  # type: ignore[no-any-return]
 
-    def _of_type(self, schema: dict[str, Any], chance: Random) -> Json:
+    def _of_type(self, schema: dict[str, Any], random: Random) -> Json:
         kind = schema.get("type")
         if kind == "object":
-            return self._object(schema, chance)
+            return self._object(schema, random)
         if kind == "array":
             items = schema.get("items", True)
-            return [self._of(items, chance) for _ in range(chance.randint(0, 3))]
+            return [self._of(items, random) for _ in range(random.randint(0, 3))]
         if schema.get("format") == "date":
-            return f"2026-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
-        return _SCALARS[kind](chance)
+            return f"2026-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
+        return _SCALARS[kind](random)
 
-    def _object(self, schema: dict[str, Any], chance: Random) -> Json:
+    def _object(self, schema: dict[str, Any], random: Random) -> Json:
         members = schema.get("properties", {})
-        needed = schema.get("required", ())
-        optional = [name for name in members if name not in needed]
-        some = min(len(optional), chance.randint(0, _MOST_OPTIONAL))
-        found: dict[str, Json] = {}
-        further = schema.get("additionalProperties", True)
-        if further is not False and chance.random() < 0.3:
-            found[text(chance)] = self._of(further, chance)
-        names = [*needed, *chance.sample(optional, some)]
-        chance.shuffle(names)
+        required = schema.get("required", ())
+        optional = [name for name in members if name not in required]
+        count = min(len(optional), random.randint(0, _MAX_OPTIONAL))
+        drawn: dict[str, Json] = {}
+        extra = schema.get("additionalProperties", True)
+        if extra is not False and random.random() < 0.3:
+            drawn[text(random)] = self._of(extra, random)
+        names = [*required, *random.sample(optional, count)]
+        random.shuffle(names)
         for name in names:
-            found[name] = self._of(members[name], chance)
-        return found
+            drawn[name] = self._of(members[name], random)
+        return drawn
 
 
-def text(chance: Random) -> str:
-    return "".join(chance.choices(_TEXTS, k=chance.choice((1, 1, 2, 4))))
+def text(random: Random) -> str:
+    return "".join(random.choices(_TEXTS, k=random.choice((1, 1, 2, 4))))
 
 
-def integer(chance: Random) -> int:
-    if chance.random() < 0.5:
-        return chance.choice(_INTEGERS)
-    return chance.randint(-(2**53), 2**53)
+def integer(random: Random) -> int:
+    if random.random() < 0.5:
+        return random.choice(_INTEGERS)
+    return random.randint(-(2**53), 2**53)
 
 
-def number(chance: Random) -> float:
+def number(random: Random) -> float:
     # A number without a fraction may be written as an integer.
-    kind = chance.randrange(4)
+    kind = random.randrange(4)
     if kind == 0:
-        return integer(chance)
-    return chance.choice(_FLOATS) if kind == 1 else chance.uniform(-1e3, 1e3)
+        return integer(random)
+    return random.choice(_FLOATS) if kind == 1 else random.uniform(-1e3, 1e3)
 
 
-def anything(chance: Random, depth: int = 3) -> Json:
-    """Draw any JSON."""
-    kind = chance.randrange(7 if depth else 5)
+def anything(random: Random, depth: int = 3) -> Json:
+    """Draw any JSON value."""
+    kind = random.randrange(7 if depth else 5)
     match kind:
         case 0:
             return None
         case 1:
-            return chance.random() < 0.5
+            return random.random() < 0.5
         case 2:
-            return number(chance)
+            return number(random)
         case 3 | 4:
-            return text(chance)
+            return text(random)
         case 5:
-            return [anything(chance, depth - 1) for _ in range(chance.randrange(3))]
+            return [anything(random, depth - 1) for _ in range(random.randrange(3))]
         case _:
-            count = chance.randrange(3)
-            return {text(chance): anything(chance, depth - 1) for _ in range(count)}
+            count = random.randrange(3)
+            return {text(random): anything(random, depth - 1) for _ in range(count)}
 
 
 _SCALARS: Final[dict[str | None, Callable[[Random], Json]]] = {
     "string": text,
     "integer": integer,
     "number": number,
-    "boolean": lambda chance: chance.random() < 0.5,
+    "boolean": lambda random: random.random() < 0.5,
     "null": lambda _: None,
     None: anything,
 }
 
 
 def seeded(make: Callable[[Random], Json]) -> Values:
-    """Return a strategy of what a function makes of a seed."""
+    """Return a strategy that calls a function with a seeded random generator."""
     return st.integers(0, 2**64 - 1).map(lambda seed: make(Random(seed)))  # noqa: S311
 
 
 def mutated(values: Values) -> Values:
     """Return a strategy of values with one to four members changed, at any depth."""
     return st.tuples(values, st.integers(0, 2**64 - 1)).map(
-        lambda drawn: changed(drawn[0], Random(drawn[1]))  # noqa: S311
+        lambda pair: changed(pair[0], Random(pair[1]))  # noqa: S311
     )
 
 
-def changed(value: Json, chance: Random) -> Json:
-    """Change one to four members of a value, at any depth; it stays as it is."""
+def changed(value: Json, random: Random) -> Json:
+    """Return a copy of a value with one to four members changed, at any depth."""
     value = deepcopy(value)
-    for _ in range(chance.randint(1, 4)):
+    for _ in range(random.randint(1, 4)):
         parents = [node for node in _nodes(value) if node]
         if not parents:
             break
-        parent: Any = chance.choice(parents)
+        parent: Any = random.choice(parents)
         is_object = parent.__class__ is dict
-        step = chance.choice([*parent] if is_object else range(len(parent)))
-        new = chance.choice((_hostile, anything))(chance)
-        match chance.randrange(5):
+        step = random.choice([*parent] if is_object else range(len(parent)))
+        new = random.choice((_hostile, anything))(random)
+        match random.randrange(5):
             case 0 | 1:
                 parent[step] = new
             case 2:
                 del parent[step]
             case 3:
                 parent[step] = (
-                    [parent[step]] if chance.random() < 0.5 else {"": parent[step]}
+                    [parent[step]] if random.random() < 0.5 else {"": parent[step]}
                 )
             case _ if is_object:
-                parent[chance.choice((*parent, text(chance)))] = new
+                parent[random.choice((*parent, text(random)))] = new
             case _:
                 parent.append(new)
     return value
 
 
-def _hostile(chance: Random) -> Json:
-    return deepcopy(chance.choice(_HOSTILE))
+def _hostile(random: Random) -> Json:
+    return deepcopy(random.choice(_HOSTILE))
 
 
 def _nodes(value: Json) -> list[Any]:

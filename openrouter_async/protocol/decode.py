@@ -1,9 +1,9 @@
 """
-JSON bytes to plain values, plain values to reply objects, and request objects back.
+JSON bytes to plain values, and plain values to response objects.
 
-Both directions are hooks of a cattrs converter, made from the attrs fields on first
-use. Replies are read leniently: what is not of its type degrades the one field, and
-nothing raises.
+Response objects are made by structure hooks of a cattrs converter, generated from the
+attrs fields on first use. They are lenient: a value of the wrong type becomes the
+default of its field, and no other field is affected. `raw` keeps the original.
 """
 
 import json
@@ -27,41 +27,47 @@ from ..types import (
 )
 from .encode import encode
 
-# --- bytes -> JSON ---------------------------------------------------------------
+_T = TypeVar("_T")
+
+# --- bytes -> plain values -------------------------------------------------------
 
 
 def decode(data: bytes | bytearray | str) -> Any:
     """
     Return the JSON value in `data`.
 
-    Lone surrogates and a byte order mark are taken, bytes that are no UTF-8 become
-    U+FFFD. An integer beyond 64 bits is read as the nearest float: to look for them
-    would cost more than all the rest.
+    Lone surrogates and a byte order mark are accepted; invalid UTF-8 becomes U+FFFD.
+    An integer beyond 64 bits becomes the nearest float: finding such integers would
+    cost more than all other decoding.
 
     Raises:
-        MalformedResponseError: It is no JSON, or nested or long beyond reason.
+        MalformedResponseError: If it is not valid JSON, is nested too deeply, or
+            contains a number that is not finite.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        pass  # Its context would hold the body.
-    return _decode_slowly(data)
+        # Leave this block first: an exception raised in it would refer to this
+        # error, which holds the whole body.
+        pass
+    return _decode_leniently(data)
 
 
-def _decode_slowly(data: bytes | bytearray | str) -> Any:
+def _decode_leniently(data: bytes | bytearray | str) -> Any:
+    """Decode with the standard library, which accepts more than orjson."""
     try:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
         return json.loads(
             text.removeprefix("\ufeff"), parse_constant=_finite, parse_float=_finite
         )
     except json.JSONDecodeError as error:
-        fault = f"{error.msg} at character {error.pos}"
+        problem = f"{error.msg} at character {error.pos}"
     except ValueError:
-        fault = "a number in it is no finite one, or beyond reason"
+        problem = "a number is not finite or has too many digits"
     except RecursionError:
-        fault = "it is nested too deeply"
-    # Raised out here, so that no context of it holds the body.
-    raise MalformedResponseError(f"The answer is no JSON: {fault}.")
+        problem = "it is nested too deeply"
+    # Raised outside the except blocks, so that its context does not hold the body.
+    raise MalformedResponseError(f"Invalid JSON: {problem}.")
 
 
 def _finite(literal: str) -> float:
@@ -71,12 +77,14 @@ def _finite(literal: str) -> float:
     return value
 
 
-# --- JSON -> reply objects -------------------------------------------------------
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object unchanged, and an empty one in place of anything else."""
+    return value if value.__class__ is dict else {}
 
-_T = TypeVar("_T")
 
-# One for both directions. What `Converter` adds, hooks for collections and the like,
-# is nothing that these shapes ask for.
+# --- plain values -> response objects --------------------------------------------
+
+# `Converter` adds hooks for collections and unions, which these shapes do not need.
 _converter = BaseConverter()
 
 
@@ -86,7 +94,7 @@ def _exact_int(value: Any) -> int | None:
 
 
 def _exact_float(value: Any) -> float | None:
-    """Return an int as a float, if there is one that large."""
+    """Return an int as a float, unless it is too large for one."""
     if value.__class__ is not int:
         return None
     try:
@@ -95,181 +103,225 @@ def _exact_float(value: Any) -> float | None:
         return None
 
 
-def _words(value: Any) -> str | None:
-    """Return the words of content in parts."""
+def _text_of_parts(value: Any) -> str | None:
+    """Return the text of content that came as a list of parts."""
     if value.__class__ is not list:
         return None
-    found = [
+    texts = [
         part["text"]
         for part in value
         if part.__class__ is dict and part.get("text").__class__ is str
     ]
-    return "".join(found) if found else None
+    return "".join(texts) if texts else None
 
 
 def _json_text(value: Any) -> str:
-    """Return arguments that came parsed as the text that they should have been."""
+    """Return tool arguments that came as an object in the form of JSON text."""
     if value.__class__ is not dict and value.__class__ is not list:
         return ""
     try:
         return encode(value).decode()
     except ConfigurationError:
-        return ""  # Nested too deeply to be written.
+        # It is nested too deeply to be encoded.
+        return ""
 
 
-_CONVERSIONS: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
-    (Message, "content"): _words,
-    (Delta, "content"): _words,
+# Some providers send these strings as other JSON values.
+_STRING_CONVERSIONS: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
+    (Message, "content"): _text_of_parts,
+    (Delta, "content"): _text_of_parts,
     (ToolCallFunction, "arguments"): _json_text,
 }
-"""What becomes of a string that came as something else."""
 
-_COMMON: Final[Mapping[type[Any], int]] = {ChatStreamingResponseChunk: 6, Delta: 2}
-"""
-How many of the first fields most chunks are made of.
-
-Where these are all there is, nothing else is looked for: a sixth of the time.
-"""
+# Number of first fields that make up most chunks. If a chunk has these and no others,
+# no further field is looked up, which saves a sixth of the time.
+_COMMON_FIELDS: Final[Mapping[type[Any], int]] = {
+    ChatStreamingResponseChunk: 6,
+    Delta: 2,
+}
 
 
 @_converter.register_structure_hook_factory(attrs.has)
-def _reader(cls: type[_T]) -> Callable[..., _T]:
+def _make_reader(cls: type[_T]) -> Callable[..., _T]:
     """
-    Write and compile the function that makes a `cls` from a JSON object.
+    Generate and compile the function that makes a `cls` from a JSON object.
 
-    It sets the slots of a bare instance, which takes a fifth less time than calling
-    the class, and asks each value for its exact class, as JSON has no others.
+    The function sets the attributes of an instance made by `object.__new__`, which
+    takes a fifth less time than calling the class. It compares the exact class of
+    each value: JSON has no subclasses, and a bool must not be accepted as an int.
+
+    For example, this is generated for `ToolCall`. `read_function` is the function
+    generated for `ToolCallFunction`, and `convert_index` is `_exact_int`::
+
+        def read(raw, http=None):
+            get = raw.get
+            self = new(cls)
+            v = get("id")
+            self.id = v if v.__class__ is str else ""
+            v = get("type")
+            self.type = v if v.__class__ is str else "function"
+            v = get("function")
+            self.function = (
+                read_function(v) if v.__class__ is dict else read_function({})
+            )
+            v = get("index")
+            self.index = (
+                v if v.__class__ is int else None if v is None else convert_index(v)
+            )
+            self.raw = raw
+            return self
+
+    For a class in _COMMON_FIELDS, the common fields are followed by an `if`: one
+    branch sets all other fields to their defaults, the other looks them up.
     """
-    names: dict[str, Any] = {"cls": cls, "new": object.__new__, "Exchange": Exchange}
+    namespace: dict[str, Any] = {
+        "cls": cls,
+        "new": object.__new__,
+        "Exchange": Exchange,
+    }
     fields = attrs.fields(cls)  # type: ignore[arg-type]
-    common = _COMMON.get(cls, 0)
+    common = _COMMON_FIELDS.get(cls, 0)
     lines = ["def read(raw, http=None):", " get = raw.get", " self = new(cls)"]
     for field in fields[:common]:
-        lines += (f" {line}" for line in _reading(cls, field, names))
+        lines += (f" {line}" for line in _lookup_lines(cls, field, namespace))
     indent = " "
     if common:
-        there = " and ".join(
-            f"self.{f.name}" + (" is not None" if f.default is None else "")
-            for f in fields[:common]
+        present = " and ".join(
+            f"self.{field.name}" + (" is not None" if field.default is None else "")
+            for field in fields[:common]
         )
-        lines.append(f" if len(raw) == {common} and {there}:")
-        lines += (f"  self.{f.name} = {_blank(f)}" for f in fields[common:])
+        lines.append(f" if len(raw) == {common} and {present}:")
+        lines += (f"  self.{f.name} = {_default_source(f)}" for f in fields[common:])
         lines.append(" else:")
         indent = "  "
     for field in fields[common:]:
-        lines += (f"{indent}{line}" for line in _reading(cls, field, names))
+        lines += (f"{indent}{line}" for line in _lookup_lines(cls, field, namespace))
     lines.append(" return self")
-    exec("\n".join(lines), names)  # noqa: S102 -- made of our own field names.
-    reader: Callable[..., _T] = names["read"]
+    exec("\n".join(lines), namespace)  # noqa: S102 - consists of our own field names
+    reader: Callable[..., _T] = namespace["read"]
     return reader
 
 
-def _blank(field: "attrs.Attribute[Any]") -> str:
-    """Return the source of what a field is when nothing came."""
+def _default_source(field: "attrs.Attribute[Any]") -> str:
+    """Return the source of a field's value if the object does not have the key."""
     if field.name == "raw":
         return "raw"
     return "None" if field.default is None else "[]"
 
 
-def _reading(
-    cls: type[Any], field: "attrs.Attribute[Any]", names: dict[str, Any]
+def _lookup_lines(
+    cls: type[Any], field: "attrs.Attribute[Any]", namespace: dict[str, Any]
 ) -> list[str]:
-    """Return the source lines that read one field from `raw`."""
+    """
+    Return the source lines that set one field.
+
+    The cases: 1. `raw` and `http`, which are not keys; 2. lists; 3. nested response
+    objects; 4. strings, numbers, booleans and plain objects.
+    """
     name = field.name
-    if name in {"raw", "http"}:
-        if name == "raw":
-            return ["self.raw = raw"]
+    if name == "raw":
+        return ["self.raw = raw"]
+    if name == "http":
         return ["self.http = http if http.__class__ is Exchange else Exchange()"]
-    kinds = _alternatives(field.type)
-    optional = type(None) in kinds
-    kind = kinds[0]
-    take = f"v = get({name!r})"
-    nested = f"read_{name}"
-    if get_origin(kind) is list:
-        (member,) = get_args(kind)
-        if not attrs.has(member):
-            members = "[m for m in v if m.__class__ is dict]"
-            return [take, f"self.{name} = {members} if v.__class__ is list else []"]
-        names[nested] = _converter.get_structure_hook(member)
-        one = "v[0].__class__ is dict"
+    types = _union_members(field.type)
+    optional = type(None) in types
+    first = types[0]
+    lookup = f"v = get({name!r})"
+    read = f"read_{name}"
+    if get_origin(first) is list:
+        (item,) = get_args(first)
+        if not attrs.has(item):
+            items = "[m for m in v if m.__class__ is dict]"
+            return [lookup, f"self.{name} = {items} if v.__class__ is list else []"]
+        namespace[read] = _converter.get_structure_hook(item)
+        # Most lists have one item. Before Python 3.12, a comprehension is a function
+        # call of its own.
+        one = "len(v) == 1 and v[0].__class__ is dict"
         return [
-            take,
+            lookup,
             f"if not v or v.__class__ is not list: self.{name} = []",
-            f"elif len(v) == 1 and {one}: self.{name} = [{nested}(v[0])]",
-            f"else: self.{name} = [{nested}(m) for m in v if m.__class__ is dict]",
+            f"elif {one}: self.{name} = [{read}(v[0])]",
+            f"else: self.{name} = [{read}(m) for m in v if m.__class__ is dict]",
         ]
-    if attrs.has(kind):
-        names[nested] = _converter.get_structure_hook(kind)
-        absent = "None" if optional else f"{nested}({{}})"
+    if attrs.has(first):
+        namespace[read] = _converter.get_structure_hook(first)
+        default = "None" if optional else f"{read}({{}})"
         return [
-            take,
-            f"self.{name} = {nested}(v) if v.__class__ is dict else {absent}",
+            lookup,
+            f"self.{name} = {read}(v) if v.__class__ is dict else {default}",
         ]
-    exact = {int: _exact_int, float: _exact_float}.get(kind)
-    convert = exact or _CONVERSIONS.get((cls, name))
-    names[f"convert_{name}"] = convert
-    tests = (
-        "v.__class__ is " + (k.__name__ if k in {str, int, float, bool} else "dict")
-        for k in kinds
-        if k is not type(None)
-    )
-    other = "None" if optional else repr(field.default)
+    default = "None" if optional else repr(field.default)
+    convert: Callable[[Any], Any] | None = (
+        {int: _exact_int, float: _exact_float}.get(first)
+    ) or _STRING_CONVERSIONS.get((cls, name))
     if convert is not None:
-        other = f"{other} if v is None else convert_{name}(v)"
-    return [take, f"self.{name} = v if {' or '.join(tests)} else {other}"]
+        namespace[f"convert_{name}"] = convert
+        default = f"{default} if v is None else convert_{name}(v)"
+    matches = " or ".join(
+        f"v.__class__ is {t.__name__ if t in {str, int, float, bool} else 'dict'}"
+        for t in types
+        if t is not type(None)
+    )
+    return [lookup, f"self.{name} = v if {matches} else {default}"]
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
+def _union_members(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in {Union, UnionType}:
         return get_args(annotation)
     return (annotation,)
 
 
-def _first_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
-    global _read_chunk  # noqa: PLW0603 -- compiled once, then called directly.
+# The functions below are replaced by the generated ones at the first call: compiling
+# them at import would slow down programs that receive no response.
+
+
+def _compile_chunk_reader(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
+    global _read_chunk  # noqa: PLW0603 - compiled once, then called directly
     reader: Any = _converter.get_structure_hook(ChatStreamingResponseChunk)
     _read_chunk = reader
     return read_chunk(raw)
 
 
-_read_chunk: Callable[..., ChatStreamingResponseChunk] = _first_chunk
+_read_chunk: Callable[..., ChatStreamingResponseChunk] = _compile_chunk_reader
 
 
 def parse_chunk(data: str) -> ChatStreamingResponseChunk:
     """
-    Return the chunk in a JSON text; as `decode` and `read_chunk`, in one step.
+    Return the chunk in a JSON text: `decode` and `read_chunk` in one step.
 
     Raises:
-        MalformedResponseError: It is no JSON, or no object.
+        MalformedResponseError: If it is not valid JSON, or not a JSON object.
     """
     try:
         raw = orjson.loads(data)
     except orjson.JSONDecodeError:
         raw = None
     if raw.__class__ is not dict:
-        raw = _decode_slowly(data) if raw is None else raw
+        raw = _decode_leniently(data) if raw is None else raw
         if raw.__class__ is not dict:
             raise MalformedResponseError(
-                f"An event is JSON, but no object: a {type(raw).__name__}."
+                f"The data of an event must be a JSON object, not {type(raw).__name__}."
             )
     return _read_chunk(raw)
 
 
 def read_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
-    """Return the chunk in a JSON object; it keeps `raw`, and never raises."""
+    """Return the chunk in a JSON object, which it keeps as `raw`. Never raises."""
     return _read_chunk(raw)
 
 
-def _first_response(raw: dict[str, Any], http: Exchange | None) -> ChatResponse:
-    global _read_response  # noqa: PLW0603 -- likewise.
+def _compile_response_reader(
+    raw: dict[str, Any], http: Exchange | None
+) -> ChatResponse:
+    global _read_response  # noqa: PLW0603 - compiled once, then called directly
     reader: Any = _converter.get_structure_hook(ChatResponse)
     _read_response = reader
     return read_response(raw, http)
 
 
-_read_response: Callable[..., ChatResponse] = _first_response
+_read_response: Callable[..., ChatResponse] = _compile_response_reader
 
 
 def read_response(raw: dict[str, Any], http: Exchange | None = None) -> ChatResponse:
-    """Return the reply in a JSON object; it keeps `raw`, and never raises."""
+    """Return the response in a JSON object, which it keeps as `raw`. Never raises."""
     return _read_response(raw, http)

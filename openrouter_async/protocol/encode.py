@@ -1,7 +1,8 @@
 """
 Request objects and plain values to JSON bytes.
 
-The hooks of a cattrs converter are made from the attrs fields on first use.
+Request objects are turned into dicts by unstructure hooks of a cattrs converter, made
+from the attrs fields on first use.
 """
 
 import json
@@ -21,18 +22,17 @@ from ..errors import ConfigurationError
 from ..types import AssistantMessage
 from ..types.shape import Shape
 
-# One for both directions. What `Converter` adds, hooks for collections and the like,
-# is nothing that these shapes ask for.
+# `Converter` adds hooks for collections and unions, which these shapes do not need.
 _converter = BaseConverter()
 
 
 @_converter.register_unstructure_hook_factory(attrs.has)
-def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
+def _make_writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
     """
-    Make the function that turns a `cls` into a dict of what is set, one level deep.
+    Return the function that turns a `cls` into a dict, one level deep.
 
-    None, the default of what may be left out, is left out; a field with any other
-    default (`role`, `type`) is always there.
+    Optional fields have the default None, and are left out if they are None. Fields
+    with another default (`role`, `type`) are always included.
     """
     if hasattr(cls, "as_request"):
         return lambda instance: instance.as_request()
@@ -51,26 +51,26 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
 def _with_null_content(
     write: Callable[[Any], dict[str, Any]],
 ) -> Callable[[Any], dict[str, Any]]:
-    """Say `content: null` beside tool calls; OpenAI's own endpoints ask for it."""
+    """Add `content: null` beside tool calls, which OpenAI's endpoints require."""
 
     def write_message(message: Any) -> dict[str, Any]:
-        sent = write(message)
+        written = write(message)
         if message.tool_calls and message.content is None:
-            return {"role": message.role, "content": None, **sent}
-        return sent
+            return {"role": message.role, "content": None, **written}
+        return written
 
     return write_message
 
 
 def unstructure(shape: Shape) -> dict[str, Any]:
     """
-    Return what is set of a request object, one level deep; `NULL` stays `NULL`.
+    Return the fields of a request object that are set, one level deep.
 
-    A message, tool call, reasoning detail or annotation of a reply is its
-    `as_request()`.
+    `NULL` stays `NULL`. For a message, tool call, reasoning detail or annotation of a
+    response, this is its `as_request()`.
     """
-    plain: dict[str, Any] = _default(shape)
-    return plain
+    fields: dict[str, Any] = _to_plain(shape)
+    return fields
 
 
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -78,33 +78,35 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATE
 
 def encode(value: Any) -> bytes:
     """
-    Return `value` as JSON, in UTF-8, without white space, keys in their order.
+    Return `value` as JSON in UTF-8, without white space, keys in their order.
 
-    Request objects, mappings and sequences of any kind are taken, and integers as
-    keys. Lone surrogates and integers beyond 64 bits go out as they are. NaN and the
-    infinities are refused where the numbers of a request stand, at the top; further
-    down they are null, since to look for them would cost more than all the rest.
+    Request objects, any mappings and sequences, and integer keys are accepted. Lone
+    surrogates and integers beyond 64 bits are kept. NaN and infinity are rejected at
+    the top level, where the numbers of a request are; deeper down they become null,
+    because a search for them would cost more than all other encoding.
 
     Raises:
-        ConfigurationError: Something in it is no JSON; the message says where.
+        ConfigurationError: If a value cannot be JSON. The message has its path.
     """
     if value.__class__ is dict:
         for key, member in value.items():
             if member.__class__ is float and not math.isfinite(member):
-                _plain(member, f"$.{key}")
+                _checked(member, f"$.{key}")
     try:
-        return orjson.dumps(value, default=_default, option=_OPTIONS)
+        return orjson.dumps(value, default=_to_plain, option=_OPTIONS)
     except TypeError:
+        # orjson does not say which value is the problem. This finds it, or encodes
+        # what orjson does not support.
         return _encode_slowly(value)
 
 
-# The hooks of the classes met so far, without the converter's dispatch around them: a
-# request of 50 messages is a hundred objects.
+# The hooks of the classes seen so far, without the converter's dispatch: a request of
+# 50 messages has about a hundred objects.
 _writers: Final[dict[type[Any], Callable[[Any], dict[str, Any]]]] = {}
 
 
-def _default(value: Any) -> Any:
-    """Return what orjson does not know as something that it does."""
+def _to_plain(value: Any) -> Any:
+    """Return a value that orjson does not support as one that it does."""
     kind: type[Any] = value.__class__
     write = _writers.get(kind)
     if write is not None:
@@ -121,48 +123,56 @@ def _default(value: Any) -> Any:
 
 def _encode_slowly(value: Any) -> bytes:
     try:
-        # ASCII, because a lone surrogate is no UTF-8, but may be escaped.
-        return json.dumps(_plain(value, "$"), separators=(",", ":")).encode("ascii")
+        # As ASCII: a lone surrogate is not valid UTF-8, but can be escaped.
+        text = json.dumps(_checked(value, "$"), separators=(",", ":"))
     except RecursionError:
         raise ConfigurationError(
             "The request is nested too deeply, or contains itself."
         ) from None
+    return text.encode("ascii")
 
 
-def _plain(value: Any, place: str) -> Any:
-    """Return `value` as what `json` takes; refuse the rest by its place."""
+def _checked(value: Any, path: str) -> Any:
+    """
+    Return `value` with everything in it converted for `json`.
+
+    Raises:
+        ConfigurationError: If a value cannot be JSON. The message has its path.
+    """
     if value is None or isinstance(value, str | int):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, float):
         if math.isfinite(value):
             return value
-        raise ConfigurationError(f"{place} is {value}, which JSON does not have.")
+        raise ConfigurationError(f"{path} is {value}; JSON numbers must be finite.")
     if isinstance(value, Enum):
-        return _plain(value.value, place)
+        return _checked(value.value, path)
     if isinstance(value, UUID):
         return str(value)
     if value.__class__ is not dict and value.__class__ is not list:
         try:
-            value = _default(value)
+            value = _to_plain(value)
         except TypeError:
             raise ConfigurationError(
-                f"{place} is of type {type(value).__name__}, which JSON does not have."
+                f"{path} is of type {type(value).__name__}, which cannot be encoded as "
+                "JSON."
             ) from None
     if value.__class__ is dict:
         return {
-            _key(key, place): _plain(member, f"{place}.{key}")
+            _checked_key(key, path): _checked(member, f"{path}.{key}")
             for key, member in value.items()
         }
-    return [_plain(member, f"{place}[{at}]") for at, member in enumerate(value)]
+    return [_checked(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
-def _key(key: Any, place: str) -> str:
+def _checked_key(key: Any, path: str) -> str:
     if isinstance(key, str):
         return str(key.value) if isinstance(key, Enum) else key
     if isinstance(key, int) and not isinstance(key, bool):
         return str(int(key))
     raise ConfigurationError(
-        f"{place} has a key of type {type(key).__name__}; JSON has only strings."
+        f"{path} has a key of type {type(key).__name__}; the keys of JSON objects must "
+        "be strings."
     )
 
 
@@ -171,5 +181,5 @@ def canonical(data: bytes) -> bytes:
     try:
         return orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        # What orjson does not read or write was written by the standard library.
+        # `encode` wrote something with the standard library that orjson cannot read.
         return json.dumps(json.loads(data), sort_keys=True).encode("ascii")

@@ -925,7 +925,9 @@ ROWS: Final[Sequence[Row]] = (
         "stream: an event that is no JSON",
         steps(read, send(sse(chunk("hel") + event("{secret") + DONE))),
         None,
-        broken(MalformedResponseError, says="no JSON", connection="pooled", **SEEN),
+        broken(
+            MalformedResponseError, says="Invalid JSON", connection="pooled", **SEEN
+        ),
     ),
     Row(
         "F68",

@@ -1,7 +1,8 @@
 """
-Bodies that OpenRouter's schemas allow, and bodies that nobody allows, by the thousand.
+Random bodies: allowed by OpenRouter's schemas, changed, and arbitrary bytes.
 
-`--long` tries 10,000 of each; what it found once stands here as an example.
+`--long` tries 10,000 of each. Inputs that once failed are kept as examples in other
+tests.
 """
 
 import json
@@ -39,7 +40,7 @@ WALL: Final = 1_800_000_000.0
 WIRE: Final = os.environ.get("OPENROUTER_WIRE")
 
 needs_schemas = pytest.mark.skipif(
-    not WIRE, reason="OPENROUTER_WIRE does not name the folder of schemas"
+    not WIRE, reason="OPENROUTER_WIRE does not name the accumulatorer of schemas"
 )
 
 
@@ -51,7 +52,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def bodies(name: str) -> st.SearchStrategy[Any]:
-    return seeded(lambda chance: document(name).draw(chance))
+    return seeded(lambda random: document(name).draw(random))
 
 
 @cache
@@ -60,12 +61,12 @@ def document(name: str) -> Document:
 
 
 REQUESTS: Final = bodies("chat-request")
-RESULTS: Final = bodies("chat-result")
+RESPONSES: Final = bodies("chat-result")
 CHUNKS: Final = bodies("chat-stream-chunk")
 
 
-def alike(one: Any, other: Any) -> bool:
-    """Tell whether two values are the same JSON; 1 and 1.0 are not."""
+def same_json(one: Any, other: Any) -> bool:
+    """Return True if two values are the same JSON; 1 and 1.0 are not."""
     return json.dumps(one) == json.dumps(other)
 
 
@@ -76,10 +77,9 @@ def alike(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("name", ["chat-request", "chat-result", "chat-stream-chunk"])
 @given(data=st.data())
 @settings(max_examples=50)
-def test_what_is_drawn_is_what_the_schema_allows(
+def test_drawn_values_pass_an_independent_validator(
     name: str, data: st.DataObject
 ) -> None:
-    """The strategy is right: a validator that nobody here wrote agrees."""
     value = data.draw(bodies(name))
 
     validator(name).validate(value)
@@ -90,111 +90,108 @@ def validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(schema(name))
 
 
-# --- replies ----------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------
 
 
 @needs_schemas
-@given(RESULTS)
-def test_a_reply_of_the_schema_is_read_whole(raw: Any) -> None:
-    """Every documented body parses, as a reply, and says what it said."""
-    before = json.dumps(raw)
-    reply = read_response(decode(before))
+@given(RESPONSES)
+def test_documented_response_is_read_completely(raw: Any) -> None:
+    original = json.dumps(raw)
+    response = read_response(decode(original))
 
-    assert_sound(reply)
-    assert json.dumps(reply.raw) == before
-    assert len(reply.choices) == len(raw["choices"])
-    for choice, was in zip(reply.choices, raw["choices"], strict=True):
-        assert choice.finish_reason == was["finish_reason"]
-        content = was["message"].get("content")
+    assert_sound(response)
+    assert json.dumps(response.raw) == original
+    assert len(response.choices) == len(raw["choices"])
+    for choice, expected in zip(response.choices, raw["choices"], strict=True):
+        assert choice.finish_reason == expected["finish_reason"]
+        content = expected["message"].get("content")
         if isinstance(content, str):
             assert choice.message.content == content
 
 
 @needs_schemas
 @given(CHUNKS)
-def test_a_chunk_of_the_schema_is_read_whole(raw: Any) -> None:
-    """Every documented chunk parses, and says what it said."""
-    before = json.dumps(raw)
-    chunk = read_chunk(decode(before))
+def test_documented_chunk_is_read_completely(raw: Any) -> None:
+    original = json.dumps(raw)
+    chunk = read_chunk(decode(original))
 
     assert_sound(chunk)
-    assert json.dumps(chunk.raw) == before
-    for choice, was in zip(chunk.choices, raw["choices"], strict=True):
-        assert choice.delta.content == was["delta"].get("content")
+    assert json.dumps(chunk.raw) == original
+    for choice, expected in zip(chunk.choices, raw["choices"], strict=True):
+        assert choice.delta.content == expected["delta"].get("content")
 
 
 @needs_schemas
 @pytest.mark.parametrize("read", [read_response, read_chunk])
 @given(data=st.data())
-def test_a_changed_reply_is_survived(
+def test_changed_response_is_read_with_the_annotated_types(
     read: Callable[[dict[str, Any]], Any], data: st.DataObject
 ) -> None:
-    """Whatever is changed in a documented body: it reads, soundly, and is kept."""
-    raw = data.draw(mutated(RESULTS if read is read_response else CHUNKS))
-    before = json.dumps(raw)
+    raw = data.draw(mutated(RESPONSES if read is read_response else CHUNKS))
+    original = json.dumps(raw)
 
-    reply = read(raw)
+    response = read(raw)
 
-    assert_sound(reply)
-    assert reply.raw is raw
-    assert json.dumps(raw) == before
+    assert_sound(response)
+    assert response.raw is raw
+    assert json.dumps(raw) == original
 
 
 @needs_schemas
-@given(mutated(RESULTS))
-def test_a_changed_body_is_read_or_refused(raw: Any) -> None:
-    """From bytes to reply: a reply, or one of our errors."""
+@given(mutated(RESPONSES))
+def test_changed_body_gives_a_response_or_a_documented_error(raw: Any) -> None:
     http = exchange(200)
     try:
-        reply = read_chat(json.dumps(raw).encode(), http, WALL)
+        response = read_chat(json.dumps(raw).encode(), http, WALL)
     except APIError as error:
         assert 400 <= error.status_code < 600  # noqa: PT017
     except MalformedResponseError:
         assert not isinstance(raw, dict)
     else:
-        assert_sound(reply)
+        assert_sound(response)
 
 
-# --- the fold ---------------------------------------------------------------------
+# --- accumulated chunks ------------------------------------------------------------
 
 
 @needs_schemas
 @given(st.lists(CHUNKS, max_size=5), st.randoms(use_true_random=False))
-def test_documented_chunks_fold_in_any_order(chunks: list[Any], chance: Any) -> None:
-    """No order of chunks is too odd, nothing of them is changed, all words are kept."""
-    chance.shuffle(chunks)
-    before = json.dumps(chunks)
-    fold = Accumulator()
+def test_documented_chunks_accumulate_in_any_order(
+    chunks: list[Any], random: Any
+) -> None:
+    """No chunk is modified, and no text is lost."""
+    random.shuffle(chunks)
+    original = json.dumps(chunks)
+    accumulator = Accumulator()
     for raw in chunks:
-        fold.add(read_chunk(raw))
-        fold.build()
-    reply = fold.response()
+        accumulator.add(read_chunk(raw))
+        accumulator.build()
+    response = accumulator.response()
 
-    assert_sound(reply)
-    assert json.dumps(chunks) == before
-    for choice in reply.choices:
-        words = "".join(
+    assert_sound(response)
+    assert json.dumps(chunks) == original
+    for choice in response.choices:
+        text = "".join(
             part["delta"].get("content") or ""
             for raw in chunks
             for part in raw["choices"]
             if part["index"] == choice.index
         )
-        assert (choice.message.content or "") == words
+        assert (choice.message.content or "") == text
 
 
 @needs_schemas
 @given(st.lists(mutated(CHUNKS), max_size=5))
-def test_changed_chunks_fold(chunks: list[Any]) -> None:
-    """Whatever is changed in documented chunks: they fold to JSON."""
-    before = json.dumps(chunks)
-    fold = Accumulator()
+def test_changed_chunks_accumulate_to_json(chunks: list[Any]) -> None:
+    original = json.dumps(chunks)
+    accumulator = Accumulator()
     for raw in chunks:
-        fold.add(read_chunk(raw))
-    body = fold.build(ended=True)
+        accumulator.add(read_chunk(raw))
+    body = accumulator.build(ended=True)
 
     assert_sound(read_response(body))
-    assert alike(json.loads(json.dumps(body)), body)
-    assert json.dumps(chunks) == before
+    assert same_json(json.loads(json.dumps(body)), body)
+    assert json.dumps(chunks) == original
 
 
 # --- requests ---------------------------------------------------------------------
@@ -202,19 +199,19 @@ def test_changed_chunks_fold(chunks: list[Any]) -> None:
 
 @needs_schemas
 @given(REQUESTS)
-def test_a_request_of_the_schema_goes_out_as_it_is(body: Any) -> None:
-    """A mapping is sent equal as JSON, nulls and unknown keys included."""
+def test_documented_request_as_a_mapping_is_sent_unchanged(body: Any) -> None:
     assume(body["messages"])
     stream = bool(body.pop("stream", False))
     sent = chat_body(body, {}, stream=stream, extra=None)
 
-    assert alike(json.loads(encode(sent)), {**body, "stream": True} if stream else body)
+    assert same_json(
+        json.loads(encode(sent)), {**body, "stream": True} if stream else body
+    )
 
 
 @needs_schemas
 @given(REQUESTS)
-def test_a_request_of_the_schema_fits_the_class(body: Any) -> None:
-    """As fields of the class it is sent the same, in the class's order."""
+def test_documented_request_as_an_object_is_sent_unchanged(body: Any) -> None:
     assume(body["messages"])
     body.pop("stream", None)
     fields: dict[str, Any] = {
@@ -226,11 +223,11 @@ def test_a_request_of_the_schema_fits_the_class(body: Any) -> None:
     by_keyword = chat_body(None, fields, stream=False, extra=unknown)
 
     written = json.loads(encode(sent))
-    assert alike(sort(written), sort(body))
+    assert same_json(by_name(written), by_name(body))
     assert encode(by_keyword) == encode(sent)
 
 
-def sort(body: dict[str, Any]) -> dict[str, Any]:
+def by_name(body: dict[str, Any]) -> dict[str, Any]:
     return {name: body[name] for name in sorted(body)}
 
 
@@ -239,58 +236,56 @@ FIELDS: Final = {field.name for field in ChatGenerationParams.__attrs_attrs__}
 
 @needs_schemas
 @given(mutated(REQUESTS))
-def test_a_changed_request_is_sent_or_refused(body: Any) -> None:
-    """Whatever a mapping holds that is JSON: it goes out as it is, or is refused."""
+def test_changed_request_is_sent_unchanged_or_rejected(body: Any) -> None:
     try:
         sent = chat_body(body, {}, stream=False, extra=None)
     except (TypeError, ConfigurationError):
         return
 
     body.pop("stream", None)
-    assert alike(json.loads(encode(sent)), body)
+    assert same_json(json.loads(encode(sent)), body)
 
 
 # --- bytes, errors, waits ---------------------------------------------------------
 
-# What JSON is made of, so that what is drawn comes near to it.
-SCRAPS = [
+# Fragments of JSON, so that random bytes resemble it.
+FRAGMENTS = [
     b"{", b"}", b"[", b"]", b":", b",", b'"', b'"a"', b"\\", b"\\u", b"d800", b"\\ud800", b"0",
     b"-", b"1", b"e9", b"E+", b".", b"1e400", b"true", b"null", b"NaN", b"Infinity", b" ", b"\n",
     b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xa9", b"\0", b"<html>", b'{"a":', b"9" * 25, b"[" * 40,
 ]  # fmt: skip
-NOISE = st.binary(max_size=60) | st.lists(st.sampled_from(SCRAPS), max_size=14).map(
+NOISE = st.binary(max_size=60) | st.lists(st.sampled_from(FRAGMENTS), max_size=14).map(
     b"".join
 )
 
 
 @given(NOISE)
-def test_any_bytes_are_json_or_malformed(data: bytes) -> None:
-    """`decode` raises nothing else, and its values are JSON's."""
+def test_random_bytes_decode_or_are_malformed(data: bytes) -> None:
     try:
         value = decode(data)
     except MalformedResponseError:
         return
 
-    assert alike(json.loads(json.dumps(value, allow_nan=False)), value)
+    assert same_json(json.loads(json.dumps(value, allow_nan=False)), value)
 
 
 @given(
     NOISE, st.sampled_from(["application/json", "text/event-stream", "text/html", ""])
 )
-def test_any_bytes_are_a_reply_or_one_of_our_errors(data: bytes, kind: str) -> None:
-    """A 200 with anything in it is a reply, or one of our errors."""
+def test_random_body_gives_a_response_or_an_openrouter_error(
+    data: bytes, kind: str
+) -> None:
     http = exchange(200, {"Content-Type": kind})
     try:
-        reply = read_chat(data, http, WALL)
+        response = read_chat(data, http, WALL)
     except OpenRouterError as error:
         assert error.http is http  # noqa: PT017
     else:
-        assert_sound(reply)
+        assert_sound(response)
 
 
 @given(NOISE, st.integers(100, 999))
-def test_any_bytes_are_an_error_of_their_status(data: bytes, status: int) -> None:
-    """A failed reply with anything in it is the error of its status."""
+def test_random_error_body_keeps_the_status(data: bytes, status: int) -> None:
     assume(not 200 <= status < 300)
     error = error_from_response(data, exchange(status), wall=WALL)
 
@@ -298,12 +293,12 @@ def test_any_bytes_are_an_error_of_their_status(data: bytes, status: int) -> Non
     assert str(error).startswith(f"{status}")
 
 
-def some(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def partial_object(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional=members)
 
 
 FINITE: Final = st.floats(allow_nan=False, allow_infinity=False)
-METADATA: Final = some(
+METADATA: Final = partial_object(
     error_type=st.sampled_from(["timeout", "server", "x", 1]),
     provider_name=st.text(max_size=5),
     raw=st.text(max_size=9) | st.just('{"error":{"message":"inner"}}'),
@@ -312,13 +307,13 @@ METADATA: Final = some(
     ),
     retry_after_seconds=FINITE | st.integers(),
 )
-ENVELOPES: Final = some(
-    error=some(
+ENVELOPES: Final = partial_object(
+    error=partial_object(
         message=st.text(max_size=20),
         code=st.integers(300, 700) | st.sampled_from(["429", "x", "", None]),
         type=st.text(max_size=5),
         metadata=METADATA,
-        availability=some(
+        availability=partial_object(
             retryable=st.booleans() | st.none(),
             retry_after=FINITE | st.text(max_size=3),
         ),
@@ -329,8 +324,9 @@ ENVELOPES: Final = some(
 
 
 @given(mutated(ENVELOPES), st.sampled_from([400, 401, 402, 429, 500, 502, 524, 529]))
-def test_any_envelope_is_the_error_of_its_status(body: Any, status: int) -> None:
-    """An envelope of any kind keeps its status, and its wish is a length of time."""
+def test_random_error_envelope_keeps_the_status_and_a_valid_wait(
+    body: Any, status: int
+) -> None:
     data = json.dumps(body).encode()
     error = error_from_response(data, exchange(status), wall=WALL)
 
@@ -349,8 +345,7 @@ def test_any_envelope_is_the_error_of_its_status(body: Any, status: int) -> None
 @given(
     st.text(max_size=30) | st.from_regex(r"[0-9]{1,20}(\.[0-9]{0,20})?", fullmatch=True)
 )
-def test_any_wish_is_a_length_of_time(text: str) -> None:
-    """No `Retry-After`, in no place, is a wait that is negative or without end."""
+def test_random_retry_after_is_finite_and_not_negative(text: str) -> None:
     for name in ("Retry-After", "retry-after-ms", "X-RateLimit-Reset"):
         outer = parse_retry_after(CIMultiDict({name: text}), {}, wall=WALL)
         inner = parse_retry_after(

@@ -76,8 +76,8 @@ def test_the_headers_generation_stays() -> None:
         (b"[1]", 200, "The reply is JSON, but no object: a list."),
         (b"null", 200, "The reply is JSON, but no object: a NoneType."),
         (b'"hi"', 200, "The reply is JSON, but no object: a str."),
-        (b'{"choices": [', 200, "The answer is no JSON"),
-        (b"error code: 1033", 200, "The answer is no JSON"),
+        (b'{"choices": [', 200, "Invalid JSON"),
+        (b"error code: 1033", 200, "Invalid JSON"),
         (b"<html><title>Sign in</title>", 200, "an HTML page, 'Sign in', not JSON"),
         (b"<!doctype html>", 200, "an HTML page, 'untitled', not JSON"),
     ],
@@ -122,11 +122,11 @@ def test_an_event_is_a_chunk() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("[1]", "An event is JSON, but no object: a list."),
-        ("null", "An event is JSON, but no object: a NoneType."),
-        ("{", "The answer is no JSON"),
-        ("", "The answer is no JSON"),
-        ("[DONE]", "The answer is no JSON"),
+        ("[1]", "The data of an event must be a JSON object, not list."),
+        ("null", "The data of an event must be a JSON object, not NoneType."),
+        ("{", "Invalid JSON"),
+        ("", "Invalid JSON"),
+        ("[DONE]", "Invalid JSON"),
     ],
 )
 def test_an_event_that_is_no_object_is_malformed(data: str, words: str) -> None:
