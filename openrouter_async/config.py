@@ -62,8 +62,9 @@ class Timeouts(Value):
             space. 600: reasoning models think for minutes, and OpenRouter sends
             comments meanwhile, which do not count.
         idle: Between the data events of a stream; comments do not count. 300.
-        read: No byte at all, comments included, once a stream's headers are
-            in. 300: OpenRouter sends a comment every few seconds.
+        read: No byte at all, comments and white space included: of a stream
+            once its headers are in, of any other body after its first byte. 300:
+            OpenRouter sends a comment every few seconds.
         total: All attempts and the waits between them, queueing left out. No
             limit: a long answer is no fault.
     """

@@ -66,6 +66,25 @@ def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
     return judge_reply(raw, http, wall)  # pyright: ignore[reportUnknownArgumentType]
 
 
+def partial_of(body: bytes, http: Exchange) -> ChatResponse | None:
+    """
+    Return the choices in a plain reply's body that broke off; None if it has none.
+
+    Only a stream that came instead can be read so far: half a JSON object is no JSON.
+    """
+    if not is_event_stream(http, body):
+        return None
+    fold = Accumulator()
+    for event in SSEDecoder(limit_bytes=len(body) + 1).feed(body):
+        if event.data == DONE:
+            break
+        try:
+            fold.add(read_event(event, http))
+        except MalformedResponseError:
+            break
+    return folded(fold, http)
+
+
 def judge_reply(raw: dict[str, Any], http: Exchange, wall: float) -> ChatResponse:
     """
     Return the reply that a JSON object is.

@@ -1,5 +1,6 @@
 """The reply to one attempt, from its headers on: read whole, or opened as a stream."""
 
+import asyncio
 import logging
 import time
 from typing import Final, Generic, TypeVar
@@ -7,6 +8,7 @@ from typing import Final, Generic, TypeVar
 import aiohttp
 
 from ..errors import (
+    APITimeoutError,
     ConfigurationError,
     MalformedResponseError,
     OpenRouterError,
@@ -25,6 +27,7 @@ from ..protocol.response_parsing import (
     is_empty,
     is_event_stream,
     media_type,
+    partial_of,
     read_event,
 )
 from ..sse import ServerSentEvent
@@ -45,7 +48,7 @@ _OK: Final = range(200, 300)
 class ResponseReader(Generic[T]):
     """What came back; what its bodies cost in time and room is bounded."""
 
-    __slots__ = ("_call", "_http", "_pool", "_response", "_watch")
+    __slots__ = ("_call", "_http", "_parts", "_pool", "_response", "_watch")
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class ResponseReader(Generic[T]):
         self._http = http
         self._pool = pool
         self._watch = watch
+        self._parts: list[bytes] = []
 
     async def read(self, key: Secret) -> Answer[T]:
         """
@@ -92,6 +96,12 @@ class ResponseReader(Generic[T]):
             )
         return Answer(http, value)
 
+    def partial(self, key: Secret) -> ChatResponse | None:
+        """Return what had come of a plain body that broke off, if it was a stream."""
+        if not self._parts:
+            return None
+        return partial_of(redact(b"".join(self._parts), key), self._http)
+
     def _parse(self, body: bytes, key: Secret) -> T:
         try:
             return self._call.parse(body, self._http, time.time())
@@ -105,29 +115,45 @@ class ResponseReader(Generic[T]):
         return self._call.parse(body, self._http, time.time())
 
     async def _read_error(self, limit: int) -> bytes:
+        """Read an error's body; if it breaks off or stalls, what had come of it."""
         content = self._response.content
+        watch = self._watch
         parts: list[bytes] = []
         size = 0
         try:
             while size < limit and (data := await content.readany()):
                 parts.append(data)
                 size += len(data)
+                if content.at_eof():
+                    break
+                self._took()
         except CAUGHT:
             # The status alone tells what happened; the rest of the words is lost.
             logger.debug("The body of an error broke off.")
+        except asyncio.CancelledError:
+            failure = watch.failure
+            if (
+                not isinstance(failure, APITimeoutError)
+                or failure.phase == "total"
+                or not watch.caught()
+            ):
+                raise
+            # As above: the status still decides whether it is sent again.
+            logger.debug("The body of an error stalled.")
         return b"".join(parts)[:limit]
 
     async def _read_body(self, start: bytes) -> bytes:
-        """Read a whole body; white space in front of it keeps nothing alive."""
+        """Read a whole body; white space in front of it is no first token."""
         limit = self._call.size_limits.body_bytes
         content = self._response.content
-        parts: list[bytes] = []
+        parts = self._parts
         size = 0
         data = start or await content.readany()
         while data:
             if not size:
                 data = data.lstrip()
                 if not data:
+                    self._took()
                     data = await content.readany()
                     continue
                 self._first_byte()
@@ -140,8 +166,12 @@ class ResponseReader(Generic[T]):
                     f"The reply is larger than Limits.body_bytes ({limit})."
                 )
             parts.append(data)
+            self._took()
             data = await content.readany()
         return b"".join(parts)
+
+    def _took(self) -> None:
+        self._watch.took(self._pool.loop.time())
 
     def _first_byte(self) -> None:
         watch = self._watch
@@ -159,6 +189,7 @@ class ResponseReader(Generic[T]):
         stream = media_type(http) == "text/event-stream"
         if not stream and media_type(http) not in ("application/json", "text/html"):
             while not start and (data := await content.readany()):
+                watch.last_byte = self._pool.loop.time()
                 start = data.lstrip()
             stream = is_event_stream(http, start)
         limit = self._call.size_limits.event_bytes
@@ -195,6 +226,8 @@ class ResponseReader(Generic[T]):
         """A completion in place of a stream becomes a stream of one chunk."""
         self._watch.stage = Stage.REPLY
         value = self._parse(await self._read_body(start), feed.key)
+        # The caller may take as long as it likes with what is all here.
+        self._watch.stage = Stage.REST
         assert isinstance(value, ChatResponse)  # noqa: S101 -- streams are chats
         try:
             data = encode(chunk_of(value).raw).decode()

@@ -277,16 +277,18 @@ class RetryLoop(Generic[T]):
             content.on_eof(watch.let_go)
             end_with_connection(content, watch.protocol)
         whole = False
+        reader = ResponseReader(response, self._call, self._http, self._pool, watch)
         try:
-            answer = await ResponseReader(
-                response, self._call, self._http, self._pool, watch
-            ).read(key)
+            answer = await reader.read(key)
         except asyncio.CancelledError:
             if watch.caught() and watch.failure is not None:
+                watch.failure.partial = reader.partial(key)
                 raise with_exchange(watch.failure, self._http) from None
             raise
         except CAUGHT as error:
-            raise broken_body(error, self._http) from error
+            broken = broken_body(error, self._http)
+            broken.partial = reader.partial(key)
+            raise broken from error
         except OpenRouterError as error:
             raise with_exchange(error, self._http) from error.__cause__
         else:

@@ -18,6 +18,8 @@ class Stage(Enum):
     QUEUE = auto()
     CONNECT = auto()
     REPLY = auto()
+    # A body that is no stream, from its first byte on.
+    BODY = auto()
     STREAM = auto()
     REST = auto()
 
@@ -144,6 +146,13 @@ class Watchdog:
         """Forget the connection: the body is here, and the pool has it back."""
         self.transport = None
 
+    def took(self, now: float) -> None:
+        """Store when bytes of a plain body came; the first ones start `read`."""
+        if self.stage is Stage.BODY:
+            self.last_byte = now
+        else:
+            self.enter(Stage.BODY, now)
+
     def wait(self, now: float) -> None:
         """The caller has come back and waits for us: its clocks run."""
         self.away += now - self.last_byte
@@ -214,6 +223,8 @@ class Watchdog:
         waiting = self.waiting_since
         away = self.away
         if self.stage is not Stage.STREAM:
+            if self.stage is Stage.BODY:
+                clocks.append((self.last_byte, times.read, "read"))
             if not self.token_seen and self.stage is not Stage.REST:
                 clocks.append((self.granted, times.first_token, "first_token"))
             return clocks

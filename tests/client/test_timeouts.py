@@ -135,13 +135,109 @@ async def test_no_byte_at_all_is_silence(
     assert len(server.requests) == 1
 
 
-async def test_silence_and_idle_do_not_apply_to_a_plain_call(
+async def test_idle_does_not_apply_to_a_plain_call(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A plain reply may be late, and may pause in the middle."""
-    server.reply("hello", delay=0.1, write_bytes=600, write_every=0.1)
+    """A plain response may be late, and may pause for less than `silence`."""
+    server.reply("hello", delay=0.4, write_bytes=300, write_every=0.1)
 
-    reply = await client.chat.send(HELLO, timeouts=Timeouts(read=0.02, idle=0.02))
+    reply = await client.chat.send(HELLO, timeouts=Timeouts(read=0.3, idle=0.02))
+
+    assert reply.text == "hello"
+
+
+@pytest.mark.parametrize("first_token", [None, 9.0])
+async def test_silence_ends_a_plain_body_that_stalls(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    records: list[CallRecord],
+    first_token: float | None,
+) -> None:
+    """A body that stalls after its first byte ends, and leaves nothing behind."""
+    server.reply("hello", stop="silence", stop_at=30)
+    started = time.monotonic()
+
+    with pytest.raises(APITimeoutError) as caught:
+        await client.chat.send(
+            HELLO,
+            timeouts=Timeouts(first_token=first_token, read=0.2, idle=9, total=5),
+        )
+    in_use = client.stats.in_use
+    seconds = time.monotonic() - started
+    await asyncio.wait_for(server.until(closed=1), 0.1)
+
+    error = caught.value
+    assert (error.phase, error.seconds, error.retryable) == ("read", 0.2, False)
+    assert 0.19 <= seconds < 0.3
+    assert [attempt.billing for attempt in error.attempts] == ["maybe"]
+    assert error.partial is None
+    assert in_use == 0
+    assert [record.error for record in records] == [error]
+
+
+async def test_a_plain_body_that_stalls_may_be_sent_again(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """A stalled body may have been billed, as any silence: `ambiguous` opts in."""
+    server.reply("hello", stop="silence", stop_at=30).then("hello")
+
+    reply = await client.chat.send(
+        HELLO, timeouts=Timeouts(read=0.1, total=5), retries=Retries(ambiguous=True)
+    )
+
+    assert reply.text == "hello"
+    assert [a.billing for a in reply.http.attempts] == ["maybe", "billed"]
+
+
+async def test_silence_ends_any_other_endpoint_that_stalls(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """`request` reads its body under the same clocks."""
+    client = client.with_options(timeouts=Timeouts(read=0.05, total=5))
+    server.reply("hello", stop="silence", stop_at=30)
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+    with pytest.raises(APITimeoutError) as caught:
+        await client.request("POST", "/chat/completions", json=body)
+
+    assert caught.value.phase == "read"
+
+
+async def test_a_plain_body_makes_no_timer_for_a_read(
+    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read stores the time; the timer is set again only when it runs out."""
+    server.reply("hello " * 100, write_bytes=20, write_every=0.001)
+    loop: Any = asyncio.get_running_loop()
+    made: list[str] = []
+    call_at = loop.call_at
+
+    def counted(when: float, callback: Any, *args: Any, **more: Any) -> Any:
+        made.append(repr(callback))
+        return call_at(when, callback, *args, **more)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    times = Timeouts(read=9.0, first_token=None, connect=None)
+    await client.chat.send(HELLO, timeouts=times)
+
+    assert sum("SharedTimer" in name for name in made) == 1
+
+
+async def test_a_completion_in_place_of_a_stream_waits_for_its_reader(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Once all of it is here, no clock but `total` runs."""
+    server.reply(
+        json={"choices": [{"message": {"content": "hello"}}]},
+        write_bytes=20,
+        write_every=0.01,
+    )
+
+    async with client.chat.send(
+        HELLO, stream=True, timeouts=Timeouts(read=0.2)
+    ) as stream:
+        await asyncio.sleep(0.4)
+        reply = await stream.collect()
 
     assert reply.text == "hello"
 

@@ -40,6 +40,7 @@ from openrouter_async import (
     APITimeoutError,
     BadGatewayError,
     BadRequestError,
+    GatewayTimeoutError,
     MalformedResponseError,
     OpenRouterError,
     PayloadTooLargeError,
@@ -249,6 +250,13 @@ def thrice(make: Callable[[Kind], bytes]) -> Scripts:
 
 MALFORMED: Final = broken(MalformedResponseError)
 SEEN: Final[dict[str, Any]] = {"known": True, "partial": "hel"}
+STALLED: Final = broken(APITimeoutError, phase="read", known=True)
+BRIEF: Final[dict[str, float]] = {
+    "total": 5,
+    "read": 0.1,
+    "idle": 4,
+    "first_token": 4,
+}
 
 ROWS: Final[Sequence[Row]] = (
     Row(
@@ -606,7 +614,7 @@ ROWS: Final[Sequence[Row]] = (
         "F40",
         "a chunk of 2**70 bytes",
         lambda _: [apart(sse(chunk("hel")).replace(LAST, b"4" * 18 + b"\r\n"))],
-        broken(says="inside the reply", known=True),
+        Result(APIConnectionError, billing=("maybe",), says="inside the reply", **SEEN),
         broken(says="inside the reply", **SEEN),
     ),
     Row(
@@ -624,9 +632,113 @@ ROWS: Final[Sequence[Row]] = (
             if kind == "plain"
             else (read, send(sse(chunk("hel"))[:-5]), silence)
         ],
-        broken(APITimeoutError, phase="total", known=True),
+        STALLED,
         broken(APITimeoutError, phase="read", **SEEN),
-        timeouts={"total": 0.15, "read": 0.1},
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a chunked body of JSON stalls half way",
+        steps(
+            read,
+            send(http(b"", "200 OK", "Transfer-Encoding: chunked", length=None)),
+            send(piece(HELLO[:-9])),
+            silence,
+        ),
+        STALLED,
+        STALLED,
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a body stalls that is as long as the connection",
+        steps(
+            read, send(http(HELLO, "200 OK", "Connection: close", length=None)), silence
+        ),
+        STALLED,
+        STALLED,
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a compressed body stalls half way",
+        lambda kind: [
+            (read, send(compressed(gzip.compress(HELLO))(kind)[:-20]), silence)
+            if kind == "plain"
+            else (
+                read,
+                send(compressed(gzip.compress(chunk("hel")))(kind)[:-8]),
+                silence,
+            )
+        ],
+        STALLED,
+        broken(APITimeoutError, phase="read", **SEEN),
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "white space, then nothing more",
+        steps(read, send(http(b" \n", length=99)), silence),
+        STALLED,
+        STALLED,
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a body of no type stalls half way",
+        steps(read, send(http(media=None)[:-9]), silence),
+        STALLED,
+        STALLED,
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "white space keeps a body alive, whatever its type",
+        lambda kind: [
+            (
+                read,
+                send(http(b"", media=None, length=20 + len(CONTENT[kind]))),
+                drip(b" " * 20, every=0.02),
+                send(CONTENT[kind]),
+            )
+        ],
+        GOOD,
+        GOOD,
+        timeouts={"total": 5, "read": 0.25},
+    ),
+    Row(
+        "F43",
+        "plain: events in place of a completion stall",
+        steps(read, send(sse(chunk("hel"))[:-5]), silence),
+        Result(APITimeoutError, billing=("maybe",), phase="read", **SEEN),
+        None,
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a 400 whose body stalls",
+        steps(read, send(http(b'{"error":', "400 Bad Request", length=99)), silence),
+        Result(BadRequestError, billing=("not_accepted",), known=True),
+        Result(BadRequestError, billing=("not_accepted",), known=True),
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a 503 whose body stalls",
+        lambda _: [
+            (read, send(http(b"<html>", "503 Busy", length=99)), silence) for _ in "123"
+        ],
+        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
+        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
+        timeouts=BRIEF,
+    ),
+    Row(
+        "F43",
+        "a 504 whose body stalls, maybe of the edge",
+        steps(read, send(http(b"<html>", "504 Late", length=99)), silence),
+        broken(GatewayTimeoutError, known=True),
+        broken(GatewayTimeoutError, known=True),
+        timeouts=BRIEF,
     ),
     Row(
         "F44",

@@ -408,6 +408,39 @@ async def test_a_clock_is_not_taken_for_the_end_of_a_body() -> None:
         assert_at_rest(client)
 
 
+@covers(
+    "F56", "the body of an error stalls beyond `total`", "`APITimeoutError` (total)"
+)
+async def test_total_ends_an_error_body_that_stalls() -> None:
+    """The time of the whole call is over: no status stands in for that."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
+
+        with pytest.raises(APITimeoutError) as caught:
+            await call(client, timeouts=0.1)
+
+        assert caught.value.phase == "total"
+        assert caught.value.http.status == 503
+        assert_at_rest(client)
+
+
+@covers("F76", "cancelled while the body of an error stalls", "`CancelledError`")
+async def test_cancelling_ends_an_error_body_that_stalls() -> None:
+    """A cancellation is never taken for a timeout."""
+    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+        server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
+        task = asyncio.create_task(call(client))
+        await server.until_asked()
+        await asyncio.sleep(0.05)
+
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        await server.until_left()
+        assert_at_rest(client)
+
+
 FAULTS: Sequence[dict[str, Any]] = (
     {"error": {"code": 500, "message": "no"}},
     {"error": {"code": "server_error", "message": "no"}},

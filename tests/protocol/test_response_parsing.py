@@ -20,6 +20,7 @@ from openrouter_async.protocol.response_parsing import (
     is_empty,
     is_event_stream,
     media_type,
+    partial_of,
     read_chat,
     read_event,
     read_json,
@@ -219,6 +220,25 @@ def test_a_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> Non
     sent = streamed(*events, done=done)
 
     assert read_chat(sent, exchange("text/event-stream"), WALL).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "text"),
+    [
+        (streamed(piece("hel"), done=False) + b'data: {"cho', None, "hel"),
+        (streamed(piece("hel")) + streamed(piece("more")), None, "hel"),
+        (streamed(piece("hel"), "{oops", done=False), None, "hel"),
+        (b": hello\n\n", "text/event-stream", None),
+        (b'{"choices":[{"mess', "application/json", None),
+    ],
+)
+def test_partial_of_a_body_that_broke_off_is_the_choices_of_its_events(
+    body: bytes, media: str | None, text: str | None
+) -> None:
+    """The whole events are read up to the end or the first that is damaged."""
+    partial = partial_of(body, exchange(media))
+
+    assert (None if partial is None else partial.text) == text
 
 
 def test_what_follows_done_is_not_read() -> None:
