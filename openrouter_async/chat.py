@@ -518,14 +518,14 @@ class Chat:
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatResponse:
         answer: Answer[ChatResponse] = await self._transport.send(call)
-        assert answer.value is not None  # noqa: S101
+        assert answer.value is not None
         return _parsed(answer.value, parser)
 
     async def _open(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatStream:
         answer = await self._transport.send(call)
-        assert answer.feed is not None  # noqa: S101
+        assert answer.feed is not None
         if parser is None:
             return ChatStream(answer.feed, answer)
         from .parsed import ParsedStream

@@ -466,6 +466,6 @@ def status_class(status: int, *, envelope: bool) -> type[APIError]:
     """Return the class for a status; `envelope`: the body is OpenRouter's own."""
     if status in STATUS_CLASSES:
         return STATUS_CLASSES[status]
-    if 500 <= status <= 599:  # noqa: PLR2004
+    if 500 <= status <= 599:
         return InternalServerError
     return ChatError if envelope else APIError

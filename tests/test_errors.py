@@ -257,7 +257,7 @@ def test_pickles_whole(cls: type[OpenRouterError], protocol: int) -> None:
     """Every attribute comes out of a pickle as it went in."""
     error = full(cls)
 
-    copied = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(error, protocol))
 
     assert shown(copied) == shown(error)
     assert copied.partial.raw == {"id": "gen-1", "choices": [{"index": 0}]}
@@ -284,8 +284,8 @@ def test_the_text_of_the_cause_travels(cls: type[OpenRouterError]) -> None:
     error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
     text = "ConnectionResetError: [Errno 104] Connection reset by peer"
 
-    once = pickle.loads(pickle.dumps(error))  # noqa: S301
-    twice = copy.deepcopy(pickle.loads(pickle.dumps(once)))  # noqa: S301
+    once = pickle.loads(pickle.dumps(error))
+    twice = copy.deepcopy(pickle.loads(pickle.dumps(once)))
 
     assert error.cause == once.cause == twice.cause == text
     assert once.__cause__ is None
@@ -295,8 +295,8 @@ def test_the_first_cause_stays() -> None:
     """What led to the error is told after its journey too, whatever it is raised from."""
     error = full(APIConnectionError)
     error.__cause__ = OSError("first")
-    copied = pickle.loads(pickle.dumps(error))  # noqa: S301
-    plain = pickle.loads(pickle.dumps(full(APIConnectionError)))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(error))
+    plain = pickle.loads(pickle.dumps(full(APIConnectionError)))
 
     copied.__cause__ = plain.__cause__ = OSError("second")
 
@@ -309,7 +309,7 @@ def test_notes_travel() -> None:
     error = full(RateLimitError)
     error.add_note("while summarising page 7")
 
-    copied = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(error))
 
     assert copied.__notes__ == ["while summarising page 7"]
 

@@ -192,7 +192,7 @@ class BatchEngine:
 
     async def stop(self, *, drain: bool, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what is out then is called back, not an error
         """Send nothing more; return when what is out is back, or called back."""
-        assert self._ending is not None  # noqa: S101
+        assert self._ending is not None
         self.halt("stopped", None)
         if drain:
             await asyncio.wait({self._ending}, timeout=timeout)
@@ -202,7 +202,7 @@ class BatchEngine:
 
     async def wait(self) -> None:
         """Wait for its end."""
-        assert self._ending is not None  # noqa: S101
+        assert self._ending is not None
         await asyncio.wait({self._ending})
 
     async def _end(self) -> None:

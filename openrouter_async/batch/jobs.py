@@ -193,8 +193,8 @@ class JobQueue:
             JournalError: The journal has another request under this name.
             ConfigurationError: This run had the name before.
         """
-        assert self._done is not None  # noqa: S101
-        assert self._seen is not None  # noqa: S101
+        assert self._done is not None
+        assert self._seen is not None
         if not self._seen.add(key):
             raise ConfigurationError(
                 f"Row {row.index} has the custom_id of an earlier row: {row.name!r}."

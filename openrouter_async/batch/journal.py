@@ -143,7 +143,7 @@ class Journal:
         Raises:
             JournalError: They can not be written.
         """
-        assert self._rows is not None  # noqa: S101
+        assert self._rows is not None
         try:
             if rows:
                 self._rows.append(rows)
@@ -220,7 +220,7 @@ class Journal:
             if file is not None:
                 file.close()
         self._rows = self._errors = None
-        assert self._lock is not None  # noqa: S101
+        assert self._lock is not None
         self._lock.release()
         self._lock = None
 

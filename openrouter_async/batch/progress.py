@@ -186,7 +186,7 @@ def _providers(stats: BatchStats) -> str:
 def _short(number: float) -> str:
     if number >= _ROUND_ABOVE:
         return f"{number / 1000:.1f}k"
-    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"  # noqa: PLR2004
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
 def _duration(seconds: float) -> str:

@@ -132,7 +132,7 @@ class RequestBuilder:
             OpenRouterError: It failed, and is not to be sent again.
         """
         answer = await self._transport.send(call, gate)
-        assert answer.value is not None  # noqa: S101
+        assert answer.value is not None
         return answer.value
 
     def read(self, reply: ChatResponse) -> tuple[ChatResponse, Any]:

@@ -155,4 +155,4 @@ class RowLimiter:
 
 
 def _is_answer(error: OpenRouterError) -> bool:
-    return isinstance(error, APIError) and error.status_code < 500  # noqa: PLR2004
+    return isinstance(error, APIError) and error.status_code < 500

@@ -319,14 +319,14 @@ def _status_hint(
 ) -> str | None:
     if status in _REDIRECT:
         return "Check base_url: the key is sent to no other place."
-    if status == 401 and provider:  # noqa: PLR2004
+    if status == 401 and provider:
         return (
             "The provider refused OpenRouter's key, not yours: "
             "another provider or model may work."
         )
-    if status == 402 and flight:  # noqa: PLR2004
+    if status == 402 and flight:
         return "Too much is running at once: it frees up as calls end."
-    if status == 404 and "routing_funnel" in metadata:  # noqa: PLR2004
+    if status == 404 and "routing_funnel" in metadata:
         return "No endpoint meets `provider`'s conditions or your privacy settings."
     if daily:
         return "The free tier's daily cap: no repeat before it resets will pass."

@@ -223,7 +223,7 @@ def _decode(body: bytes, http: Exchange) -> Any:
         fault = error
     text = body.strip()
     if not text:
-        what = "empty" if http.status == 200 else f"empty, with status {http.status}"  # noqa: PLR2004
+        what = "empty" if http.status == 200 else f"empty, with status {http.status}"
         raise MalformedResponseError(f"The reply is {what}.", http=http)
     title = page_title(text[:2048].decode("utf-8", "replace"))
     if title is not None:

@@ -46,7 +46,7 @@ def is_retryable(
         return False
     if availability is not None:
         return availability
-    if status == 402:  # noqa: PLR2004
+    if status == 402:
         return in_flight
     return status in _ALWAYS or (envelope and status in _WITH_ENVELOPE)
 

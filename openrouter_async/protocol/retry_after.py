@@ -84,4 +84,4 @@ def _until(value: Any, wall: float) -> float | None:
     if moment >= _EPOCH_MILLISECONDS:
         moment /= 1000.0
     # What is no moment of this age is not one at all.
-    return max(0.0, moment - wall) if moment > 1e9 else None  # noqa: PLR2004
+    return max(0.0, moment - wall) if moment > 1e9 else None

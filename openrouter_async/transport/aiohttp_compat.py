@@ -51,7 +51,7 @@ class _Bond:
 
     def undo(self) -> None:
         """The body is whole."""
-        assert self.closed is not None  # noqa: S101
+        assert self.closed is not None
         self.closed.remove_done_callback(self.lost)
 
 

@@ -169,8 +169,8 @@ class EventStream:
         self._response.close()
         pool, report = self._pool, self._report
         # `begin` came first.
-        assert pool is not None  # noqa: S101
-        assert report is not None  # noqa: S101
+        assert pool is not None
+        assert report is not None
         self._pool = self._report = None
         pool.slots.release()
         report(outcome, error, self.usage)

@@ -228,7 +228,7 @@ class ResponseReader(Generic[T]):
         value = self._parse(await self._read_body(start), feed.key)
         # The caller may take as long as it likes with what is all here.
         self._watch.stage = Stage.REST
-        assert isinstance(value, ChatResponse)  # noqa: S101 -- streams are chats
+        assert isinstance(value, ChatResponse)
         try:
             data = encode(chunk_of(value).raw).decode()
         except ConfigurationError:

@@ -329,7 +329,7 @@ def test_a_full_disk_ends_the_command(
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
-    full = subprocess.run(  # noqa: S603
+    full = subprocess.run(
         command,
         env=environment,
         capture_output=True,
@@ -341,7 +341,7 @@ def test_a_full_disk_ends_the_command(
     assert "can not be used: File too large" in full.stderr
     assert 0 < len(names(out)) < 60
 
-    after = subprocess.run(command, env=environment, check=False)  # noqa: S603
+    after = subprocess.run(command, env=environment, check=False)
     assert after.returncode == 0
     assert sorted(names(out)) == sorted(f"row-{n}" for n in range(60))
 
@@ -507,7 +507,7 @@ async def test_items_that_raise_raise_after_the_rows_before_them(
     async def consume() -> None:
         async with run:
             async for result in run:
-                results.append(result.index)  # noqa: PERF401
+                results.append(result.index)
 
     with pytest.raises(ZeroDivisionError):
         await consume()

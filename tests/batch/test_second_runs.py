@@ -145,7 +145,7 @@ async def test_first_rows_that_are_alike_end_it_however_many_are_out(
     async def consume() -> None:
         async with run:
             async for result in run:
-                results.append(result)  # noqa: PERF401
+                results.append(result)
 
     prompts = [f"prompt {number}" for number in range(500)]
     run = client.chat.send_many(prompts, model="m", concurrency=64)

@@ -62,7 +62,7 @@ async def read_into(results: list[BatchResult], run: BatchRun) -> None:
     """Keep what came before it raises."""
     async with run:
         async for result in run:
-            results.append(result)  # noqa: PERF401
+            results.append(result)
 
 
 def prompts(count: int) -> list[str]:

@@ -84,7 +84,7 @@ def start(
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # The development mode also sets asyncio's debug mode, which is slow.
     python = (sys.executable, "-W", "error", *("-X", "dev") * debug)
-    return subprocess.Popen(  # noqa: S603 - our own command
+    return subprocess.Popen(
         (*python, "-m", "openrouter_async", *arguments),
         env=environment,
         stdin=stdin,

@@ -32,7 +32,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def start(
     server: LocalOpenRouter, *arguments: object, **more: Any
 ) -> "subprocess.Popen[str]":
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [
             *(sys.executable, "-m", "openrouter_async", "batch"),
             *map(str, arguments),
@@ -441,7 +441,7 @@ def test_kill_loses_nothing_and_writes_nothing_twice(
     """SIGKILL at random moments: every row is there, once."""
     rows = tmp_path / "in.jsonl"
     write(rows, 400)
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)
     server.capacity.latency = 0.01
     for _ in range(5):
         before = out.stat().st_size if out.exists() else 0

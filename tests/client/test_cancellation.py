@@ -81,7 +81,7 @@ async def test_leaving_the_block_closes_the_socket(
     leave: Callable[[ChatStream], Awaitable[None]],
     raised: type[BaseException] | None,
     outcome: str,
-    entered: bool,  # noqa: FBT001
+    entered: bool,
 ) -> None:
     """Whatever the way out of the block, the server sees the end within 100 ms."""
     server.reply(["a", "b", "c"], stop="silence", stop_after=2)
@@ -116,7 +116,7 @@ async def test_a_cancel_closes_a_call_that_waits_for_headers(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """A cancelled call is gone for the server as well, though no header had come."""
     server.reply(delay=math.inf)
@@ -229,7 +229,7 @@ SCRIPT = """
 
 def test_nothing_is_said_under_dev_mode_with_warnings_as_errors() -> None:
     """Three loops in a row, left in every way, raise no warning of any kind."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(SCRIPT)],
         capture_output=True,
         text=True,

@@ -110,7 +110,7 @@ def test_two_threads_share_a_client(server: LocalOpenRouter) -> None:
 
     async def main() -> None:
         for _ in range(5):
-            texts.append(await _send(client))  # noqa: PERF401
+            texts.append(await _send(client))
         barrier.wait()
         assert pools(client) == 2
         assert client.stats.idle == 2
@@ -163,7 +163,7 @@ class TestClosing:
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
-        stream: bool,  # noqa: FBT001
+        stream: bool,
     ) -> None:
         """The server sees them go."""
         server.reply(delay=math.inf)

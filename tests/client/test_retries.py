@@ -81,7 +81,7 @@ async def test_what_is_not_charged_is_sent_again(
     client: AsyncOpenRouter,
     slept: list[float],
     first: Reply,
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """An answer that says that nothing was charged is followed by another attempt."""
     server.reply(first).then("hello")
@@ -122,7 +122,7 @@ async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
     slept: list[float],
     records: list[CallRecord],
     first: Reply,
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """What another attempt would not mend, or might be paid twice, is raised."""
     server.reply(first, times=None)
@@ -155,7 +155,7 @@ async def test_the_ambiguous_is_sent_again_only_if_asked_for(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     first: Reply,
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """What may have been accepted is sent once; `Retries(ambiguous=True)` opts in."""
     timeouts = Timeouts(first_token=0.15)

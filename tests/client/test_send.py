@@ -485,7 +485,7 @@ class TestOnCall:
         self,
         make_client: Callable[..., AsyncOpenRouter],
         caplog: pytest.LogCaptureFixture,
-        stream: bool,  # noqa: FBT001
+        stream: bool,
     ) -> None:
         """A hook that fails does not fail the call."""
 

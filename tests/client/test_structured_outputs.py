@@ -86,7 +86,7 @@ async def test_parsed_response_has_every_field_and_can_be_pickled(
     assert response.usage.cost is not None
     assert response.http.status == 200
     assert response.raw["object"] == "chat.completion"
-    copy = pickle.loads(pickle.dumps(response))  # noqa: S301 - pickled just before
+    copy = pickle.loads(pickle.dumps(response))
     assert (copy, copy.output, copy.text) == (response, INVOICE, VALID)
 
 

@@ -175,7 +175,7 @@ def all_texts(error: BaseException) -> Iterator[str]:
         yield repr(error.http)
         yield repr(error.attempts)
         yield pickle.dumps(error).decode("latin-1")
-        copy: OpenRouterError = pickle.loads(pickle.dumps(error))  # noqa: S301
+        copy: OpenRouterError = pickle.loads(pickle.dumps(error))
         yield repr(vars(copy))
 
 

@@ -177,7 +177,7 @@ class TestOpenAI:
             )
             with pytest.raises(openai.APIError, match="gone"):  # noqa: PT012 - reads on
                 async for chunk in stream:
-                    texts.append(chunk.choices[0].delta.content)  # noqa: PERF401
+                    texts.append(chunk.choices[0].delta.content)
 
         assert texts == ["par", "tial"]
 

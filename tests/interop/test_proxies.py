@@ -232,7 +232,7 @@ def start(kind: Kind, behind: int, folder: Path, tls_lines: str = "") -> Box:
     )
     output = folder / "output"
     with output.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - our own configuration
+        process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
     scheme = "https" if tls_lines else "http"
@@ -394,7 +394,7 @@ async def test_a_hint_to_wait_passes(
     server: LocalOpenRouter,
     through: AsyncOpenRouter,
     slept: list[float],
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """A 429 with its `Retry-After` is obeyed, then the answer comes."""
     server.reply(error_reply(429, retry_after=2)).then("hello")
@@ -527,7 +527,7 @@ async def test_a_page_of_nginx_is_named_by_its_title(
     make_client: MakeClient,
     nobody: int,
     slept: list[float],
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """Nobody listens behind it: the 502 is sent again, and its page is no message."""
     box = make_box(UNBUFFERED, behind=nobody)

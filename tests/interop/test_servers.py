@@ -103,7 +103,7 @@ def url(
     command += [option.format(file=file) for option in options]
     output = folder / "output"
     with output.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - a command of our own making
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder
         )
     try:
@@ -169,7 +169,7 @@ async def test_it_streams(foreign: AsyncOpenRouter) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_it_calls_tools(
     foreign: AsyncOpenRouter,
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """A tool call is put together, however it is cut."""
     tool = FunctionTool({"name": "get_weather", "parameters": {"type": "object"}})

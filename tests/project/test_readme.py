@@ -20,7 +20,7 @@ def test_a_block_of_the_readme_runs(number: int, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(BLOCKS[number], "utf-8")
     with LocalOpenRouter() as server:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-W", "error", "-X", "dev", str(script)],
             env={
                 "OPENROUTER_BASE_URL": server.url,

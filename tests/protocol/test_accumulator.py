@@ -296,7 +296,7 @@ def split(whole: Json, rng: Random) -> list[Json]:
 @given(replies(), st.integers())
 def test_a_reply_that_was_split_folds_back(whole: Json, seed: int) -> None:
     """However a reply is cut into chunks, folding gives it back."""
-    chunks = split(whole, Random(seed))  # noqa: S311
+    chunks = split(whole, Random(seed))
     before = json.dumps(chunks)
 
     assert body(chunks) == whole
@@ -308,7 +308,7 @@ def test_what_has_arrived_can_be_asked_for_at_any_time(whole: Json, seed: int) -
     """Asking in between changes nothing, and what was given stays what it was."""
     result = Accumulator()
     given_out: list[tuple[Json, str]] = []
-    chunks = split(whole, Random(seed))  # noqa: S311
+    chunks = split(whole, Random(seed))
     for raw in chunks:
         result.add(chunk(raw))
         partial = result.build()
@@ -908,7 +908,7 @@ DELTAS: list[tuple[Delta, bool]] = [
 
 
 @pytest.mark.parametrize(("given_delta", "expected"), DELTAS)
-def test_what_counts_as_the_first_token(given_delta: Delta, expected: bool) -> None:  # noqa: FBT001
+def test_what_counts_as_the_first_token(given_delta: Delta, expected: bool) -> None:
     """Words, thoughts, calls, pictures and sound are an answer; a role is none."""
     quiet = StreamingChoice()
     loud = StreamingChoice(delta=given_delta)

@@ -124,7 +124,7 @@ def test_base_url_that_is_not_a_string_is_a_type_error(base_url: Any) -> None:
 )
 def test_key_is_allowed_over_http_only_to_loopback_or_with_allow_http(
     base_url: str,
-    allowed: bool,  # noqa: FBT001 - a test parameter
+    allowed: bool,
 ) -> None:
     assert parse_base_url(base_url, allow_http=False).key_allowed is allowed
     assert parse_base_url(base_url, allow_http=True).key_allowed

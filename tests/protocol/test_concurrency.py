@@ -258,7 +258,7 @@ class Simulation:
         self.good: list[float] = []
         self.refused: list[float] = []
         self._latency, self._sigma = latency, sigma
-        self._chance = random.Random(3)  # noqa: S311
+        self._chance = random.Random(3)
         self._events: list[tuple[float, int, float, int, bool]] = []
         self._there = self._mine = self._number = 0
 

@@ -166,7 +166,7 @@ def test_an_event_that_is_no_object_is_malformed(data: str, words: str) -> None:
 def test_a_stream_is_known_by_its_type_or_its_start(
     media: str | None,
     start: bytes,
-    stream: bool,  # noqa: FBT001
+    stream: bool,
 ) -> None:
     """The media type tells; any other type is judged by the first byte."""
     assert is_event_stream(exchange(media), start) is stream
@@ -215,7 +215,7 @@ def test_a_stream_for_a_plain_request_is_folded(media: str | None) -> None:
         ([piece("hello", "stop"), {"usage": {"cost": 1}}], False),
     ],
 )
-def test_a_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> None:  # noqa: FBT001
+def test_a_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> None:
     """Either shows that the answer is whole."""
     sent = streamed(*events, done=done)
 
@@ -374,7 +374,7 @@ def test_a_reply_without_choices_is_a_chunk_too(raw: dict[str, Any]) -> None:
         ({"choices": [{"message": {"audio": {"id": "a"}}}]}, False),
     ],
 )
-def test_an_empty_completion_is_known(raw: dict[str, Any], empty: bool) -> None:  # noqa: FBT001
+def test_an_empty_completion_is_known(raw: dict[str, Any], empty: bool) -> None:
     """No words, no tokens and no finish reason: a model that started cold."""
     assert is_empty(read_response(raw)) is empty
 

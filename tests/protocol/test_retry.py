@@ -439,7 +439,7 @@ def test_errors_without_a_wish_have_none() -> None:
 @pytest.mark.parametrize(("wish", "low", "high"), [(None, 0.0, 4.0), (3.0, 3.0, 7.0)])
 def test_jitter_is_even(wish: float | None, low: float, high: float) -> None:
     """Of 10,000 waits each tenth of the range has its share, within a fifth."""
-    chance = random.Random(20260110)  # noqa: S311
+    chance = random.Random(20260110)
     retries = Retries(max_attempts=9)
     waits = [
         waited(failed(wish=wish), retries, made=3, chance=chance.random())

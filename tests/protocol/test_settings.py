@@ -163,7 +163,7 @@ def test_call_with_retry_false_has_one_attempt() -> None:
     ],
 )
 def test_accept_headers_depend_on_streaming_and_can_be_overridden(
-    stream: bool,  # noqa: FBT001 - a test parameter
+    stream: bool,
     accept: str,
     encoding: str,
 ) -> None:

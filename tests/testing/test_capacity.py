@@ -57,7 +57,7 @@ def test_a_bucket_refills() -> None:
 
 def test_a_latency_is_a_number_or_drawn() -> None:
     """Half of a lognormal's are below its median."""
-    chance = random.Random(1)  # noqa: S311
+    chance = random.Random(1)
     assert Capacity(latency=0.2).draw_latency(chance) == 0.2
     drawn = sorted(
         Capacity(latency=lognormal(0.2, 0.3)).draw_latency(chance) for _ in range(999)

@@ -117,7 +117,7 @@ def test_all_of_it_can_be_said_otherwise() -> None:
         strict=True,
         cache_control={"type": "ephemeral"},
     )
-    def find(key: str, deep: bool = False) -> str:  # noqa: FBT001, FBT002
+    def find(key: str, deep: bool = False) -> str:  # noqa: FBT002
         """Look a key up."""
         return key * (2 if deep else 1)
 

@@ -851,7 +851,7 @@ async def test_broken_streams_through_a_run(
         messages=MESSAGES, tools=[make(each) for each in "fgh"], stream=True
     ) as run:
         async for event in run:
-            events.append(event)  # noqa: PERF401
+            events.append(event)
 
     assert run.response.text == "done"
     ended = [e.call for e in events if isinstance(e, ToolCallFinished)]

@@ -188,10 +188,10 @@ def test_what_can_change_has_no_hash() -> None:
 )
 def test_shapes_are_pickled_and_copied(shape: Any) -> None:
     """A shape survives pickle and deepcopy, `NULL` as the one that it is."""
-    again = pickle.loads(pickle.dumps(shape))  # noqa: S301 -- our own bytes.
+    again = pickle.loads(pickle.dumps(shape))
 
     assert again == shape == copy.deepcopy(shape)
-    assert NULL is pickle.loads(pickle.dumps(NULL))  # noqa: S301
+    assert NULL is pickle.loads(pickle.dumps(NULL))
 
 
 def test_null_is_false() -> None:

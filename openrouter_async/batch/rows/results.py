@@ -106,7 +106,7 @@ def result_line(
         short: Of the reply, tell only what counts.
     """
     response = result.response
-    assert response is not None  # noqa: S101
+    assert response is not None
     id_ = response.http.generation_id or response.id
     ours = _identity(result, fingerprint)
     ours["cost"] = result.cost
@@ -145,7 +145,7 @@ def failure_line(
         short: Of what came, tell only what counts.
     """
     error = result.error
-    assert error is not None  # noqa: S101
+    assert error is not None
     # What came was paid for, whether it fits or not.
     came = error.partial
     response = None

@@ -79,13 +79,13 @@ class ChoiceAccumulator:
         if (
             words is not None
             and type(delta) is dict
-            and len(choice) == 4  # noqa: PLR2004
+            and len(choice) == 4
             and "index" in choice
             and choice.get("finish_reason", self) is None
             and choice.get("native_finish_reason", self) is None
         ):
             word = delta.get("content")
-            if type(word) is str and len(delta) == 2 and delta.get("role") == self.role:  # noqa: PLR2004
+            if type(word) is str and len(delta) == 2 and delta.get("role") == self.role:
                 words.append(word)
             else:
                 self._add_delta(delta)

@@ -54,7 +54,7 @@ class ReasoningAccumulator:
             item = self._last
             words = item.texts.get("text")
             known = item.values.get("format")
-            if words and len(detail) == 4 and detail.get("format", self) == known:  # noqa: PLR2004
+            if words and len(detail) == 4 and detail.get("format", self) == known:
                 words.append(text)
                 return
         else:
