@@ -1,13 +1,13 @@
 """
-The chat operation: `send`, and what it returns; `run_tools`, `send_many`.
+The chat operation: `send`, `run_tools` and `send_many`.
 
-Typed outputs, tools and the fan-out are loaded by the first call that needs them.
+Structured outputs, tools and batches are imported by the first call that uses them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,12 +20,11 @@ from typing import (
 
 from typing_extensions import TypeForm
 
-from .config import Retries, Timeouts
 from .protocol.body import chat_body
 from .protocol.call import Call
 from .protocol.headers import mask
 from .protocol.response_parsing import read_chat
-from .protocol.settings import Settings
+from .protocol.settings import CallOptions, Settings
 from .stream import ChatStream, PendingStream
 from .transport.answer import Answer
 from .transport.transport import Transport
@@ -51,45 +50,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATH: Final = "/chat/completions"
+_OPTION_NAMES: Final = CallOptions.__optional_keys__
 
 
-class SendOptions(ChatFields, total=False):
-    """
-    The keywords of `send`: every field of `ChatGenerationParams`, and the call's own.
-
-    Attributes:
-        timeouts: In place of the client's; a number replaces `total` alone, seconds.
-        retries: In place of the client's.
-        api_key: In place of the client's.
-        base_url: In place of the client's; another host needs its own `api_key`.
-        extra_headers: Merged last over the headers.
-        extra_query: Added to the URL.
-        extra_body: Merged last over the top-level keys of the body, sent as it is.
-    """
-
-    timeouts: Timeouts | float | None
-    retries: Retries | None
-    api_key: str | Callable[[], str | Awaitable[str]] | None
-    base_url: str | None
-    extra_headers: Mapping[str, str] | None
-    extra_query: Mapping[str, Any] | None
-    extra_body: Mapping[str, Any] | None
+class SendOptions(ChatFields, CallOptions, total=False):
+    """The keywords of `send`: the request's fields, and the options of the call."""
 
 
-_OPTIONS: Final = frozenset(
-    {
-        "timeouts",
-        "retries",
-        "api_key",
-        "base_url",
-        "extra_headers",
-        "extra_query",
-        "extra_body",
-    }
-)
+class RunToolsOptions(SendOptions, total=False):
+    """The keywords of `run_tools`, apart from `output` and `stream`."""
+
+    max_turns: int
+    max_parallel_tools: int
+    on_tool_error: OnToolError
 
 
-_RUN_FIELDS: Final = ("messages", "tools", "tool_choice")
+class SendManyOptions(SendOptions, total=False):
+    """The keywords of `send_many`, apart from `output`."""
+
+    concurrency: Concurrency
+    ordered: bool
+    on_error: OnError
+    max_cost: float | None
+    journal: str | os.PathLike[str] | None
+    progress: Progress | None
+    rpm: float | None
+    stall_timeout: float
 
 
 class Chat:
@@ -99,11 +85,11 @@ class Chat:
         self,
         settings: Settings,
         transport: Transport,
-        scopes: Callable[[], LimiterRegistry],
+        limiters: Callable[[], LimiterRegistry],
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._scopes = scopes
+        self._limiters = limiters
 
     @overload
     def send(
@@ -178,42 +164,45 @@ class Chat:
         *,
         output: Any = None,
         stream: bool = False,
-        **fields: Unpack[SendOptions],
+        **fields: Any,
     ) -> Coroutine[Any, Any, Any]:
         """
-        Ask a model for a reply.
+        Send a chat request.
 
-        `await` gives a `ChatResponse`, with `stream=True` a `ChatStream`, which can
-        also be entered: `async with client.chat.send(..., stream=True) as stream:`.
+        Await the call for a `ChatResponse`. With `stream=True` await it for a
+        `ChatStream`, or enter it:
+        `async with client.chat.send(..., stream=True) as stream:`.
 
         Args:
-            params: The request as a class or a mapping; None if the fields are
-                given as keywords. With both, keywords win, and a keyword None
-                leaves what `params` says.
-            output: The type of the answer: an attrs class, a dataclass, a TypedDict, a
-                pydantic model, a union, a list, ... JSON of it is asked for, and the
-                reply has it as `output`. What the request itself says of
-                `response_format` and `provider` wins.
-            stream: Whether chunks are wanted as they arrive.
-            **fields: Every field of `ChatGenerationParams`, and `timeouts`,
-                `retries`, `api_key`, `base_url`, `extra_headers`, `extra_query`,
-                `extra_body` for this call alone.
+            params: The request as an object or a mapping. Keywords override its
+                fields; a keyword that is None overrides nothing.
+            output: The type of the model's answer: an attrs class, a dataclass, a
+                TypedDict, a pydantic model, a union, a list and so on. The request
+                asks for JSON that matches the type, and the response has the value
+                as `output`. A `response_format` or `provider` in the request
+                overrides what `output` would set.
+            stream: If True, return a `ChatStream` that yields chunks as they arrive.
+            **fields: Fields of `ChatGenerationParams`, and options of this call:
+                `timeouts`, `retries`, `api_key`, `base_url`, `extra_headers`,
+                `extra_query` and `extra_body`.
 
         Raises:
-            TypeError: An argument that the signature refuses.
-            ConfigurationError: Nothing to send, no key, an impossible option.
-            ClosedError: The client is closed.
-            APIConnectionError: No answer, or it broke; APITimeoutError: too late.
-            MalformedResponseError: The answer is no chat reply.
-            OutputError: The reply is whole, and not the value asked for.
-            APIError: A status outside 2XX, or an error in a 200, by its class.
+            TypeError: If an argument is unknown or has the wrong type.
+            ConfigurationError: If there are no messages, no key, or an option is
+                invalid.
+            ClosedError: If the client is closed.
+            APIConnectionError: If no response arrived, or it broke off.
+            APITimeoutError: If a timeout expired.
+            MalformedResponseError: If the response is not a chat completion.
+            OutputError: If the response is complete but is not a value of `output`.
+            APIError: If the status is outside 2XX, or a response with status 200
+                contains an error; the subclass depends on the status.
 
         Source: `POST /chat/completions` of OpenRouter's API.
         """
-        if "api_key" in fields:
-            fields["api_key"] = mask(fields["api_key"])
-        parser = _parser(output)
-        call = self._call(params, dict(fields), stream=stream, parser=parser)
+        options = _take_options(fields)
+        parser = _output_parser(output)
+        call = self._call(params, fields, options, stream=stream, parser=parser)
         if stream:
             return PendingStream(self._open(call, parser))
         return self._complete(call, parser)
@@ -226,10 +215,7 @@ class Chat:
         *,
         output: None = None,
         stream: Literal[False] = False,
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolRun[ChatResponse]: ...
 
     @overload
@@ -240,10 +226,7 @@ class Chat:
         *,
         output: None = None,
         stream: Literal[True],
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolStream[ChatResponse]: ...
 
     @overload
@@ -254,10 +237,7 @@ class Chat:
         *,
         output: None = None,
         stream: bool,
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolRun[ChatResponse] | ToolStream[ChatResponse]: ...
 
     @overload
@@ -268,10 +248,7 @@ class Chat:
         *,
         output: TypeForm[T],
         stream: Literal[False] = False,
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolRun[ParsedResponse[T]]: ...
 
     @overload
@@ -282,10 +259,7 @@ class Chat:
         *,
         output: TypeForm[T],
         stream: Literal[True],
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolStream[ParsedResponse[T]]: ...
 
     @overload
@@ -296,10 +270,7 @@ class Chat:
         *,
         output: TypeForm[T],
         stream: bool,
-        max_turns: int = 10,
-        concurrency: int = 8,
-        on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **options: Unpack[RunToolsOptions],
     ) -> ToolRun[ParsedResponse[T]] | ToolStream[ParsedResponse[T]]: ...
 
     def run_tools(
@@ -310,67 +281,64 @@ class Chat:
         output: Any = None,
         stream: bool = False,
         max_turns: int = 10,
-        concurrency: int = 8,
+        max_parallel_tools: int = 8,
         on_tool_error: OnToolError = "report",
-        **fields: Unpack[SendOptions],
+        **fields: Any,
     ) -> Any:
         """
-        Ask a model, execute the tools it calls, and tell it, until it answers.
+        Send requests and execute the tools that the model calls until it answers.
 
-        `await` returns a `ToolRun`: `.response`, `.messages`, `.turns`, `.results`,
-        `.cost`.
-        With `stream=True` it is a `ToolStream`, to be entered and iterated: text,
-        calls and results as they come.
+        Await the call for a `ToolRun` with the final response, the conversation, the
+        results of the tools and the cost. With `stream=True` the call returns a
+        `ToolStream`: enter it, and iterate over text, tool calls and results as they
+        arrive.
 
-        A call is executed when its turn has ended, and never if it was cut off. A
-        `tool_choice` that forces a call does so in the first turn only. The model is
-        told of tools that there are not and of arguments that do not fit.
+        Tools are executed when the turn that calls them is complete, and never if it
+        was truncated. A `tool_choice` that forces a call applies to the first turn
+        only. Calls of unknown tools and invalid arguments are reported to the model.
 
         Args:
-            params: As in `send`.
+            params: The request, as in `send`.
             output: The type of the final answer, as in `send`.
-            stream: Whether events are wanted as they happen.
-            max_turns: Replies asked for at most, 1 or more.
-            concurrency: Calls of one turn executed at once, 1 or more.
+            stream: If True, return a `ToolStream` that yields events as they happen.
+            max_turns: Maximum number of requests, 1 or more.
+            max_parallel_tools: Maximum number of tools of one turn that run at the
+                same time, 1 or more.
             on_tool_error: The treatment of an exception that a tool raises. "report":
                 send the error to the model; "raise": raise it from the run; or a
                 function of the call and the exception that returns the text for the
                 model, or raises.
-            **fields: As in `send`. `tools` has what `@tool` made, and server tools.
+            **fields: Fields and options, as in `send`. `tools` contains functions
+                decorated with `@tool`, and server tools.
 
         Raises:
-            ConfigurationError: A function tool that has no function.
-            MaxTurnsError: The model still calls tools in its last turn.
-            ToolCallTruncatedError: A call is cut off.
-            OpenRouterError: As from `send`. The run itself keeps what was said.
+            ConfigurationError: If a function tool has no function to execute.
+            MaxTurnsError: If the model calls tools in its last turn.
+            ToolCallTruncatedError: If a tool call was cut off at the token limit.
+            OpenRouterError: If a request fails, as in `send`; the run keeps the
+                conversation so far.
         """
         from .tools import ToolLoop, ToolRun, ToolStream
 
-        if "api_key" in fields:
-            fields["api_key"] = mask(fields["api_key"])
-        parser = _parser(output)
-        given: Mapping[str, Any] = (
-            {name: getattr(params, name) for name in _RUN_FIELDS}
-            if isinstance(params, ChatGenerationParams)
-            else params or {}
-        )
-        request: dict[str, Any] = {
-            name: given.get(name) if fields.get(name) is None else fields.get(name)
-            for name in _RUN_FIELDS
+        options = _take_options(fields)
+        parser = _output_parser(output)
+        request = {
+            name: _get(params, name) if fields.get(name) is None else fields[name]
+            for name in ("messages", "tools", "tool_choice")
         }
 
         def ask(
             *, stream: bool, messages: Any, tool_choice: Any
         ) -> Coroutine[Any, Any, Any]:
             turn = {**fields, "messages": messages, "tool_choice": tool_choice}
-            call = self._call(params, turn, stream=stream, parser=parser)
+            call = self._call(params, turn, options, stream=stream, parser=parser)
             return self._open(call) if stream else self._complete(call)
 
         loop = ToolLoop(
             ask,
             request,
             max_turns=max_turns,
-            max_parallel_tools=concurrency,
+            max_parallel_tools=max_parallel_tools,
             on_tool_error=on_tool_error,
         )
 
@@ -385,14 +353,7 @@ class Chat:
         items: Items,
         *,
         output: None = None,
-        concurrency: Concurrency = "auto",
-        ordered: bool = False,
-        on_error: OnError = "capture",
-        max_cost: float | None = None,
-        journal: str | os.PathLike[str] | None = None,
-        progress: Progress | None = None,
-        rpm: float | None = None,
-        **fields: Unpack[SendOptions],
+        **options: Unpack[SendManyOptions],
     ) -> BatchRun[None]: ...
 
     @overload
@@ -401,14 +362,7 @@ class Chat:
         items: Items,
         *,
         output: TypeForm[T],
-        concurrency: Concurrency = "auto",
-        ordered: bool = False,
-        on_error: OnError = "capture",
-        max_cost: float | None = None,
-        journal: str | os.PathLike[str] | None = None,
-        progress: Progress | None = None,
-        rpm: float | None = None,
-        **fields: Unpack[SendOptions],
+        **options: Unpack[SendManyOptions],
     ) -> BatchRun[T]: ...
 
     def send_many(
@@ -423,55 +377,59 @@ class Chat:
         journal: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         rpm: float | None = None,
-        **fields: Unpack[SendOptions],
+        stall_timeout: float = 900.0,
+        **fields: Any,
     ) -> BatchRun[Any]:
         """
-        Send many requests, and give back what each comes to.
+        Send many requests and return a run that yields their results.
 
             async with client.chat.send_many(prompts, model="...") as run:
                 async for result in run:
                     print(result.index, result.text if result.ok else result.error)
 
         Args:
-            items: Prompts, lists of messages, requests, or `BatchItem`s: any iterable,
-                plain or async, pulled as there is room; or the `Path` of a file of
-                JSON lines.
-            output: The type of each answer, as in `send`; a result has it as `output`,
-                and a reply that does not fit is an error.
-            concurrency: Requests in flight; "auto" finds out how many are taken.
-            ordered: Give results in the order of their rows, not as they come.
-            on_error: "capture": a row that fails is a result with an `error`. "raise":
-                the first one ends the run.
-            max_cost: US dollars, those of earlier runs with the same journal included.
-                A promise where every row has `max_tokens`, nothing but text and a
-                known price; else an estimate: `run.stats` tells which.
-            journal: The output file, JSON lines. Rows that are in it already are not
-                sent again. Needs `openrouter_async[batch]`.
-            progress: Called with `run.stats` twice a second; True: a line on stderr.
-            rpm: Requests a minute, at the most. Needs `openrouter_async[batch]`.
-            **fields: Those of `send`; they fill what a row leaves open, but for
-                `extra_body`, which is merged last over every body.
+            items: Prompts, lists of messages, requests or `BatchItem`s, in any plain
+                or async iterable, which is read as requests are sent; or the `Path`
+                of a JSON-lines file.
+            output: The type of each answer, as in `send`. A result has the value as
+                `output`; an answer that does not fit is an error.
+            concurrency: Maximum number of requests in flight; "auto" adapts it to the
+                capacity of the model.
+            ordered: If True, yield results in the order of the items instead of the
+                order of completion.
+            on_error: "capture": a request that fails yields a result with `error`.
+                "raise": the first failure ends the run.
+            max_cost: Maximum cost in US dollars, including earlier runs with the same
+                journal. The limit is guaranteed if every request has `max_tokens`,
+                contains only text and has a known price; otherwise it is estimated.
+                `run.stats.budget` says which.
+            journal: Output file in JSON lines. Requests whose results are in the file
+                are not sent again. Needs `openrouter_async[batch]`.
+            progress: A function that is called with `run.stats` twice a second; if
+                True, write a line to stderr.
+            rpm: Maximum number of requests per minute. Needs `openrouter_async[batch]`.
+            stall_timeout: Seconds without success after which a run whose requests
+                are all refused ends with `BatchStoppedError`. 900: the server is
+                asked again every two minutes during that time.
+            **fields: Fields and options, as in `send`. They apply to every item that
+                does not set them itself; `extra_body` overrides the items.
 
         Raises:
-            TypeError: An argument that the signature refuses.
-            ConfigurationError: An impossible option.
+            TypeError: If an argument is unknown or has the wrong type.
+            ConfigurationError: If an option is invalid.
         """
         from .batch import BatchOptions, BatchRun, RequestBuilder
 
-        if "api_key" in fields:
-            fields["api_key"] = mask(fields["api_key"])
-        given: dict[str, Any] = dict(fields)
-        options = {name: given.pop(name) for name in _OPTIONS & given.keys()}
-        options["headers"] = options.get("extra_headers")
-        calls = RequestBuilder(
+        options = _take_options(fields)
+        builder = RequestBuilder(
             self._settings.with_options(options),
             self._transport,
-            given,
+            fields,
             extra=options.get("extra_body"),
             query=options.get("extra_query"),
-            parser=_parser(output),
+            parser=_output_parser(output),
         )
-        plan = BatchOptions(
+        batch_options = BatchOptions(
             items=items,
             concurrency=concurrency,
             ordered=ordered,
@@ -480,30 +438,25 @@ class Chat:
             journal=journal,
             progress=progress,
             rpm=rpm,
+            stall_timeout=stall_timeout,
         )
-        return BatchRun(plan, calls, self._scopes())
+        return BatchRun(batch_options, builder, self._limiters())
 
     def _call(
         self,
         params: ChatGenerationParams | Mapping[str, Any] | None,
-        fields: dict[str, Any],
+        fields: Mapping[str, Any],
+        options: Mapping[str, Any],
         *,
         stream: bool,
-        parser: OutputParser[Any] | None = None,
+        parser: OutputParser[Any] | None,
     ) -> Call[ChatResponse]:
-        options: dict[str, Any] = {}
-        if not _OPTIONS.isdisjoint(fields):
-            options = {name: fields.pop(name) for name in _OPTIONS & fields.keys()}
-        extra = options.get("extra_body")
-        body = chat_body(params, fields, stream=stream, extra=extra)
+        body = chat_body(params, fields, stream=stream, extra=options.get("extra_body"))
         if parser is not None:
             from .structured.response_format import require_schema
 
             require_schema(body, parser.schema)
-        settings = self._settings
-        if options:
-            options["headers"] = options.get("extra_headers")
-            settings = settings.with_options(options)
+        settings = self._settings.with_options(options) if options else self._settings
         return settings.call(
             "POST",
             _PATH,
@@ -533,6 +486,25 @@ class Chat:
         return ParsedStream(answer.feed, answer, parser)
 
 
+def _take_options(fields: dict[str, Any]) -> dict[str, Any]:
+    """
+    Remove the options of the call from the keywords, and return them.
+
+    The key is masked: tracebacks that show locals would show it.
+    """
+    if _OPTION_NAMES.isdisjoint(fields):
+        return {}
+    options = {name: fields.pop(name) for name in _OPTION_NAMES & fields.keys()}
+    options["api_key"] = mask(options.get("api_key"))
+    return options
+
+
+def _get(params: ChatGenerationParams | Mapping[str, Any] | None, name: str) -> Any:
+    if isinstance(params, Mapping):
+        return params.get(name)
+    return getattr(params, name, None)
+
+
 def _parsed(response: ChatResponse, parser: OutputParser[Any] | None) -> ChatResponse:
     if parser is None:
         return response
@@ -541,7 +513,7 @@ def _parsed(response: ChatResponse, parser: OutputParser[Any] | None) -> ChatRes
     return parse_response(response, parser)
 
 
-def _parser(output: Any) -> OutputParser[Any] | None:
+def _output_parser(output: Any) -> OutputParser[Any] | None:
     if output is None:
         return None
     from .structured.output_parser import parser_of
@@ -549,8 +521,8 @@ def _parser(output: Any) -> OutputParser[Any] | None:
     return parser_of(output)
 
 
-def new_scopes() -> LimiterRegistry:
-    """Return what the runs of one client know of the places that they talk to."""
+def new_limiters() -> LimiterRegistry:
+    """Return the concurrency limiters that all batches of one client share."""
     from .transport.limiter import LimiterRegistry
 
     return LimiterRegistry()

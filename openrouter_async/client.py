@@ -7,7 +7,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .chat import Chat, new_scopes
+from .chat import Chat, new_limiters
 from .config import (
     Clock,
     Retries,
@@ -130,8 +130,8 @@ class AsyncOpenRouter:
         self._transport = Transport(network, on_call, clock)
         self._owner = True
         # Made by the first run, one for this client and its siblings.
-        self._scopes = cache(new_scopes)
-        self._chat = Chat(self._settings, self._transport, self._scopes)
+        self._limiters = cache(new_limiters)
+        self._chat = Chat(self._settings, self._transport, self._limiters)
 
     @property
     def chat(self) -> Chat:
@@ -183,13 +183,13 @@ class AsyncOpenRouter:
                 "base_url": base_url,
                 "timeouts": timeouts,
                 "retries": retries,
-                "headers": headers,
+                "extra_headers": headers,
             }
         )
         other._transport = self._transport
         other._owner = False
-        other._scopes = self._scopes
-        other._chat = Chat(other._settings, other._transport, other._scopes)
+        other._limiters = self._limiters
+        other._chat = Chat(other._settings, other._transport, other._limiters)
         return other
 
     async def request(

@@ -37,12 +37,14 @@ class BatchOptions:
     journal: str | os.PathLike[str] | None = None
     progress: Progress | None = None
     rpm: float | None = None
+    stall_timeout: float = 900.0
 
     def __attrs_post_init__(self) -> None:
         check_items(self.items)
         _check_concurrency(self.concurrency)
         _check_positive("max_cost", self.max_cost)
         _check_positive("rpm", self.rpm)
+        _check_positive("stall_timeout", self.stall_timeout)
         if self.on_error not in ("capture", "raise"):
             raise ConfigurationError(
                 f"on_error is 'capture' or 'raise', not {self.on_error!r}."

@@ -17,9 +17,6 @@ from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import open_source
 
-STALL_SECONDS: Final = 900.0
-"""A pause is asked again every two minutes; that is seven times."""
-
 _RAISED: Final[frozenset[StopReason]] = frozenset(
     {"account", "repeated_failure", "stalled", "journal", "input", "error"}
 )
@@ -31,16 +28,11 @@ class BatchRun(Generic[T_co]):
 
     Nothing is read or sent before `async with`. Iterate over it for the results.
     Leaving the block, however, cancels what is still out and waits until it is gone.
-
-    Attributes:
-        stall_seconds: So long after the first of nothing but refusals it gives up; may
-            be set before the block. 900: a pause is asked again every two minutes.
     """
 
     def __init__(
         self, plan: BatchOptions, calls: RequestBuilder, scopes: LimiterRegistry
     ) -> None:
-        self.stall_seconds = STALL_SECONDS
         self._plan = plan
         self._calls = calls
         self._scopes = scopes
@@ -78,7 +70,7 @@ class BatchRun(Generic[T_co]):
             self._journal,
             threads,
             limiter,
-            stall_seconds=self.stall_seconds,
+            stall_seconds=plan.stall_timeout,
         )
         if self._is_stopped:
             self._running.halt("stopped", None)

@@ -8,6 +8,7 @@ import attrs
 from ..errors import ConfigurationError
 from ..types import ChatGenerationParams, Null
 from .encode import unstructure
+from .settings import CallOptions
 
 _FIELDS: Final[tuple["attrs.Attribute[Any]", ...]] = attrs.fields(ChatGenerationParams)
 _POSITIONS: Final = {field.name: index for index, field in enumerate(_FIELDS)}
@@ -75,7 +76,8 @@ def unexpected_keyword(caller: str, name: str) -> TypeError:
     """Return the error for an unknown keyword, with the closest known one."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, _POSITIONS, n=1)
+    known = (*_POSITIONS, *CallOptions.__optional_keys__)
+    close = get_close_matches(name, known, n=1)
     suggestion = f" Did you mean {close[0]!r}?" if close else ""
     return TypeError(
         f"{caller}() got an unexpected keyword argument {name!r}.{suggestion} "

@@ -1,7 +1,7 @@
 """The settings of a client, overridden per call, and the calls made from them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from attrs import Factory, evolve, field, frozen
 from multidict import CIMultiDict
@@ -27,6 +27,31 @@ _PLAIN_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
 }
+
+
+class CallOptions(TypedDict, total=False):
+    """
+    The options of one call; None keeps the client's value.
+
+    Attributes:
+        timeouts: Replaces the client's timeouts; a number replaces `total` alone, in
+            seconds.
+        retries: Replaces the client's retry rules.
+        api_key: Replaces the client's key.
+        base_url: Replaces the client's base URL; another host needs its own `api_key`.
+        extra_headers: Headers to add to the client's or to replace in them.
+        extra_query: Parameters to add to the URL.
+        extra_body: Top-level keys to add to the body or to replace in it, sent
+            unchanged.
+    """
+
+    timeouts: Timeouts | float | None
+    retries: Retries | None
+    api_key: ApiKey | None
+    base_url: str | None
+    extra_headers: Mapping[str, str] | None
+    extra_query: Mapping[str, Any] | None
+    extra_body: Mapping[str, Any] | None
 
 
 @frozen(eq=False, repr=False)
@@ -75,8 +100,7 @@ class Settings(Value):
         Return these settings, overridden by the options of one call.
 
         Args:
-            options: api_key, base_url, timeouts, retries and headers, each optional;
-                None keeps the setting.
+            options: Options of one call, with the keys of `CallOptions`.
 
         Raises:
             TypeError: If an option has the wrong type.
@@ -104,7 +128,7 @@ class Settings(Value):
             if not isinstance(retries, Retries):
                 raise TypeError(f"retries must be a Retries(...), not {retries!r:.60}.")
             changes["retries"] = retries
-        headers = options.get("headers")
+        headers = options.get("extra_headers")
         if headers:
             check_headers(headers)
             changes["headers"] = _merge_headers(self.headers, headers)

@@ -176,15 +176,13 @@ async def test_an_earlier_runs_stall_is_not_the_next_ones(
 ) -> None:
     """It has all the time that it is given."""
     server.reply(error_reply(429, retry_after=0.05), times=None)
-    run = client.chat.send_many(["a"], model="m")
-    run.stall_seconds = 0.3
+    run = client.chat.send_many(["a"], model="m", stall_timeout=0.3)
     with pytest.raises(BatchStoppedError, match="Nothing but refusals"):
         await read(run)
 
     server.clear()
     server.capacity.latency = 0.8
-    again = client.chat.send_many(["a"], model="m")
-    again.stall_seconds = 0.3
+    again = client.chat.send_many(["a"], model="m", stall_timeout=0.3)
     (result,) = await read(again)
 
     assert result.ok

@@ -152,6 +152,7 @@ def test_a_keyword_that_there_is_not_is_named(client: AsyncOpenRouter) -> None:
         ({"max_cost": "5"}, TypeError),
         ({"rpm": float("nan")}, ConfigurationError),
         ({"rpm": True}, TypeError),
+        ({"stall_timeout": 0}, ConfigurationError),
         ({"temprature": 1}, TypeError),
         ({"base_url": "https://elsewhere.test/api"}, ConfigurationError),
     ],
@@ -863,8 +864,7 @@ async def test_nothing_but_refusals_is_a_stall(
 ) -> None:
     """For as long as it is given, then the run gives up."""
     server.reply(error_reply(429, retry_after=0.05), times=None)
-    run = client.chat.send_many(prompts(3), model="m")
-    run.stall_seconds = 0.3
+    run = client.chat.send_many(prompts(3), model="m", stall_timeout=0.3)
     with pytest.raises(BatchStoppedError, match="Nothing but refusals") as caught:
         await read(run)
 
@@ -876,8 +876,9 @@ async def test_a_no_is_no_stall(
 ) -> None:
     """Whoever says no to a row is there."""
     server.reply(error_reply(429), times=2).then(error_reply(400)).then("good")
-    run = client.chat.send_many(prompts(2), model="m", concurrency=1)
-    run.stall_seconds = 0.0
+    run = client.chat.send_many(
+        prompts(2), model="m", concurrency=1, stall_timeout=1e-9
+    )
     results = await read(run)
 
     assert len(results) == 2

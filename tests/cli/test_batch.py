@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openrouter_async import Chat
 from openrouter_async.cli import app
 from openrouter_async.testing import (
     LocalOpenRouter,
@@ -256,7 +257,8 @@ def test_nothing_but_refusals_has_a_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """6, after a quarter of an hour."""
-    monkeypatch.setattr("openrouter_async.batch.run.STALL_SECONDS", 0.2)
+    send_many = partialmethod(Chat.send_many, stall_timeout=0.2)
+    monkeypatch.setattr(Chat, "send_many", send_many)
     server.reply(error_reply(429, retry_after=0.05), times=None)
     done = run("run", rows, "-o", out, *TEMPLATE)
 

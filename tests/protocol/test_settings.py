@@ -32,11 +32,11 @@ def made(**changes: Any) -> Settings:
 
 def test_options_that_are_none_or_empty_keep_the_settings() -> None:
     settings = made()
-    names = ("api_key", "base_url", "timeouts", "retries", "headers")
+    names = ("api_key", "base_url", "timeouts", "retries", "extra_headers")
 
     assert settings.with_options({}) is settings
     assert settings.with_options(dict.fromkeys(names)) is settings
-    assert settings.with_options({"headers": {}}) is settings
+    assert settings.with_options({"extra_headers": {}}) is settings
 
 
 def test_option_overrides_one_setting_of_a_copy() -> None:
@@ -67,8 +67,8 @@ def test_timeouts_as_a_number_sets_the_total_only() -> None:
         ({"timeouts": True}, TypeError, "total is seconds"),
         ({"retries": 3}, TypeError, r"retries must be a Retries\(\.\.\.\), not 3"),
         ({"retries": "x" * 999}, TypeError, "retries must be a Retries"),
-        ({"headers": [("A", "b")]}, TypeError, "mapping"),
-        ({"headers": {"A": "b\r\nC: d"}}, ConfigurationError, "value of A"),
+        ({"extra_headers": [("A", "b")]}, TypeError, "mapping"),
+        ({"extra_headers": {"A": "b\r\nC: d"}}, ConfigurationError, "value of A"),
         ({"base_url": 7}, TypeError, "base_url must be a string"),
         ({"base_url": "ftp://openrouter.ai"}, ConfigurationError, "https://"),
     ],
@@ -113,7 +113,7 @@ def test_base_url_of_another_scheme_or_port_requires_a_key(base_url: str) -> Non
 
 
 def test_headers_are_merged_without_regard_to_case() -> None:
-    changed = made().with_options({"headers": {"x-APP": "two", "X-New": "3"}})
+    changed = made().with_options({"extra_headers": {"x-APP": "two", "X-New": "3"}})
 
     assert changed.headers == {"User-Agent": "test", "x-APP": "two", "X-New": "3"}
 

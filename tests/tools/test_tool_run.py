@@ -332,7 +332,7 @@ async def test_turns_are_limited(
         ({"tools": [FunctionTool({"name": "f"})]}, "no function"),
         ({"tools": [add, add]}, "Two tools"),
         ({"max_turns": 0}, "max_turns"),
-        ({"concurrency": 0}, "max_parallel_tools"),
+        ({"max_parallel_tools": 0}, "max_parallel_tools"),
         ({"messages": []}, "nothing to send"),
     ],
 )
@@ -499,7 +499,7 @@ async def test_calls_run_side_by_side(
         at_once.clear()
         server.reply(calls(*(("slow", {"number": n}) for n in range(5)))).then("ok")
         await client.chat.run_tools(
-            messages=MESSAGES, tools=[slow], concurrency=concurrency
+            messages=MESSAGES, tools=[slow], max_parallel_tools=concurrency
         )
 
         assert results(server) == ["0", "1", "2", "3", "4"]
@@ -744,7 +744,7 @@ async def test_events_come_in_order(
     server.reply(first).then("All done.")
 
     async with client.chat.run_tools(
-        messages=MESSAGES, tools=TOOLS, stream=True, concurrency=1
+        messages=MESSAGES, tools=TOOLS, stream=True, max_parallel_tools=1
     ) as run:
         events = [event async for event in run]
 
