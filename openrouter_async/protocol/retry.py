@@ -1,4 +1,4 @@
-"""Is another attempt worth it, and after how many seconds. Pure decisions."""
+"""Retries: which errors, what a failed attempt may have cost, how long to wait."""
 
 from collections import deque
 from typing import Final
@@ -12,16 +12,18 @@ from ..errors import (
 )
 from ..types import Billing
 
-_ALWAYS: Final = frozenset({429, 500, 502, 503, 521, 522, 523, 529})
-# From OpenRouter itself these are not charged. From the edge in front of it they are
-# silence with a number on: the model may still be running, and will be billed.
-_WITH_ENVELOPE: Final = frozenset({408, 504, 520, 524})
+# Overload and failures of the server: the request was not completed, nor charged.
+_RETRYABLE: Final = frozenset({429, 500, 502, 503, 521, 522, 523, 529})
+# In OpenRouter's own envelope, these are not charged. Without it they come from the
+# edge in front of OpenRouter and are as ambiguous as a timeout: the model may still
+# be running, and will be billed.
+_RETRYABLE_WITH_ENVELOPE: Final = frozenset({408, 504, 520, 524})
 _NOT_ACCEPTED: Final = range(300, 500)
 
-# 2.0**1024 overflows; by then `cap` has long been the smaller one.
-_DOUBLINGS: Final = 1000
+# 2.0**1024 overflows; `cap` is the smaller one long before.
+_MAX_EXPONENT: Final = 1000
 _BUDGET_WINDOW: Final = 10.0
-_BUDGET_RESERVE: Final = 10
+_BUDGET_MINIMUM: Final = 10
 
 
 def is_retryable(
@@ -33,14 +35,16 @@ def is_retryable(
     daily_cap: bool = False,
 ) -> bool:
     """
-    Return whether an error of this status is sent again by default.
+    Return True if an error is retried by default.
 
     Args:
-        status: What chose the exception's class.
-        envelope: The body was OpenRouter's own, not that of the edge before it.
-        availability: `error.availability.retryable`; it overrides the status.
-        in_flight: A 402 because too much money is in flight right now.
-        daily_cap: A 429 of the free tier's daily cap, which no wait of ours outlasts.
+        status: The status that the exception's class is chosen by.
+        envelope: If True, the body is OpenRouter's own, not that of its edge.
+        availability: `error.availability.retryable`; overrides the status.
+        in_flight: If True, the error is a 402 because other requests in flight
+            reserve the credits.
+        daily_cap: If True, the error is a 429 of the free tier's daily cap, which
+            lasts longer than any wait between attempts.
     """
     if daily_cap:
         return False
@@ -48,14 +52,14 @@ def is_retryable(
         return availability
     if status == 402:
         return in_flight
-    return status in _ALWAYS or (envelope and status in _WITH_ENVELOPE)
+    return status in _RETRYABLE or (envelope and status in _RETRYABLE_WITH_ENVELOPE)
 
 
 def billing(status: int, *, envelope: bool) -> Billing:
-    """Return what an attempt that ended in this error status may have cost."""
-    if status in _WITH_ENVELOPE and not envelope:
+    """Return what an attempt that ended in an error status may have cost."""
+    if status in _RETRYABLE_WITH_ENVELOPE and not envelope:
         return "maybe"
-    if status in _NOT_ACCEPTED and status not in _WITH_ENVELOPE:
+    if status in _NOT_ACCEPTED and status not in _RETRYABLE_WITH_ENVELOPE:
         return "not_accepted"
     return "insured"
 
@@ -64,68 +68,69 @@ def backoff(
     error: OpenRouterError,
     retries: Retries,
     *,
-    made: int,
+    attempts: int,
     remaining: float | None,
-    chance: float,
+    random: float,
 ) -> float | None:
     """
-    Return the seconds to wait before the next attempt; None: raise the error.
+    Return the seconds to wait before a retry, or None to raise the error.
 
     Args:
-        error: How the last attempt ended; its last `Attempt` tells the billing.
-        retries: The call's rules.
-        made: Attempts so far, 1 or more.
+        error: The error of the last attempt, with the billing of that attempt.
+        retries: The options of the call.
+        attempts: Number of attempts so far, 1 or more.
         remaining: Seconds until the call's deadline; None if it has none.
-        chance: A random number from 0 up to, not including, 1.
+        random: A random number, 0 <= random < 1.
     """
-    if made >= retries.max_attempts:
+    if attempts >= retries.max_attempts:
         return None
-    billing = error.attempts[-1].billing if error.attempts else "maybe"
+    billed = error.attempts[-1].billing if error.attempts else "maybe"
     ambiguous = (
         retries.ambiguous
-        and billing == "maybe"
+        and billed == "maybe"
         and not isinstance(error, ClosedError | ConfigurationError)
     )
     if not (error.retryable or ambiguous):
         return None
-    wish = error.retry_after if isinstance(error, APIError) else None
-    if wish is not None and wish > retries.max_wait:
+    retry_after = error.retry_after if isinstance(error, APIError) else None
+    if retry_after is not None and retry_after > retries.max_wait:
         return None
-    # The server's wish is a minimum: jitter goes on top, or all who were told the
-    # same would come back together.
-    jitter = min(retries.cap, retries.base * 2.0 ** min(made, _DOUBLINGS))
-    wait = (wish or 0.0) + chance * jitter
+    # Retry-After is a minimum, and full jitter is added to it. Without jitter, all
+    # clients that received the same value would return at the same moment.
+    longest = min(retries.cap, retries.base * 2.0 ** min(attempts, _MAX_EXPONENT))
+    wait = (retry_after or 0.0) + random * longest
     return None if remaining is not None and wait >= remaining else wait
 
 
 class RetryBudget:
     """
-    Keeps repeats to a share of first attempts, so that a sick upstream can recover.
+    Limit on the retries of one base URL and key, as a share of its calls.
 
-    In any 10 seconds: 10 repeats, and `share` more for each first attempt. Waits
-    that the server named are not charged: it knows what it asked for.
+    In any 10 seconds, it allows 10 retries and a share of the number of calls. This
+    keeps retries from adding to the load of a server that is failing because of load.
+    Retries at a time that the server set (Retry-After) are not counted.
 
     Source: Finagle's RetryBudget.
     """
 
     def __init__(self) -> None:
-        self._firsts: deque[float] = deque()
-        self._repeats: deque[float] = deque()
+        self._calls: deque[float] = deque()
+        self._retries: deque[float] = deque()
 
     def record_call(self, now: float) -> None:
-        """Count a first attempt."""
-        self._firsts.append(now)
-        self._forget(now)
+        """Count the first attempt of a call."""
+        self._calls.append(now)
+        self._expire(now)
 
     def try_retry(self, now: float, share: float) -> bool:
-        """Count a repeat and return True, or return False if there is no room."""
-        self._forget(now)
-        if len(self._repeats) + 1 > _BUDGET_RESERVE + share * len(self._firsts):
+        """Count a retry and return True, or return False if the budget is used up."""
+        self._expire(now)
+        if len(self._retries) + 1 > _BUDGET_MINIMUM + share * len(self._calls):
             return False
-        self._repeats.append(now)
+        self._retries.append(now)
         return True
 
-    def _forget(self, now: float) -> None:
-        for times in (self._firsts, self._repeats):
+    def _expire(self, now: float) -> None:
+        for times in (self._calls, self._retries):
             while times and times[0] <= now - _BUDGET_WINDOW:
                 times.popleft()

@@ -1,4 +1,4 @@
-"""The seconds that a server asks to wait, from every location that servers use."""
+"""Retry-After: how long a server asks to wait, from every location that servers use."""
 
 import re
 from collections.abc import Mapping
@@ -6,51 +6,56 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-_DIGITS: Final = r"[0-9]{1,15}(?:\.[0-9]{0,12})?"
-_LONGEST_WISH: Final = 1e12
-_LAST_MOMENT: Final = 1e15
-_EPOCH_MILLISECONDS: Final = 1e11
+from .decode import as_object
+
+_NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{0,12})?"
+# Longer values are errors of the server, not delays.
+_MAX_SECONDS: Final = 1e12
+_MAX_EPOCH: Final = 1e15
+# Epoch values from here on are milliseconds; as seconds they would be the year 5138.
+_MIN_EPOCH_MILLISECONDS: Final = 1e11
+# Smaller epoch values (before September 2001) are durations, or nonsense.
+_MIN_EPOCH_SECONDS: Final = 1e9
 
 
 def parse_retry_after(
     headers: Mapping[str, str], error: Mapping[str, Any], *, wall: float
 ) -> float | None:
     """
-    Return the seconds that the server asks to wait; None if it does not.
+    Return the seconds that a server asks to wait, or None if it names no wait.
 
     Args:
-        headers: The reply's, with case-insensitive names.
-        error: The envelope's `error` object; empty if there is none.
-        wall: Seconds since the epoch, now.
-
-    Source: the six places where OpenRouter and its providers put it, the most
-    direct first.
+        headers: The headers of the response, with case-insensitive names.
+        error: The `error` object of the body; empty if there is none.
+        wall: The current time, in seconds since the epoch.
     """
-    metadata = _mapping(error.get("metadata"))
-    inner = {str(k).lower(): v for k, v in _mapping(metadata.get("headers")).items()}
-    wishes = (
+    metadata = as_object(error.get("metadata"))
+    upstream = {
+        name.lower(): value
+        for name, value in as_object(metadata.get("headers")).items()
+    }
+    # From the most direct to the least: the headers of the response, the fields of
+    # the error body, the headers that a provider sent to OpenRouter. A reset time is
+    # the end of a rate limit's window rather than a wait, so it comes last.
+    locations = (
         _delay(headers.get("Retry-After"), wall),
-        _scaled(_seconds(headers.get("retry-after-ms")), 0.001),
-        _seconds(_mapping(error.get("availability")).get("retry_after")),
+        _milliseconds(headers.get("retry-after-ms")),
+        _seconds(as_object(error.get("availability")).get("retry_after")),
         _seconds(metadata.get("retry_after_seconds_raw")),
         _seconds(metadata.get("retry_after_seconds")),
-        _delay(inner.get("retry-after"), wall),
-        _scaled(_seconds(inner.get("retry-after-ms")), 0.001),
-        _until(inner.get("x-ratelimit-reset"), wall),
+        _delay(upstream.get("retry-after"), wall),
+        _milliseconds(upstream.get("retry-after-ms")),
+        _until(upstream.get("x-ratelimit-reset"), wall),
         _until(headers.get("X-RateLimit-Reset"), wall),
     )
-    return next((wish for wish in wishes if wish is not None), None)
+    return next((seconds for seconds in locations if seconds is not None), None)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _seconds(value: Any, *, below: float = _LONGEST_WISH) -> float | None:
-    """A number or its ASCII digits; not negative, not infinite, of sane length."""
+def _seconds(value: Any, *, below: float = _MAX_SECONDS) -> float | None:
+    """Return a number, or one in ASCII digits; None if it is negative or too large."""
     if isinstance(value, str):
         value = value.strip()
-        if not re.fullmatch(_DIGITS, value):
+        if not re.fullmatch(_NUMBER, value):
             return None
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -58,30 +63,30 @@ def _seconds(value: Any, *, below: float = _LONGEST_WISH) -> float | None:
     return float(value) if 0 <= value < below else None
 
 
-def _scaled(seconds: float | None, factor: float) -> float | None:
-    return None if seconds is None else seconds * factor
+def _milliseconds(value: Any) -> float | None:
+    milliseconds = _seconds(value)
+    return None if milliseconds is None else milliseconds * 0.001
 
 
 def _delay(value: Any, wall: float) -> float | None:
-    """`Retry-After`: seconds, or an HTTP date, of which a past one is 0."""
+    """Parse `Retry-After`: seconds, or an HTTP date; a date in the past is 0."""
     seconds = _seconds(value)
     if seconds is not None or not isinstance(value, str):
         return seconds
     try:
         date = parsedate_to_datetime(value)
-        # A date without a zone is GMT; asctime's form has none (RFC 9110, 5.6.7).
-        moment = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        # A date without a zone is GMT; the asctime form has none (RFC 9110, 5.6.7).
+        epoch = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, moment - wall)
+    return max(0.0, epoch - wall)
 
 
 def _until(value: Any, wall: float) -> float | None:
-    """`X-RateLimit-Reset`: epoch milliseconds on this wire; seconds by convention."""
-    moment = _seconds(value, below=_LAST_MOMENT)
-    if moment is None:
+    """Parse `X-RateLimit-Reset`: OpenRouter sends milliseconds, others seconds."""
+    epoch = _seconds(value, below=_MAX_EPOCH)
+    if epoch is None:
         return None
-    if moment >= _EPOCH_MILLISECONDS:
-        moment /= 1000.0
-    # What is no moment of this age is not one at all.
-    return max(0.0, moment - wall) if moment > 1e9 else None
+    if epoch >= _MIN_EPOCH_MILLISECONDS:
+        epoch /= 1000.0
+    return max(0.0, epoch - wall) if epoch > _MIN_EPOCH_SECONDS else None

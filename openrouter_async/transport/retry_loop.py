@@ -181,9 +181,9 @@ class RetryLoop(Generic[T]):
         wait = backoff(
             error,
             self._call.retries,
-            made=made,
+            attempts=made,
             remaining=remaining,
-            chance=self._clock.random(),
+            random=self._clock.random(),
         )
         if wait is None:
             return None

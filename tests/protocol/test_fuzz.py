@@ -40,7 +40,7 @@ WALL: Final = 1_800_000_000.0
 WIRE: Final = os.environ.get("OPENROUTER_WIRE")
 
 needs_schemas = pytest.mark.skipif(
-    not WIRE, reason="OPENROUTER_WIRE does not name the accumulatorer of schemas"
+    not WIRE, reason="OPENROUTER_WIRE does not name the folder of schemas"
 )
 
 
