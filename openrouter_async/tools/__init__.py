@@ -1,8 +1,9 @@
 """
-Functions that a model calls, and the loop that calls them.
+Tools: functions that a model can call, and the loop that calls them.
 
-A function becomes a tool by its annotations; a run sends, executes what the model
-calls and sends the results, until the model answers.
+`tool` makes a tool of a function by its annotations. A run sends the conversation,
+executes the calls of the model and sends their results, until the model responds
+without a call.
 """
 
 from .decorator import make_tool, tool
@@ -16,7 +17,8 @@ from .events import (
     ToolResult,
     TurnFinished,
 )
-from .loop import OnToolError, ToolLoop
+from .execution import OnToolError
+from .loop import ToolLoop
 from .tool_run import ToolRun, ToolStream
 
 __all__ = [

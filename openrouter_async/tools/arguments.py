@@ -1,8 +1,8 @@
-"""A function's parameters, and the arguments that a model wrote for them."""
+"""The parameters of a function, and the arguments in a tool call."""
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from ..errors import MalformedResponseError, ToolArgumentsError
@@ -10,7 +10,8 @@ from ..protocol.decode import decode
 from ..structured.converter import converter
 from ..structured.docstrings import parse_docstring
 from ..structured.fields import NO_DEFAULT, Field
-from ..structured.invalid_value import InvalidValueError, path_step
+from ..structured.invalid_value import InvalidValueError, PathErrors, path_step
+from ..structured.scalars import mismatch
 from ..structured.schema import parameters_schema
 from ..structured.type_hints import resolve_hints
 from ..types import ToolCall
@@ -18,66 +19,71 @@ from ..types import ToolCall
 
 class Parameters:
     """
-    What a function takes.
+    The parameters of a function.
 
     Attributes:
-        members: Its parameters, in order.
-        schema: The JSON Schema of them.
-        summary: What the first paragraph of its docstring says.
+        fields: The parameters, in order.
+        schema: The JSON Schema of the arguments.
+        summary: The first paragraph of the function's docstring; "" if none.
     """
 
     def __init__(self, function: Callable[..., Any], *, strict: bool = False) -> None:
-        told = parse_docstring(function)
-        self.summary = told.summary
-        self.members, self._positional = _members(function, told.entries)
-        self.schema = parameters_schema(self.members, strict=strict)
+        docstring = parse_docstring(function)
+        self.summary = docstring.summary
+        self.fields, self._positional_only = _parameters(function, docstring.entries)
+        self.schema = parameters_schema(self.fields, strict=strict)
 
-    def read(self, call: ToolCall) -> tuple[list[Any], dict[str, Any]]:
+    def parse(self, call: ToolCall) -> tuple[list[Any], dict[str, Any]]:
         """
-        Return the positional and the keyword arguments that a call makes.
+        Return the positional and the keyword arguments of a call.
 
         Raises:
-            ToolArgumentsError: They are no JSON object, or do not fit.
+            ToolArgumentsError: If the arguments are not a JSON object, or do not match
+                the parameters.
         """
-        given = json_arguments(call)
-        read: dict[str, Any] = {}
-        faults: list[tuple[str, str]] = []
-        for member in self.members:
-            path = "$" + path_step(member.name)
-            if member.name in given:
+        given = parse_json_arguments(call)
+        keywords: dict[str, Any] = {}
+        errors: list[tuple[str, str]] = []
+        for field in self.fields:
+            path = path_step(field.name)
+            if field.name in given:
                 try:
-                    value = converter.structure(given[member.name], member.kind)
+                    value = converter.structure(given[field.name], field.kind)
                 except InvalidValueError as error:
-                    faults += ((path + rest, message) for rest, message in error.errors)
+                    errors += ((path + rest, message) for rest, message in error.errors)
                 else:
-                    read[member.name] = value
-            elif member.required:
-                faults.append((path, "it is missing"))
-        known = {member.name for member in self.members}
-        faults += (
-            ("$" + path_step(name), "there is no such parameter")
-            for name in given
-            if name not in known
+                    keywords[field.name] = value
+            elif field.required:
+                errors.append((path, "a required argument is missing"))
+        known = {field.name for field in self.fields}
+        errors += (
+            (path_step(name), "unknown argument") for name in given if name not in known
         )
-        if faults:
-            raise _misfit(call, faults)
-        first: list[Any] = []
-        for name in self._positional:
-            if name not in read:
-                # What follows keeps its default too: there is no other way.
+        if errors:
+            raise _invalid(call, tuple(errors))
+        positional: list[Any] = []
+        for name in self._positional_only:
+            if name not in keywords:
+                # Those after it keep their defaults too: Python has no way to pass
+                # a positional-only argument without the ones before it.
                 break
-            first.append(read.pop(name))
-        return first, {k: v for k, v in read.items() if k not in self._positional}
+            positional.append(keywords[name])
+        return positional, {
+            name: value
+            for name, value in keywords.items()
+            if name not in self._positional_only
+        }
 
 
-def json_arguments(call: ToolCall) -> dict[str, Any]:
+def parse_json_arguments(call: ToolCall) -> dict[str, Any]:
     """
-    Return a call's arguments as they came, parsed.
+    Return the arguments of a call as plain JSON values.
 
-    None at all are an empty object; what was encoded twice is read twice.
+    A call without arguments has an empty object. Arguments that the model encoded
+    twice, as a JSON string that contains JSON, are decoded twice.
 
     Raises:
-        ToolArgumentsError: They are no JSON object.
+        ToolArgumentsError: If the arguments are not a JSON object.
     """
     text = call.function.arguments
     if not text.strip():
@@ -87,64 +93,67 @@ def json_arguments(call: ToolCall) -> dict[str, Any]:
         if isinstance(value, str):
             value = decode(value)
     except MalformedResponseError as error:
-        raise _misfit(call, [("$", error.message)]) from None
+        raise _invalid(call, (("", error.message),)) from None
     if not isinstance(value, dict):
-        raise _misfit(call, [("$", f"it is no object, but {value!r:.60}")])
+        raise _invalid(call, mismatch("an object", value).errors)
     return cast("dict[str, Any]", value)
 
 
-def read_arguments(call: ToolCall, kind: Any) -> Any:
+def parse_arguments(call: ToolCall, kind: Any) -> Any:
     """
-    Return a call's arguments as a value of a type.
+    Return the arguments of a call as a value of a type.
 
     Raises:
-        ToolArgumentsError: They are no JSON object, or do not fit.
+        ToolArgumentsError: If the arguments are not a JSON object, or do not match the
+            type.
     """
-    value = json_arguments(call)
+    value = parse_json_arguments(call)
     try:
         return converter.structure(value, kind)
     except InvalidValueError as error:
-        faults = [(f"${path}", message) for path, message in error.errors]
-        raise _misfit(call, faults) from error.__cause__
+        raise _invalid(call, error.errors) from error.__cause__
 
 
-def _members(function: Callable[..., Any], told: Any) -> tuple[list[Field], list[str]]:
-    """List the parameters, and the names of those that have no keyword."""
-    written: Any = inspect.unwrap(function)
-    while isinstance(written, functools.partial):
-        written = cast("Any", written).func
-    if not inspect.isroutine(written):
-        # An object that can be called.
-        written = type(written).__call__
-    hints = resolve_hints(written)
-    found: list[Field] = []
-    positional: list[str] = []
+def _parameters(
+    function: Callable[..., Any], descriptions: Mapping[str, str]
+) -> tuple[list[Field], list[str]]:
+    """Return the parameters, and the names of those that are positional-only."""
+    annotated: Any = inspect.unwrap(function)
+    while isinstance(annotated, functools.partial):
+        annotated = cast("Any", annotated).func
+    if not inspect.isroutine(annotated):
+        # An object with a `__call__` method: its annotations are there.
+        annotated = type(annotated).__call__
+    hints = resolve_hints(annotated)
+    fields: list[Field] = []
+    positional_only: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(
-                f"{function!r} takes {parameter}; a tool names what it takes."
+                f"Unsupported parameter {parameter} of {function!r}: the parameters "
+                "of a tool must be named."
             )
         if parameter.kind is parameter.POSITIONAL_ONLY:
-            positional.append(name)
+            positional_only.append(name)
         required = parameter.default is parameter.empty
-        found.append(
+        fields.append(
             Field(
                 name,
                 hints.get(name, Any),
                 required,
                 NO_DEFAULT if required else parameter.default,
-                told.get(name, ""),
+                descriptions.get(name, ""),
             )
         )
-    return found, positional
+    return fields, positional_only
 
 
-def _misfit(call: ToolCall, faults: list[tuple[str, str]]) -> ToolArgumentsError:
-    written = [f"{path}: {message}" for path, message in faults]
+def _invalid(call: ToolCall, errors: PathErrors) -> ToolArgumentsError:
+    messages = [f"${path}: {message}" for path, message in errors]
     name = call.function.name or "a tool"
     return ToolArgumentsError(
-        f"The arguments of {name} do not fit: {'; '.join(written)}",
+        f"Invalid arguments for {name}: {'; '.join(messages)}",
         call=call,
-        path=faults[0][0],
-        errors=written,
+        path=f"${errors[0][0]}",
+        errors=messages,
     )

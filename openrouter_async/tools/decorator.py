@@ -32,22 +32,22 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     Make a tool of a plain or async function: `@tool`, or `@tool(strict=True)`.
 
-    Its annotations become the schema, its docstring the descriptions; a string in
-    `Annotated[str, "..."]` describes a parameter too. Called, the tool is the function.
-    In a run, a plain function is called in a thread.
+    The schema comes from the function's annotations, the descriptions from its
+    docstring or from strings in `Annotated[str, "..."]`. The tool can still be called
+    like the function. A run calls a plain function in a thread.
 
     Args:
-        function: What is called.
-        name: The function's own unless given.
-        description: The first paragraph of its docstring unless given.
-        strict: Whether the provider must hold to the schema; all parameters are then
-            asked for, those with defaults too.
-        cache_control: Ends a cached prefix after this tool (Anthropic).
-        **options: All but `function`.
+        function: The function.
+        name: The name for the model; defaults to the function's name.
+        description: The description for the model; defaults to the first paragraph of
+            the docstring.
+        strict: If True, the provider must hold the model to the schema, in which every
+            parameter is required, even one with a default.
+        cache_control: The end of a cached prefix, after this tool (Anthropic).
+        **options: `name`, `description`, `strict` and `cache_control`.
 
     Raises:
-        TypeError: JSON has nothing for a parameter's type, or the name is none that
-            providers take.
+        TypeError: If a parameter's type has no JSON Schema, or the name is invalid.
     """
     if function is None:
         return partial(make_tool, **options)
@@ -62,19 +62,19 @@ def make_tool(
     strict: bool | None = None,
     cache_control: CacheControl | None = None,
 ) -> Tool[P, R]:
-    """Make the tool; `tool` tells how."""
-    called = str(name or getattr(function, "__name__", ""))
-    if not re.fullmatch(_NAME, called):
+    """Make a tool of a function; the arguments are those of `tool`."""
+    tool_name = str(name or getattr(function, "__name__", ""))
+    if not re.fullmatch(_NAME, tool_name):
         raise TypeError(
-            f"{called!r} is no name for a tool: at most 64 of a-z, A-Z, 0-9, _ and -. "
-            "Give name=."
+            f"Invalid tool name {tool_name!r}: pass name= with 1 to 64 letters, "
+            "digits, '_' or '-'."
         )
     parameters = Parameters(function, strict=bool(strict))
-    definition: FunctionDefinition = {"name": called}
-    words = description or parameters.summary
-    if words:
-        definition["description"] = words
+    definition: FunctionDefinition = {"name": tool_name}
+    text = description or parameters.summary
+    if text:
+        definition["description"] = text
     definition["parameters"] = parameters.schema
     if strict is not None:
         definition["strict"] = strict
-    return Tool(function, definition, parameters.read, cache_control)
+    return Tool(function, definition, parameters.parse, cache_control)

@@ -1,4 +1,4 @@
-"""What happens in a run, as it happens."""
+"""The events of a run, and their construction from the chunks of a response."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +18,11 @@ from ..types.shape import Shape
 @define(eq=False, repr=False)
 class TextDelta(Shape):
     """
-    More words of an answer.
+    New text of a response.
 
     Attributes:
-        text: The new words.
-        turn: The turn, from 1.
+        text: The new text.
+        turn: The number of the turn, from 1.
     """
 
     text: str
@@ -32,11 +32,11 @@ class TextDelta(Shape):
 @define(eq=False, repr=False)
 class ReasoningDelta(Shape):
     """
-    More thoughts.
+    New reasoning text of a response.
 
     Attributes:
-        text: The new thoughts.
-        turn: The turn, from 1.
+        text: The new text.
+        turn: The number of the turn, from 1.
     """
 
     text: str
@@ -46,12 +46,12 @@ class ReasoningDelta(Shape):
 @define(eq=False, repr=False)
 class ToolCallStarted(Shape):
     """
-    The model has begun to call a tool.
+    The first fragment of a tool call.
 
     Attributes:
-        index: Which call of the turn, from 0.
-        name: The tool's name.
-        turn: The turn, from 1.
+        index: The number of the call in its turn, from 0.
+        name: The name of the tool.
+        turn: The number of the turn, from 1.
     """
 
     index: int
@@ -62,12 +62,12 @@ class ToolCallStarted(Shape):
 @define(eq=False, repr=False)
 class ToolCallArguments(Shape):
     """
-    More of a call's arguments; part of a JSON text, not to be acted upon.
+    New text of a call's arguments: a part of a JSON text, not to be acted upon.
 
     Attributes:
-        index: Which call of the turn, from 0.
-        text: The new part.
-        turn: The turn, from 1.
+        index: The number of the call in its turn, from 0.
+        text: The new text.
+        turn: The number of the turn, from 1.
     """
 
     index: int
@@ -78,12 +78,12 @@ class ToolCallArguments(Shape):
 @define(eq=False, repr=False)
 class ToolCallFinished(Shape):
     """
-    A call is whole: its turn has ended, and it is about to be executed.
+    A complete call; its turn has ended, and it is executed next.
 
     Attributes:
-        index: Which call of the turn, from 0.
+        index: The number of the call in its turn, from 0.
         call: The call.
-        turn: The turn, from 1.
+        turn: The number of the turn, from 1.
     """
 
     index: int
@@ -94,15 +94,16 @@ class ToolCallFinished(Shape):
 @define(eq=False, repr=False)
 class ToolResult(Shape):
     """
-    What came of a call.
+    The result of a call.
 
     Attributes:
         call: The call.
-        content: What the model is told.
-        value: What the function returned; None if it failed.
-        error: Why it failed: its own exception, a `ToolArgumentsError`, a
-            `LookupError` for a tool that there is not; None if it did not.
-        turn: The turn, from 1.
+        content: The content of the tool message for the model.
+        value: The return value of the function; None if the call failed.
+        error: The exception that the function raised; a `ToolArgumentsError` if the
+            arguments are invalid; a `LookupError` if the tool is unknown; None if the
+            call succeeded.
+        turn: The number of the turn, from 1.
     """
 
     call: ToolCall
@@ -115,10 +116,10 @@ class ToolResult(Shape):
 @define(eq=False, repr=False)
 class TurnFinished(Shape):
     """
-    A reply is there, and so are the results of its calls.
+    The end of a turn: the response is complete, and its calls have been executed.
 
     Attributes:
-        turn: The turn, from 1.
+        turn: The number of the turn, from 1.
         response: The response.
     """
 
@@ -135,62 +136,70 @@ ToolEvent = (
     | ToolResult
     | TurnFinished
 )
-"""What `run_tools(stream=True)` yields."""
+"""The events that `run_tools(stream=True)` yields."""
 
 
 class EventBuilder:
-    """Sees events in the chunks of one turn."""
+    """Builds the events of one turn from the chunks of its response."""
 
     def __init__(self, turn: int) -> None:
         self._turn = turn
         self._calls = ToolCallAccumulator()
-        # The arguments told of each call that was told of.
-        self._told: dict[int, str] = {}
+        # The arguments that events have reported so far, for each call.
+        self._reported: dict[int, str] = {}
 
-    def see(self, chunk: ChatStreamingResponseChunk) -> list[ToolEvent]:
-        """Return what is new in the first choice."""
-        found: list[ToolEvent] = []
+    def feed(self, chunk: ChatStreamingResponseChunk) -> list[ToolEvent]:
+        """Return the events of a chunk's first choice; other choices have none."""
+        events: list[ToolEvent] = []
         for choice in chunk.choices:
             if choice.index:
                 continue
             delta = choice.delta
             if delta.reasoning:
-                found.append(ReasoningDelta(delta.reasoning, self._turn))
+                events.append(ReasoningDelta(delta.reasoning, self._turn))
             if delta.content:
-                found.append(TextDelta(delta.content, self._turn))
+                events.append(TextDelta(delta.content, self._turn))
             if delta.tool_calls:
                 self._calls.add([fragment.raw for fragment in delta.tool_calls])
-                found += self._new()
-        return found
-
-    def _new(self) -> list[ToolEvent]:
-        found: list[ToolEvent] = []
-        for place, call in enumerate(self._calls.items):
-            if not call.name:
-                continue
-            if place not in self._told:
-                self._told[place] = ""
-                found.append(ToolCallStarted(place, call.name, self._turn))
-            text = str(call.build_function(whole=False)["arguments"])
-            told = self._told[place]
-            if len(text) > len(told) and text.startswith(told):
-                self._told[place] = text
-                found.append(ToolCallArguments(place, text[len(told) :], self._turn))
-        return found
+                events += self._call_events()
+        return events
 
     def finish(self, calls: Sequence[ToolCall]) -> list[ToolEvent]:
-        """Return what remains to be told when the turn has ended with these calls."""
-        found: list[ToolEvent] = []
-        for place, call in zip(self._order(len(calls)), calls, strict=True):
-            if place not in self._told:
+        """Return the events of the complete calls when the turn has ended."""
+        events: list[ToolEvent] = []
+        for index, call in zip(self._indexes(len(calls)), calls, strict=True):
+            if index not in self._reported:
                 name, text = call.function.name, call.function.arguments
-                found.append(ToolCallStarted(place, name, self._turn))
-                found.append(ToolCallArguments(place, text, self._turn))
-            found.append(ToolCallFinished(place, call, self._turn))
-        return found
+                events.append(ToolCallStarted(index, name, self._turn))
+                events.append(ToolCallArguments(index, text, self._turn))
+            events.append(ToolCallFinished(index, call, self._turn))
+        return events
 
-    def _order(self, count: int) -> Sequence[int]:
-        """Return which call of those seen each call of the reply is."""
+    def _call_events(self) -> list[ToolEvent]:
+        events: list[ToolEvent] = []
+        for index, call in enumerate(self._calls.items):
+            if not call.name:
+                continue
+            if index not in self._reported:
+                self._reported[index] = ""
+                events.append(ToolCallStarted(index, call.name, self._turn))
+            text = str(call.build_function(whole=False)["arguments"])
+            reported = self._reported[index]
+            # Some providers replace the arguments at the end; a delta cannot say so.
+            if len(text) > len(reported) and text.startswith(reported):
+                self._reported[index] = text
+                events.append(
+                    ToolCallArguments(index, text[len(reported) :], self._turn)
+                )
+        return events
+
+    def _indexes(self, count: int) -> Sequence[int]:
+        """
+        Return the index, in order of arrival, of each call of the response.
+
+        The response has its calls in the order of the indexes that the provider gave
+        them, which may differ from the order of arrival.
+        """
         indexes = [call.index for call in self._calls.items]
         known = [index for index in indexes if index is not None]
         if len(set(known)) == len(known) == count:

@@ -1,59 +1,115 @@
-"""The call of one function, and calls that are fit to be sent back."""
+"""Execution of a tool call, and tool calls in a form that can be sent back."""
 
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import attrs
 
 from ..errors import ToolArgumentsError
 from ..protocol.encode import encode
 from ..structured.converter import converter
-from ..types import Message, MessageLike, PartLike, ToolCall
+from ..types import Message, MessageLike, PartLike, Tool, ToolCall
 from ..types.parts import Part
-from .arguments import json_arguments
+from .arguments import parse_json_arguments
+from .events import ToolResult
+
+OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
+"""
+The treatment of an exception that a tool raises.
+
+"report": send the error to the model; "raise": raise it from the run; or a function
+that returns the text for the model, or raises.
+"""
 
 
-async def call_function(
-    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
-) -> Any:
+async def execute(
+    call: ToolCall,
+    tools: Mapping[str, Tool[..., Any]],
+    *,
+    turn: int,
+    slots: asyncio.Semaphore,
+    on_tool_error: OnToolError,
+) -> ToolResult:
     """
-    Await an async function; call a plain one in a thread.
+    Execute a call, and return its result or its error.
+
+    Args:
+        call: The call.
+        tools: The tools, by name.
+        turn: The number of the turn, from 1.
+        slots: Limits the functions that run at the same time.
+        on_tool_error: The treatment of an exception that the function raises.
 
     Raises:
-        RuntimeError: If the function is cancelled from inside.
+        Exception: If the function raises it, and `on_tool_error` is "raise".
     """
+    name = call.function.name
+    tool = tools.get(name)
+    if tool is None:
+        known = ", ".join(tools) or "none"
+        text = f"Unknown tool {name!r:.80}. Available tools: {known}."
+        return ToolResult(call, _error_content(text), None, LookupError(text), turn)
+    try:
+        args, kwargs = tool.arguments_of(call)
+    except ToolArgumentsError as error:
+        return ToolResult(call, _error_content(error.message), None, error, turn)
+    async with slots:
+        try:
+            value = await _call_function(tool.wrapped, args, kwargs)
+            return ToolResult(call, _content(value), value, None, turn)
+        except Exception as error:
+            error.add_note(f"Raised by the tool {name!r}, in the call {call.id!r}.")
+            if on_tool_error == "raise":
+                raise
+            content = (
+                on_tool_error(call, error)
+                if callable(on_tool_error)
+                else _error_content(f"{type(error).__name__}: {error}")
+            )
+            return ToolResult(call, content, None, error, turn)
+
+
+async def _call_function(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> Any:
+    """Call an async function on the event loop, and a plain one in a thread."""
     try:
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 -- an object's own method
+            getattr(function, "__call__", None)  # noqa: B004 - the method is inspected
         ):
             value = await function(*args, **kwargs)
         else:
-            value = await asyncio.to_thread(_in_thread, function, args, kwargs)
+            value = await asyncio.to_thread(_call_in_thread, function, args, kwargs)
+            # A plain function may return a coroutine, as a `partial` or a wrapper does.
             if inspect.isawaitable(value):
                 value = await value
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise RuntimeError("The tool was cancelled from inside.") from error
+        # Raised by the function, not by a cancellation of its task: an error like any
+        # other, which must not look as if the run had been cancelled.
+        raise RuntimeError(
+            "The tool raised CancelledError, but the run was not cancelled."
+        ) from error
     return value
 
 
-def _in_thread(
+def _call_in_thread(
     function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
 ) -> Any:
     try:
         return function(*args, **kwargs)
     except StopIteration as error:
-        # A future cannot carry it, and would be waited for for ever.
-        raise RuntimeError("StopIteration left the tool.") from error
+        # A future cannot hold StopIteration: `to_thread` would wait forever.
+        raise RuntimeError("The tool raised StopIteration.") from error
 
 
-def result_content(value: Any) -> str | Sequence[PartLike]:
-    """Return what a tool gave as what the model is told: text, or parts."""
+def _content(value: Any) -> str | Sequence[PartLike]:
+    """Return the message content for a return value: parts, or text."""
     if isinstance(value, Part):
         return [value]
     if isinstance(value, list) and value:
@@ -63,43 +119,47 @@ def result_content(value: Any) -> str | Sequence[PartLike]:
     return converter.to_text(value)
 
 
-def error_content(text: str) -> str:
-    """Return an error as the content of a tool message."""
+def _error_content(text: str) -> str:
     return encode({"error": text}).decode()
 
 
 def sendable_calls(
-    message: Message, used: set[str]
+    message: Message, used_ids: set[str]
 ) -> tuple[MessageLike, list[ToolCall]]:
     """
-    Return the message to send back, and its calls, each with an id of its own.
+    Return an assistant message to send back, and its calls with unique ids.
 
-    What is in order stays as it came. Ids that are missing or were there before are
-    replaced, and arguments that are no JSON object, which providers refuse.
+    Providers reject calls without an id, two calls with one id, and arguments that are
+    not a JSON object. These ids and arguments are replaced; if there are none of them,
+    the message is returned unchanged.
 
     Args:
-        message: The reply's.
-        used: The ids of the run so far; those of this message are added.
+        message: The message of the response.
+        used_ids: The call ids of the run so far; those of this message are added.
     """
     calls: list[ToolCall] = []
     sent: list[dict[str, Any]] = []
     for call in message.tool_calls:
-        ident, number = call.id or f"call_{len(used)}", 1
-        while ident in used:
+        call_id, number = call.id or f"call_{len(used_ids)}", 1
+        while call_id in used_ids:
             number += 1
-            ident = f"{call.id or 'call'}_{number}"
-        used.add(ident)
-        text = _replayable(call)
-        one = call.as_request()
-        if ident != call.id or text != call.function.arguments:
-            function = {**_function(one), "arguments": text}
-            one = {**one, "id": ident, "type": call.type, "function": function}
-        sent.append(one)
-        calls.append(attrs.evolve(call, id=ident))
-    echo = message.as_request()
+            call_id = f"{call.id or 'call'}_{number}"
+        used_ids.add(call_id)
+        arguments = _sendable_arguments(call)
+        request = call.as_request()
+        if call_id != call.id or arguments != call.function.arguments:
+            function = {**_function(request), "arguments": arguments}
+            request = {
+                **request,
+                "id": call_id,
+                "type": call.type,
+                "function": function,
+            }
+        sent.append(request)
+        calls.append(attrs.evolve(call, id=call_id))
     if sent == [call.as_request() for call in message.tool_calls]:
         return message, calls
-    return {**echo, "tool_calls": sent}, calls
+    return {**message.as_request(), "tool_calls": sent}, calls
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,10 +167,10 @@ def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return function if isinstance(function, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
-def _replayable(call: ToolCall) -> str:
-    """Return the arguments as they came if they are a JSON object, else one."""
+def _sendable_arguments(call: ToolCall) -> str:
+    """Return the arguments of a call, unchanged if they are a JSON object."""
     text = call.function.arguments
     with suppress(ToolArgumentsError):
-        value = json_arguments(call)
+        value = parse_json_arguments(call)
         return text if text.lstrip().startswith("{") else encode(value).decode()
     return "{}"

@@ -1,15 +1,10 @@
-"""Turn after turn: ask, execute what is called, tell the results."""
+"""The tool loop: send the conversation, execute the calls, send their results."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final
 
-from ..errors import (
-    ConfigurationError,
-    MaxTurnsError,
-    ToolArgumentsError,
-    ToolCallTruncatedError,
-)
+from ..errors import ConfigurationError, MaxTurnsError, ToolCallTruncatedError
 from ..stream import ChatStream
 from ..types import (
     ChatResponse,
@@ -19,25 +14,11 @@ from ..types import (
     ToolCall,
     ToolResponseMessage,
 )
-from .events import (
-    EventBuilder,
-    ToolEvent,
-    ToolResult,
-    TurnFinished,
-)
-from .execution import call_function, error_content, result_content, sendable_calls
+from .events import EventBuilder, ToolEvent, ToolResult, TurnFinished
+from .execution import OnToolError, execute, sendable_calls
 
-T = TypeVar("T")
-
-OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
-"""
-What becomes of a tool's exception.
-
-"report": the model is told; "raise": it leaves the run; or a function that returns what
-the model is told, or raises.
-"""
-
-_FREE: Final = (None, "auto", "none")
+# Every other value of `tool_choice` forces a call.
+_UNFORCED: Final = (None, "auto", "none")
 
 
 class ToolLoop:
@@ -45,11 +26,12 @@ class ToolLoop:
     The turns of one run.
 
     Attributes:
-        messages: The conversation so far: what was given, and whole turns.
-        turns: Every reply, the last one last.
-        results: What came of every call, in the order in which they ended.
-        busy: What another task may cancel to end the run: tools, an opening stream.
-        stream: The stream that is being read.
+        messages: The conversation: the messages of the request, and complete turns.
+        turns: Every response, in order.
+        results: The result of every call, in the order in which they ended.
+        tasks: The tasks to cancel when the run is closed: tools that run, and the
+            opening of a stream.
+        stream: The open stream; None between streams.
     """
 
     def __init__(
@@ -62,18 +44,20 @@ class ToolLoop:
         on_tool_error: OnToolError,
     ) -> None:
         """
-        Check what was given; nothing is sent.
+        Validate the arguments; nothing is sent.
 
         Args:
-            ask: Sends the conversation; takes `messages`, `tool_choice`, `stream`.
-            request: `messages`, `tools` and `tool_choice` as they were given.
-            max_turns: Replies asked for, 1 or more.
-            max_parallel_tools: Calls of one turn executed at once, 1 or more.
-            on_tool_error: What becomes of a tool's exception.
+            ask: Sends a request, with `messages`, `tool_choice` and `stream`.
+            request: The `messages`, `tools` and `tool_choice` of the first request.
+            max_turns: The maximum number of responses, 1 or more.
+            max_parallel_tools: The maximum number of calls of one turn that are
+                executed at the same time, 1 or more.
+            on_tool_error: The treatment of an exception that a tool raises.
 
         Raises:
-            ConfigurationError: A tool that cannot be executed, or a limit below 1.
-            TypeError: The messages are none.
+            ConfigurationError: If a limit is less than 1, a function tool has no
+                function, or two tools have one name.
+            TypeError: If `messages` is not a list of messages.
         """
         if min(max_turns, max_parallel_tools) < 1:
             raise ConfigurationError(
@@ -82,108 +66,119 @@ class ToolLoop:
             )
         messages = request.get("messages") or ()
         if isinstance(messages, str) or not isinstance(messages, Sequence):
-            raise TypeError("messages is a list of messages: [UserMessage('...')].")
+            raise TypeError(
+                f"Invalid messages of type {type(messages).__name__}: pass a list of "
+                "messages, such as [UserMessage('...')]."
+            )
         self.messages: list[MessageLike] = [*messages]
         self.turns: list[ChatResponse] = []
         self.results: list[ToolResult] = []
-        self.busy: set[asyncio.Task[Any]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.stream: ChatStream | None = None
         self._ask = ask
         self._tools = _by_name(request.get("tools") or ())
-        self._choice = request.get("tool_choice")
+        self._tool_choice = request.get("tool_choice")
         self._max_turns = max_turns
         self._max_parallel_tools = max_parallel_tools
         self._on_tool_error = on_tool_error
-        self._ids: set[str] = set()
+        self._call_ids: set[str] = set()
 
     async def run(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
         """
-        Run to the answer; with `stream` the events of each reply are yielded too.
+        Run turns until the model responds without a call.
+
+        Args:
+            stream: If True, stream the responses and yield their events too.
 
         Raises:
-            MaxTurnsError: The model still calls tools in its last turn.
-            ToolCallTruncatedError: A call is cut off; it is not executed.
-            OpenRouterError: Whatever sending raises.
+            MaxTurnsError: If the model calls tools in the last turn.
+            ToolCallTruncatedError: If a call was cut off; it is not executed.
+            OpenRouterError: If a request fails, as from `send`.
         """
         turn = 0
         while True:
             turn += 1
-            watch = EventBuilder(turn)
+            builder = EventBuilder(turn)
             if stream:
                 async with await self._open() as self.stream:
                     async for chunk in self.stream:
-                        for event in watch.see(chunk):
+                        for event in builder.feed(chunk):
                             yield event
-                    reply = self.stream.response
+                    response = self.stream.response
                 self.stream = None
             else:
-                reply = await self._ask(**self._turn(), stream=False)
-            self.turns.append(reply)
-            if not reply.tool_calls:
-                self.messages.append(reply.message)
-                yield TurnFinished(turn, reply)
+                response = await self._ask(**self._turn_request(), stream=False)
+            self.turns.append(response)
+            if not response.tool_calls:
+                self.messages.append(response.message)
+                yield TurnFinished(turn, response)
                 return
-            self._check(reply, turn)
-            echo, calls = sendable_calls(reply.message, self._ids)
-            for event in watch.finish(calls) if stream else ():
+            self._check(response, turn)
+            message, calls = sendable_calls(response.message, self._call_ids)
+            for event in builder.finish(calls) if stream else ():
                 yield event
             tasks = self._start(calls, turn)
             try:
-                waiting = set(tasks)
-                while waiting:
-                    done, waiting = await asyncio.wait(
-                        waiting, return_when=asyncio.FIRST_COMPLETED
+                pending = set(tasks)
+                while pending:
+                    done, pending = await asyncio.wait(
+                        pending, return_when=asyncio.FIRST_COMPLETED
                     )
+                    # `done` is a set; results are reported in the order of the calls.
                     for task in [task for task in tasks if task in done]:
                         self.results.append(task.result())
                         yield self.results[-1]
             finally:
                 await _cancel(tasks)
-                self.busy.difference_update(tasks)
-            # All at once: half a turn is nothing that a provider takes.
-            self.messages.append(echo)
+                self.tasks.difference_update(tasks)
+            # All at once: providers reject a conversation in which a call has no
+            # result, and a further run may begin with these messages.
+            self.messages.append(message)
             for call, task in zip(calls, tasks, strict=True):
                 content = task.result().content
                 self.messages.append(ToolResponseMessage(content, tool_call_id=call.id))
-            yield TurnFinished(turn, reply)
+            yield TurnFinished(turn, response)
 
-    def _turn(self) -> dict[str, Any]:
-        """Return what this turn asks for; a forced call is forced only once."""
-        forced = self._choice not in _FREE and bool(self.turns)
+    def _turn_request(self) -> dict[str, Any]:
+        """Return the fields of the next request that change from turn to turn."""
+        # A forced call is forced only once; otherwise the model could never stop.
+        forced = self._tool_choice not in _UNFORCED and bool(self.turns)
         return {
             "messages": [*self.messages],
-            "tool_choice": "auto" if forced else self._choice,
+            "tool_choice": "auto" if forced else self._tool_choice,
         }
 
     async def _open(self) -> ChatStream:
-        # A task, so that `aclose()` in another one can end it.
-        opening = asyncio.create_task(self._ask(**self._turn(), stream=True))
-        self.busy.add(opening)
+        # A task of its own, so that `aclose()` can cancel it from another task.
+        opening = asyncio.create_task(self._ask(**self._turn_request(), stream=True))
+        self.tasks.add(opening)
         try:
-            opened: ChatStream = await opening
+            stream: ChatStream = await opening
         except asyncio.CancelledError:
+            # If it was opened at the moment of the cancellation, nobody else has it.
             if opening.done() and not opening.cancelled() and not opening.exception():
-                # It was opened in the very moment.
                 await opening.result().aclose()
             raise
         finally:
-            self.busy.discard(opening)
-        return opened
+            self.tasks.discard(opening)
+        return stream
 
-    def _check(self, reply: ChatResponse, turn: int) -> None:
-        if reply.finish_reason == "length":
+    def _check(self, response: ChatResponse, turn: int) -> None:
+        """Raise if the calls of a response must not be executed."""
+        # Even if the arguments are valid JSON by chance, more of them was to come.
+        if response.finish_reason == "length":
             raise ToolCallTruncatedError(
-                "A tool call is cut off at the token limit; it was not executed.",
-                response=reply,
+                "A tool call was cut off at the token limit; it was not executed.",
+                response=response,
                 messages=[*self.messages],
                 hint="Raise max_completion_tokens.",
             )
         if turn == self._max_turns:
             raise MaxTurnsError(
-                f"After {turn} turns the model still calls tools.",
-                response=reply,
+                f"The model still calls tools after max_turns={turn} turns.",
+                response=response,
                 messages=[*self.messages],
-                hint="Raise max_turns, or go on from error.messages.",
+                hint="Raise max_turns, or start another run with error.messages.",
             )
 
     def _start(
@@ -191,38 +186,19 @@ class ToolLoop:
     ) -> list[asyncio.Task[ToolResult]]:
         slots = asyncio.Semaphore(self._max_parallel_tools)
         tasks = [
-            asyncio.create_task(self._execute(call, turn, slots)) for call in calls
-        ]
-        self.busy.update(tasks)
-        return tasks
-
-    async def _execute(
-        self, call: ToolCall, turn: int, slots: asyncio.Semaphore
-    ) -> ToolResult:
-        name = call.function.name
-        tool = self._tools.get(name)
-        if tool is None:
-            known = ", ".join(self._tools) or "none"
-            text = f"There is no tool {name!r}. There are: {known}."
-            return ToolResult(call, error_content(text), None, LookupError(text), turn)
-        try:
-            args, kwargs = tool.arguments_of(call)
-        except ToolArgumentsError as error:
-            return ToolResult(call, error_content(error.message), None, error, turn)
-        async with slots:
-            try:
-                value = await call_function(tool.wrapped, args, kwargs)
-                return ToolResult(call, result_content(value), value, None, turn)
-            except Exception as error:
-                error.add_note(f"In the tool {name!r}, called as {call.id!r}.")
-                if self._on_tool_error == "raise":
-                    raise
-                told = (
-                    self._on_tool_error(call, error)
-                    if callable(self._on_tool_error)
-                    else error_content(f"{type(error).__name__}: {error}")
+            asyncio.create_task(
+                execute(
+                    call,
+                    self._tools,
+                    turn=turn,
+                    slots=slots,
+                    on_tool_error=self._on_tool_error,
                 )
-                return ToolResult(call, told, None, error, turn)
+            )
+            for call in calls
+        ]
+        self.tasks.update(tasks)
+        return tasks
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
@@ -233,23 +209,26 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
     """
-    Return the tools that the model may call here; server tools are not among them.
+    Return the tools that have a function, by name; server tools are left out.
 
     Raises:
-        ConfigurationError: One has no function, or the name of another.
+        ConfigurationError: If a function tool has no function, or two tools have one
+            name.
     """
     found: dict[str, Tool[..., Any]] = {}
     for each in tools:
         if isinstance(each, Tool):
             name = each.name
             if name in found:
-                raise ConfigurationError(f"Two tools are called {name!r}.")
+                raise ConfigurationError(
+                    f"Two tools are named {name!r}: rename one with @tool(name=...)."
+                )
             found[name] = each
         elif isinstance(each, FunctionTool) or (
             isinstance(each, Mapping) and each.get("type") == "function"  # pyright: ignore[reportUnknownMemberType]
         ):
             raise ConfigurationError(
-                f"There is no function behind {each!r:.100}: "
-                "run_tools() takes what @tool or FunctionTool.from_function made."
+                f"This tool has no function: {each!r:.100}. Make the tools of "
+                "run_tools() with @tool or FunctionTool.from_function()."
             )
     return found

@@ -1,4 +1,4 @@
-"""A run of tools, for those who await it and for those who watch it."""
+"""A run of tools, as a coroutine and as a stream of events."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -13,64 +13,65 @@ from .loop import ToolLoop
 R_co = TypeVar("R_co", bound=ChatResponse, covariant=True)
 
 
-class _Transcript(Generic[R_co]):
-    """What a run has come to; true at any moment, after a failure too."""
+class _RunState(Generic[R_co]):
+    """The state of a run; it can be read at any time, also after a failure."""
 
-    __slots__ = ("_finish", "_loop", "_reply")
+    __slots__ = ("_finish", "_loop", "_response")
 
     def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
         self._loop = loop
         self._finish = finish
-        self._reply: R_co | None = None
+        self._response: R_co | None = None
 
     @property
     def response(self) -> R_co:
         """
-        The final reply, once the run has come to it.
+        The final response.
 
         Raises:
-            ConfigurationError: It has not.
+            ConfigurationError: If the run has not ended, or has failed.
         """
-        if self._reply is None:
+        if self._response is None:
             raise ConfigurationError(
-                "The run has no answer yet, or failed; messages has what was said."
+                "The run has no final response, because it has not ended or has "
+                "failed; its messages have the conversation so far."
             )
-        return self._reply
+        return self._response
 
     @property
     def messages(self) -> list[MessageLike]:
         """
-        The conversation: what was given, and every turn since that is whole.
+        The conversation: the messages of the request, and every complete turn.
 
-        A further run can begin with it, after a failure too.
+        Another run can start with it, also after a failure.
         """
         return [*self._loop.messages]
 
     @property
     def turns(self) -> list[ChatResponse]:
-        """Every reply, the last one last; each was paid for."""
+        """Every response, in order; each one was billed."""
         return [*self._loop.turns]
 
     @property
     def results(self) -> list[ToolResult]:
-        """What came of every call, in the order in which they ended."""
+        """The result of every call, in the order in which they ended."""
         return [*self._loop.results]
 
     @property
     def cost(self) -> float:
-        """US dollars that all turns cost, as far as that was told."""
+        """The cost of all turns in US dollars; a turn without a cost counts as 0."""
         return sum(turn.usage.cost or 0.0 for turn in self._loop.turns)
 
-    def _end(self) -> None:
-        self._reply = self._finish(self._loop.turns[-1])
+    def _set_response(self) -> None:
+        self._response = self._finish(self._loop.turns[-1])
 
 
-class ToolRun(_Transcript[R_co], Coroutine[Any, Any, "ToolRun[R_co]"]):
+class ToolRun(_RunState[R_co], Coroutine[Any, Any, "ToolRun[R_co]"]):
     """
-    A run of tools: `await` it, and it returns itself.
+    A run of tools; `await` executes it and returns the run itself.
 
-    A coroutine like any other: it can be a task's. It is begun when it is awaited;
-    cancelling it cancels the tools that run.
+    It is a coroutine and can be passed to `asyncio.create_task`. Nothing is sent before
+    it is awaited. Cancelling it cancels the tools that are running.
     """
 
     __slots__ = ("_coroutine",)
@@ -86,34 +87,35 @@ class ToolRun(_Transcript[R_co], Coroutine[Any, Any, "ToolRun[R_co]"]):
                 pass
         finally:
             await events.aclose()
-        self._end()
+        self._set_response()
         return self
 
     def __await__(self) -> Generator[Any, Any, "ToolRun[R_co]"]:
         return self._coroutine.__await__()
 
     def send(self, value: Any) -> Any:
-        """Go on, as a task does."""
+        """Resume the coroutine; for the event loop."""
         return self._coroutine.send(value)
 
     def throw(self, *args: Any) -> Any:
-        """Raise inside, as a task does."""
+        """Raise an exception in the coroutine; for the event loop."""
         return self._coroutine.throw(*args)
 
     def close(self) -> None:
-        """Give it up before it has begun or while it waits."""
+        """Close the coroutine; one that was never awaited sends nothing."""
         self._coroutine.close()
 
     def __repr__(self) -> str:
         return f"<ToolRun of {len(self._loop.turns)} turns>"
 
 
-class ToolStream(_Transcript[R_co]):
+class ToolStream(_RunState[R_co]):
     """
-    A run of tools whose events are read as they happen.
+    A run of tools as an iterator over its events.
 
-    Iterate over it once, inside `async with`: leaving the block, however, closes the
-    connection and cancels the tools that run. It begins with the first event asked for.
+    Iterate over it once, inside `async with`: leaving the block in any way closes the
+    connection and cancels the tools that are running. Nothing is sent before the first
+    event is requested.
     """
 
     __slots__ = ("__weakref__", "_closed", "_events", "_reading")
@@ -129,35 +131,42 @@ class ToolStream(_Transcript[R_co]):
 
     async def __anext__(self) -> ToolEvent:
         if self._reading:
-            raise ConfigurationError("Two tasks read one run. Let one read.")
-        if self._closed and self._reply is None:
-            raise ClosedError("The run was closed.")
+            raise ConfigurationError(
+                "Two tasks iterate over one ToolStream: iterate in one task only."
+            )
+        if self._closed and self._response is None:
+            raise ClosedError("The run was closed before it ended.")
         self._reading = True
         try:
             return await anext(self._events)
         except StopAsyncIteration:
-            if self._reply is None and not self._closed and self._loop.turns:
-                self._end()
+            if self._response is None and not self._closed and self._loop.turns:
+                self._set_response()
             raise
         except asyncio.CancelledError:
+            # `aclose()` cancels the tasks that this one waits for; a cancellation of
+            # this task itself is passed on.
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             if self._closed and not task.cancelling():
-                raise ClosedError("The run was closed under its reader.") from None
+                raise ClosedError("The run was closed by another task.") from None
             raise
         finally:
             self._reading = False
 
     async def aclose(self) -> None:
         """
-        Close the connection and cancel the tools that run, from any task.
+        Close the connection and cancel the tools that are running.
 
-        Whoever reads gets a ClosedError. The second time nothing happens.
+        It can be called from any task, and more than once. A task that is waiting for
+        an event gets a ClosedError.
         """
         self._closed = True
-        for task in self._loop.busy:
+        for task in self._loop.tasks:
             task.cancel()
         if self._loop.stream is not None:
             await self._loop.stream.aclose()
+        # A generator that is running in another task cannot be closed; it ends by
+        # itself, because its task or its stream was cancelled.
         if not self._reading:
             await self._events.aclose()
 

@@ -229,9 +229,9 @@ class ToolCall(Shape):
             ToolArgumentsError: They are no JSON object, or do not fit; `call` is what
                 came, `path` the place.
         """
-        from ..tools.arguments import read_arguments
+        from ..tools.arguments import parse_arguments
 
-        return read_arguments(self, kind)
+        return parse_arguments(self, kind)
 
     def as_request(self) -> dict[str, Any]:
         """Return the call to send back, with every key that came, in its order."""
