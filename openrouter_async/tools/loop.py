@@ -80,7 +80,7 @@ class ToolLoop:
         self._tool_choice = request.get("tool_choice")
         self._max_turns = max_turns
         self._max_parallel_tools = max_parallel_tools
-        self._on_tool_error = on_tool_error
+        self._on_tool_error: OnToolError = on_tool_error
         self._call_ids: set[str] = set()
 
     async def run(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:

@@ -1,5 +1,9 @@
 """The arguments of tool calls: typed, validated, with the paths of errors."""
 
+# Some functions have no annotations.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal

@@ -1,5 +1,9 @@
 """Functions as tools: the definition for the model, and the tool as a function."""
 
+# Some functions have no annotations.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 import copy
 import functools
 from datetime import date
