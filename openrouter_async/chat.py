@@ -485,6 +485,9 @@ class Chat:
 
         return ParsedStream(answer.feed, answer, parser)
 
+    # Python's warning about a coroutine that was never awaited names `send`.
+    _complete.__qualname__ = _open.__qualname__ = "Chat.send"
+
 
 def _take_options(fields: dict[str, Any]) -> dict[str, Any]:
     """

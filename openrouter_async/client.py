@@ -1,11 +1,13 @@
-"""AsyncOpenRouter: configuration, lifetime, and the way to the resources."""
+"""AsyncOpenRouter: the configuration and lifetime of a client."""
 
 import os
 import ssl as tls
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
+
+from attrs import evolve
 
 from .chat import Chat, new_limiters
 from .config import (
@@ -16,7 +18,7 @@ from .config import (
 )
 from .errors import ConfigurationError
 from .protocol.base_url import parse_base_url
-from .protocol.call import CallRecord
+from .protocol.call import ApiKey, CallRecord
 from .protocol.headers import check_header_value, check_headers, mask
 from .protocol.response_parsing import read_json
 from .protocol.settings import Settings
@@ -30,29 +32,28 @@ _MAX_CONNECTIONS: Final = 1000
 
 class AsyncOpenRouter:
     """
-    A client of OpenRouter: one pool of connections, for as many calls as you like.
+    A client of OpenRouter's API with one connection pool per event loop.
 
-    Make one for the life of the program and share it. `async with` closes it; so
-    does `asyncio.run` when its loop ends. It may be used on several event loops: each
-    gets connections of its own.
+    Create one client for the lifetime of the program and share it. Close it with
+    `async with` or `aclose()`; `asyncio.run` also closes its connections when the
+    event loop ends.
 
-    Attributes:
-        timeouts: The clocks of every call that brings none of its own.
-        retries: The rules of repeating, likewise.
-        size_limits: How much of a reply is held in memory.
+    A copy has the same configuration and connections of its own. A pickled client is
+    its configuration without the API key: the key is read from the environment where
+    the client is unpickled.
     """
 
     def __init__(
         self,
-        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
+        api_key: ApiKey | None = None,
         *,
         base_url: str | None = None,
         app_url: str | None = None,
         app_title: str | None = None,
         app_categories: str | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
-        retries: Retries = Retries(),  # noqa: B008  # frozen
-        size_limits: SizeLimits = SizeLimits(),  # noqa: B008  # frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+        size_limits: SizeLimits = SizeLimits(),  # noqa: B008 - frozen
         max_connections: int | None = None,
         headers: Mapping[str, str] | None = None,
         session: ClientSession | None = None,
@@ -64,34 +65,41 @@ class AsyncOpenRouter:
         clock: Clock | None = None,
     ) -> None:
         """
-        Configure a client; nothing is opened before the first call.
+        Configure a client. No connection is opened before the first call.
 
         Args:
-            api_key: A key, or a function (plain or async) asked for one before each
-                attempt. Default: the environment's OPENROUTER_API_KEY, read now.
-            base_url: Default: OPENROUTER_BASE_URL, read now, else OpenRouter's.
-            app_url: Your app's address, for OpenRouter's rankings (HTTP-Referer).
-            app_title: Its name (X-OpenRouter-Title).
-            app_categories: Its categories, comma-separated, 2 at most.
-            timeouts: Clocks, in seconds.
-            retries: When a failed attempt is made again.
-            size_limits: Sizes, in bytes.
-            max_connections: Slots for each event loop; further calls queue.
-                Default: 1000.
-            headers: Sent with every request.
-            session: Lends its connections. It is never closed by us, and nothing
-                else of it (headers, cookies, timeouts) reaches OpenRouter.
-            proxy: A proxy for all calls, in place of the environment's.
-            ssl: True, or an SSLContext, say with a private authority.
-            env_proxies: Whether HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
-            allow_http: Let the key travel unencrypted to hosts beyond this machine.
-            on_call: Called once for each call when it is over; it must not block.
-            clock: Where time and chance come from; for tests.
+            api_key: A key, or a plain or async function that returns one and is
+                called before each attempt. Defaults to the environment variable
+                OPENROUTER_API_KEY, which is read now.
+            base_url: Defaults to the environment variable OPENROUTER_BASE_URL, which
+                is read now, or else to OpenRouter's URL.
+            app_url: URL of your app for OpenRouter's rankings (HTTP-Referer).
+            app_title: Name of your app (X-OpenRouter-Title).
+            app_categories: Categories of your app, comma-separated, at most 2
+                (X-OpenRouter-Categories).
+            timeouts: Timeouts, in seconds.
+            retries: Retry rules.
+            size_limits: Maximum sizes of responses, in bytes.
+            max_connections: Maximum number of connections per event loop; further
+                calls wait. Defaults to 1000.
+            headers: Headers of every request.
+            session: An aiohttp session whose connections are used. The client never
+                closes it, and ignores its headers, cookies and timeouts.
+            proxy: URL of a proxy for all calls, instead of the environment's.
+            ssl: True, or an SSLContext, for example one that trusts a private
+                certificate authority.
+            env_proxies: If True, use the proxies in HTTPS_PROXY and HTTP_PROXY, except
+                for the hosts in NO_PROXY.
+            allow_http: If True, allow sending the key unencrypted to other machines.
+            on_call: A function that is called with the record of each finished call.
+                It must not block.
+            clock: Source of time and random numbers, for tests.
 
         Raises:
-            ConfigurationError: An option that can not be.
+            TypeError: If an option has the wrong type.
+            ConfigurationError: If an option is invalid.
         """
-        # Rebound, so that no traceback with locals shows them.
+        # Rebound, because tracebacks that show locals would show the secrets.
         api_key, proxy = mask(api_key), mask(proxy)
         _check(
             max_connections=max_connections,
@@ -99,14 +107,15 @@ class AsyncOpenRouter:
             ssl=ssl,
             proxy=proxy,
         )
-        _check_kinds(timeouts, retries, size_limits)
-        key = api_key
-        if key is None:
-            key = mask(os.environ.get("OPENROUTER_API_KEY"))
-        place = base_url or os.environ.get("OPENROUTER_BASE_URL") or _BASE_URL
+        _check_types(timeouts, retries, size_limits)
+        # A pickled client reads the variable again where it is unpickled.
+        self._is_key_from_environment = api_key is None
         self._settings = Settings(
-            api_key=mask(key.strip()) or None if isinstance(key, str) else key,
-            base_url=parse_base_url(place, allow_http=allow_http),
+            api_key=_environment_key() if api_key is None else _stripped(api_key),
+            base_url=parse_base_url(
+                base_url or os.environ.get("OPENROUTER_BASE_URL") or _BASE_URL,
+                allow_http=allow_http,
+            ),
             timeouts=timeouts,
             retries=retries,
             size_limits=size_limits,
@@ -120,16 +129,21 @@ class AsyncOpenRouter:
             ),
             allow_http=allow_http,
         )
-        network = NetworkOptions(
+        self._network = NetworkOptions(
             max_connections=max_connections or _MAX_CONNECTIONS,
             session=session,
             proxy=proxy,
             ssl=ssl,
             env_proxies=env_proxies,
         )
-        self._transport = Transport(network, on_call, clock)
-        self._owner = True
-        # Made by the first run, one for this client and its siblings.
+        self._make_transport = partial(Transport, self._network, on_call, clock)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Create the transport and what depends on it; no connection is opened yet."""
+        self._transport = self._make_transport()
+        self._is_owner = True
+        # Created by the first batch; shared with the clients of `with_options`.
         self._limiters = cache(new_limiters)
         self._chat = Chat(self._settings, self._transport, self._limiters)
 
@@ -140,43 +154,46 @@ class AsyncOpenRouter:
 
     @property
     def timeouts(self) -> Timeouts:
-        """The clocks of every call that brings none of its own."""
+        """Timeouts of all calls that do not override them."""
         return self._settings.timeouts
 
     @property
     def retries(self) -> Retries:
-        """The rules of repeating of every call that brings none of its own."""
+        """Retry rules of all calls that do not override them."""
         return self._settings.retries
 
     @property
     def size_limits(self) -> SizeLimits:
-        """How much of a reply is held in memory."""
+        """Maximum sizes of responses held in memory."""
         return self._settings.size_limits
 
     @property
     def stats(self) -> PoolStats:
-        """A snapshot: slots in use, calls queued, connections idle."""
+        """A snapshot: slots in use, calls waiting, idle connections."""
         return self._transport.stats()
 
     def with_options(
         self,
         *,
-        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
+        api_key: ApiKey | None = None,
         base_url: str | None = None,
         timeouts: Timeouts | float | None = None,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
         """
-        Return a client with these changed, and the same connections.
+        Return a client with other options and the same connections.
 
-        Closing it closes nothing. `headers` are merged over this client's.
+        Closing the returned client has no effect. `headers` are added to those of
+        this client, or replace them.
 
         Raises:
-            ConfigurationError: An option that can not be.
+            TypeError: If an option has the wrong type.
+            ConfigurationError: If an option is invalid.
         """
         api_key = mask(api_key)
         other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._settings = self._settings.with_options(
             {
                 "api_key": api_key,
@@ -186,10 +203,10 @@ class AsyncOpenRouter:
                 "extra_headers": headers,
             }
         )
-        other._transport = self._transport
-        other._owner = False
-        other._limiters = self._limiters
-        other._chat = Chat(other._settings, other._transport, other._limiters)
+        if api_key is not None:
+            other._is_key_from_environment = False
+        other._is_owner = False
+        other._chat = Chat(other._settings, self._transport, self._limiters)
         return other
 
     async def request(
@@ -203,16 +220,17 @@ class AsyncOpenRouter:
         """
         Call any other endpoint, such as `("GET", "/models")`.
 
-        The same key, connections, clocks and errors; only GET is sent again.
+        Key, connections, timeouts and errors are those of chat calls. Only GET is
+        retried.
 
         Args:
-            method: The HTTP method.
-            path: Below the base URL, beginning with a slash.
-            json: The body; None for none.
-            query: Added to the URL; None values are left out.
+            method: HTTP method.
+            path: Path below the base URL, starting with a slash.
+            json: Body to send as JSON; None for a request without a body.
+            query: Parameters to add to the URL; those that are None are left out.
 
         Returns:
-            The parsed JSON, as it came.
+            The decoded JSON, unchanged.
         """
         name = method.upper()
         call = self._settings.call(
@@ -222,11 +240,11 @@ class AsyncOpenRouter:
 
     async def aclose(self) -> None:
         """
-        Close this loop's connections and refuse further calls.
+        Close the connections of the running event loop and reject further calls.
 
-        Calls under way end with a ClosedError. The second time nothing happens.
+        Calls in flight end with a ClosedError. Closing twice has no effect.
         """
-        if self._owner:
+        if self._is_owner:
             await self._transport.aclose()
 
     close = aclose
@@ -242,10 +260,66 @@ class AsyncOpenRouter:
     ) -> None:
         await self.aclose()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a client with this configuration and connections of its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._set_up()
+        return other
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """
+        Return the configuration, without connections and without the key.
+
+        Raises:
+            TypeError: If the pickle would contain a secret or open connections.
+        """
+        settings, network = self._settings, self._network
+        if self._is_key_from_environment:
+            settings = evolve(settings, api_key=None)
+        elif isinstance(settings.api_key, str):
+            raise TypeError(
+                "Cannot pickle a client with an explicit api_key: the key would be "
+                "stored in the pickle. Set OPENROUTER_API_KEY where the client is "
+                "used, or pass api_key=a function that returns the key."
+            )
+        if network.proxy is not None and "@" in network.proxy:
+            raise TypeError(
+                "Cannot pickle a client whose proxy URL contains a password: it would "
+                "be stored in the pickle. Set HTTPS_PROXY where the client is used."
+            )
+        if network.session is not None:
+            raise TypeError(
+                "Cannot pickle a client with session=: open connections belong to one "
+                "process. Create the client where it is used."
+            )
+        state = {**self.__dict__, "_settings": settings}
+        for name in ("_transport", "_limiters", "_chat"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._is_key_from_environment:
+            self._settings = evolve(self._settings, api_key=_environment_key())
+        self._set_up()
+
     def __repr__(self) -> str:
-        # Also while it is being made: tracebacks with locals show it then.
+        # Tracebacks that show locals call this during __init__, too.
         settings = getattr(self, "_settings", None)
         return f"<AsyncOpenRouter {settings and settings.base_url.url}>"
+
+
+def _environment_key() -> ApiKey | None:
+    return _stripped(mask(os.environ.get("OPENROUTER_API_KEY", "")))
+
+
+def _stripped(api_key: ApiKey) -> ApiKey | None:
+    """Return a key without white space around it; None if it is empty."""
+    return mask(api_key.strip()) or None if isinstance(api_key, str) else api_key
 
 
 def _check(
@@ -258,44 +332,49 @@ def _check(
     if max_connections is not None and (
         isinstance(max_connections, bool) or max_connections < 1
     ):
-        raise ConfigurationError("max_connections must be 1 or more.")
+        raise ConfigurationError(
+            f"max_connections must be 1 or more, not {max_connections!r}."
+        )
     if ssl is not True and not isinstance(ssl, tls.SSLContext):
         raise ConfigurationError(
-            "ssl is True or an SSLContext. Certificates are always checked; a private "
-            "authority is trusted with ssl.create_default_context(cafile=...)."
+            f"ssl must be True or an SSLContext, not {ssl!r}: certificates are always "
+            "checked. To trust a private certificate authority, pass "
+            "ssl=ssl.create_default_context(cafile=...)."
         )
     if proxy is not None and not proxy.startswith(("http://", "https://")):
         raise ConfigurationError(
-            "proxy is an http:// or https:// URL, such as http://proxy.local:3128."
+            "proxy must be an http:// or https:// URL, such as http://proxy.local:3128."
         )
     if session is not None and (ssl is not True or max_connections is not None):
         raise ConfigurationError(
-            "A session that is handed in brings its own connections: "
-            "give ssl and limits to its connector, not to the client."
+            "ssl and max_connections have no effect together with session. Pass them "
+            "to the connector of the session: aiohttp.TCPConnector(ssl=..., limit=...)."
         )
 
 
-def _check_kinds(timeouts: object, retries: object, size_limits: object) -> None:
-    """A number in place of `Timeouts` would be noticed by the first call only."""
+def _check_types(timeouts: object, retries: object, size_limits: object) -> None:
+    """Reject a number in place of `Timeouts` now, not in the first call."""
     for name, value, kind in (
         ("timeouts", timeouts, Timeouts),
         ("retries", retries, Retries),
         ("size_limits", size_limits, SizeLimits),
     ):
         if not isinstance(value, kind):
-            raise TypeError(f"{name} is a {kind.__name__}(...), not {value!r:.60}.")
+            raise TypeError(
+                f"{name} must be a {kind.__name__}(...), not {value!r:.60}."
+            )
 
 
 def _headers(
-    given: Mapping[str, str], named: Mapping[str, str | None]
+    headers: Mapping[str, str], app_headers: Mapping[str, str | None]
 ) -> dict[str, str]:
-    check_headers(given)
-    headers = {
+    check_headers(headers)
+    all_headers = {
         "Content-Type": "application/json",
         "User-Agent": f"openrouter_async/{__version__}",
     }
-    for name, value in named.items():
+    for name, value in app_headers.items():
         if value is not None:
             check_header_value(name, value)
-            headers[name] = value
-    return {**headers, **given}
+            all_headers[name] = value
+    return {**all_headers, **headers}

@@ -528,7 +528,7 @@ async def test_one_timer_serves_all_calls(
     def timers() -> int:
         loop: Any = asyncio.get_running_loop()
         scheduled: list[asyncio.TimerHandle] = loop._scheduled
-        return sum(not h.cancelled() and "Ticker" in repr(h) for h in scheduled)
+        return sum(not h.cancelled() and "SharedTimer" in repr(h) for h in scheduled)
 
     async with client.chat.send(HELLO, stream=True) as stream:
         await asyncio.gather(*(client.chat.send(HELLO) for _ in range(20)))
