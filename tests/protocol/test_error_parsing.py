@@ -1,4 +1,4 @@
-"""Error bodies in all their forms become one exception of the right class."""
+"""Error bodies in every envelope become one exception of the right class."""
 
 import json
 import os
@@ -47,7 +47,7 @@ from openrouter_async.sse import SSEDecoder
 from openrouter_async.types import Attempt, Exchange
 
 WALL = 1_786_233_000.0
-"""Now: ten minutes before the free tier's recorded reset."""
+"""Ten minutes before the recorded reset time of the free tier."""
 
 ACCOUNT = "user_2abcDEF345ghiJKL678"
 KEY = "sk-or-v1-0123456789abcdef"
@@ -62,8 +62,8 @@ def exchange(status: int | None = 200, **headers: str) -> Exchange:
     )
 
 
-def judged(body: Any, status: int = 400, **headers: str) -> Any:
-    """The exception for a body; typed Any, because tests ask it for everything."""
+def error_of(body: Any, status: int = 400, **headers: str) -> Any:
+    """Return the exception for a body; typed Any, because tests read all attributes."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return error_from_response(text, exchange(status, **headers), wall=WALL)
 
@@ -72,75 +72,75 @@ def enveloped(message: str = "No.", **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, **more}}
 
 
-# --- what OpenRouter was seen to send, in small ----------------------------------
+# --- recorded bodies, shortened --------------------------------------------------
 
 
 @frozen
-class Shape:
-    """A body with its status, and what must be read from it."""
+class Case:
+    """A body with its status, and the expected attributes of the error."""
 
     status: int
     error: dict[str, Any]
     cls: type[ChatError]
     retryable: bool = False
-    wait: float | None = None
+    retry_after: float | None = None
     provider: str | None = None
     upstream: str | None = None
     hint: str | None = None
     code: int | str | None = None
-    kind: str | None = None
+    error_type: str | None = None
     headers: dict[str, str] = field(factory=dict[str, str])
 
 
 RELAYED_401 = '{"error":{"code":"authentication_error","message":"invalid key"}}\n'
 
-SHAPES: dict[str, Shape] = {
-    "bad parameter": Shape(
+BODIES: dict[str, Case] = {
+    "bad parameter": Case(
         400,
         {"code": 400, "metadata": {"provider_name": None}},
         BadRequestError,
         code=400,
     ),
-    "metadata null": Shape(
+    "metadata null": Case(
         400, {"code": 400, "metadata": None}, BadRequestError, code=400
     ),
-    "code absent": Shape(404, {}, NotFoundError),
-    "code null": Shape(500, {"code": None}, InternalServerError, retryable=True),
-    "code a digit string": Shape(
+    "code absent": Case(404, {}, NotFoundError),
+    "code null": Case(500, {"code": None}, InternalServerError, retryable=True),
+    "code is a string of digits": Case(
         429, {"code": "429"}, RateLimitError, retryable=True, code="429"
     ),
-    "code a word": Shape(
+    "code is a name": Case(
         400, {"code": "invalid_json"}, BadRequestError, code="invalid_json"
     ),
-    "code of another kind": Shape(400, {"code": {"a": 1}}, BadRequestError),
-    "the status wins over the code": Shape(
+    "code is an object": Case(400, {"code": {"a": 1}}, BadRequestError),
+    "status overrides the code": Case(
         502, {"code": 400}, BadGatewayError, retryable=True, code=400
     ),
-    "our key": Shape(
+    "the caller's key is invalid": Case(
         401,
         {"code": 401},
         AuthenticationError,
         code=401,
         hint="Check OPENROUTER_API_KEY; keys: https://openrouter.ai/settings/keys.",
     ),
-    "the provider's key": Shape(
+    "the provider's key is invalid": Case(
         401,
         {"code": 401, "metadata": {"raw": RELAYED_401, "provider_name": "Acme"}},
         AuthenticationError,
         code=401,
         provider="Acme",
         upstream="invalid key",
-        hint="The provider refused OpenRouter's key, not yours: "
-        "another provider or model may work.",
+        hint="The provider rejected OpenRouter's key, not yours; "
+        "try another provider or model.",
     ),
-    "credits are gone": Shape(
+    "no credits left": Case(
         402,
         {"code": 402, "metadata": {"limit_source": "openrouter_credits"}},
         PaymentRequiredError,
         code=402,
         hint="Add credits: https://openrouter.ai/settings/credits.",
     ),
-    "credits are held, by reason": Shape(
+    "credits in flight, by reason": Case(
         402,
         {
             "code": 402,
@@ -151,39 +151,39 @@ SHAPES: dict[str, Shape] = {
         },
         PaymentRequiredError,
         retryable=True,
-        wait=120.0,
+        retry_after=120.0,
         code=402,
-        hint="Too much is running at once: it frees up as calls end.",
+        hint="Requests in flight reserve the credits; retry when some have finished.",
     ),
-    "credits are held, by source": Shape(
+    "credits in flight, by limit_source": Case(
         402,
         {"code": 402, "metadata": {"limit_source": "openrouter_in_flight_budget"}},
         PaymentRequiredError,
         retryable=True,
         code=402,
-        hint="Too much is running at once: it frees up as calls end.",
+        hint="Requests in flight reserve the credits; retry when some have finished.",
     ),
-    "too much at once for ever": Shape(
+    "request exceeds the whole budget": Case(
         402,
         {"code": 402, "metadata": {"reason": "weight_exceeds_budget"}},
         PaymentRequiredError,
         code=402,
         hint="Add credits: https://openrouter.ai/settings/credits.",
     ),
-    "terms of service": Shape(
+    "terms of service": Case(
         403,
         {"code": 403, "metadata": {"provider_name": None}},
         PermissionDeniedError,
         code=403,
     ),
-    "nobody meets the conditions": Shape(
+    "no endpoint matches": Case(
         404,
         {"code": 404, "metadata": {"routing_funnel": [{"step": "Initial"}]}},
         NotFoundError,
         code=404,
-        hint="No endpoint meets `provider`'s conditions or your privacy settings.",
+        hint="No endpoint matches the `provider` options and your privacy settings.",
     ),
-    "a model that comes back": Shape(
+    "model unavailable for now": Case(
         404,
         {
             "error_type": "not_found",
@@ -192,10 +192,10 @@ SHAPES: dict[str, Shape] = {
         },
         NotFoundError,
         retryable=True,
-        wait=5.0,
-        kind="not_found",
+        retry_after=5.0,
+        error_type="not_found",
     ),
-    "a model that does not": Shape(
+    "model unavailable for good": Case(
         503,
         {
             "code": 503,
@@ -206,16 +206,16 @@ SHAPES: dict[str, Shape] = {
         },
         ServiceUnavailableError,
         code=503,
-        hint="Models that would do: a/b, c/d, e/f.",
+        hint="Available models: a/b, c/d, e/f.",
     ),
-    "availability that says nothing": Shape(
+    "availability without content": Case(
         503,
         {"code": 503, "availability": {"retryable": "no", "fallback_models": []}},
         ServiceUnavailableError,
         retryable=True,
         code=503,
     ),
-    "the provider is busy": Shape(
+    "provider is rate-limited": Case(
         429,
         {
             "code": 429,
@@ -231,22 +231,22 @@ SHAPES: dict[str, Shape] = {
         },
         RateLimitError,
         retryable=True,
-        wait=1.25,
+        retry_after=1.25,
         provider="Acme",
         upstream="acme is temporarily rate-limited upstream.",
         hint="Retry shortly.",
         code=429,
     ),
-    "the header goes first": Shape(
+    "header overrides the body": Case(
         429,
         {"code": 429, "metadata": {"retry_after_seconds": 1}},
         RateLimitError,
         retryable=True,
-        wait=7.0,
+        retry_after=7.0,
         code=429,
         headers={"Retry-After": "7"},
     ),
-    "the minute's cap": Shape(
+    "limit per minute": Case(
         429,
         {
             "code": 429,
@@ -254,10 +254,10 @@ SHAPES: dict[str, Shape] = {
         },
         RateLimitError,
         retryable=True,
-        wait=600.0,
+        retry_after=600.0,
         code=429,
     ),
-    "the day's cap, by source": Shape(
+    "daily cap, by limit_source": Case(
         429,
         {
             "code": 429,
@@ -267,11 +267,11 @@ SHAPES: dict[str, Shape] = {
             },
         },
         RateLimitError,
-        wait=600.0,
+        retry_after=600.0,
         code=429,
-        hint="The free tier's daily cap: no repeat before it resets will pass.",
+        hint="The free tier's daily limit is reached; retries fail until it resets.",
     ),
-    "kind in the metadata": Shape(
+    "error type in the metadata": Case(
         502,
         {
             "code": 502,
@@ -281,60 +281,60 @@ SHAPES: dict[str, Shape] = {
         BadGatewayError,
         retryable=True,
         code=502,
-        kind="provider_unavailable",
+        error_type="provider_unavailable",
     ),
-    "kind of OpenAI's form": Shape(
+    "error type as OpenAI sends it": Case(
         400,
         {"code": None, "type": "invalid_request_error", "param": "tools"},
         BadRequestError,
-        kind="invalid_request_error",
+        error_type="invalid_request_error",
     ),
-    "kind of a wrong type": Shape(
+    "error type that is not a string": Case(
         400,
         {"error_type": "x", "metadata": {"error_type": 7}},
         BadRequestError,
-        kind="x",
+        error_type="x",
     ),
-    "a status without a class": Shape(451, {"code": 451}, ChatError, code=451),
-    "a gateway's timeout, told by OpenRouter": Shape(
+    "status without a class": Case(451, {"code": 451}, ChatError, code=451),
+    "timeout reported by OpenRouter": Case(
         504, {"code": 504}, GatewayTimeoutError, retryable=True, code=504
     ),
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_each_shape_is_read(name: str) -> None:
-    """Class, status, kind, provider, wait, verdict and hint are those of the body."""
-    shape = SHAPES[name]
-    body = {"error": {"message": "No.", **shape.error}, "user_id": ACCOUNT}
+@pytest.mark.parametrize("name", BODIES)
+def test_recorded_body_becomes_an_error_with_the_expected_attributes(name: str) -> None:
+    case = BODIES[name]
+    body = {"error": {"message": "No.", **case.error}, "user_id": ACCOUNT}
 
-    error = judged(body, shape.status, **shape.headers)
+    error = error_of(body, case.status, **case.headers)
 
-    assert type(error) is shape.cls
-    assert error.status_code == shape.status
+    assert type(error) is case.cls
+    assert error.status_code == case.status
     assert error.message == "No."
-    assert error.retryable is shape.retryable
-    assert error.retry_after == shape.wait
-    assert (error.code, error.error_type) == (shape.code, shape.kind)
-    assert (error.provider_name, error.upstream) == (shape.provider, shape.upstream)
-    assert error.hint == shape.hint
-    assert error.metadata == shape.error.get("metadata")
+    assert error.retryable is case.retryable
+    assert error.retry_after == case.retry_after
+    assert (error.code, error.error_type) == (case.code, case.error_type)
+    assert (error.provider_name, error.upstream) == (case.provider, case.upstream)
+    assert error.hint == case.hint
+    assert error.metadata == case.error.get("metadata")
     assert error.body == body
     assert ACCOUNT not in str(error)
 
 
-def test_older_bodies_name_the_daily_cap_in_the_message() -> None:
-    """Words that say "free-models-per-day" mean the daily cap too."""
-    error = judged(enveloped("Rate limit exceeded: free-models-per-day. "), 429)
+def test_daily_cap_is_recognized_in_the_message_of_older_bodies() -> None:
+    error = error_of(enveloped("Rate limit exceeded: free-models-per-day. "), 429)
 
     assert isinstance(error, RateLimitError)
     assert not error.retryable
     assert error.message == "Rate limit exceeded: free-models-per-day."
 
 
-def test_the_second_envelope_is_one_too() -> None:
-    """Validated routes answer with a ZodError, whose message is JSON text."""
-    error = judged({"success": False, "error": {"name": "ZodError", "message": "[{}]"}})
+def test_zod_error_is_read_as_an_envelope() -> None:
+    """Routes that validate the request send a ZodError whose message is JSON."""
+    error = error_of(
+        {"success": False, "error": {"name": "ZodError", "message": "[{}]"}}
+    )
 
     assert type(error) is BadRequestError
     assert (error.message, error.code, error.error_type) == ("[{}]", None, None)
@@ -345,15 +345,15 @@ MESSAGES: list[tuple[Any, str]] = [
     ({"code": "bad", "message": "Odd."}, "Odd."),
     ({"detail": "Not Found"}, "Not Found"),
     ({"message": "Not Found"}, "Not Found"),
-    ({"error": {"code": 400}}, "the server gave no message"),
+    ({"error": {"code": 400}}, "the server sent no message"),
     ({"error": {"message": "  "}, "detail": "More."}, "More."),
-    ({"error": {"message": 7}}, "the server gave no message"),
-    ({"detail": [{"loc": []}]}, "the server gave no message"),
-    ({}, "the server gave no message"),
-    ([], "the server gave no message"),
-    ([1, 2], "the server gave no message"),
-    (b"", "the server gave no message"),
-    (b" \n ", "the server gave no message"),
+    ({"error": {"message": 7}}, "the server sent no message"),
+    ({"detail": [{"loc": []}]}, "the server sent no message"),
+    ({}, "the server sent no message"),
+    ([], "the server sent no message"),
+    ([1, 2], "the server sent no message"),
+    (b"", "the server sent no message"),
+    (b" \n ", "the server sent no message"),
     (b"upstream connect error", "upstream connect error"),
     (b"{cut off", "{cut off"),
     (b"\xff\xfe oops", "\ufffd\ufffd oops"),
@@ -361,32 +361,29 @@ MESSAGES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "message"), MESSAGES)
-def test_the_message_is_where_it_was_found(body: Any, message: str) -> None:
-    """Whatever form it has, the words are found; without any, that is said."""
-    error = judged(body, 400)
+def test_message_is_read_from_every_envelope(body: Any, message: str) -> None:
+    error = error_of(body, 400)
 
     assert type(error) is BadRequestError
     assert error.message == message
 
 
-def test_strangers_are_no_chat_error() -> None:
-    """A status that no table knows, without the envelope, is an APIError only."""
+def test_unknown_status_without_an_envelope_is_an_api_error() -> None:
     bodies: list[Any] = [b"teapot", {}, [], {"detail": "teapot"}]
 
     for body in bodies:
-        error = judged(body, 418)
+        error = error_of(body, 418)
         assert type(error) is APIError
         assert not hasattr(error, "code")
 
 
-def test_a_redirect_is_an_error_of_its_own() -> None:
-    """The key is not carried elsewhere, and the hint says what to look at."""
-    error = judged(b"", 302, Location="https://evil.example/")
+def test_redirect_is_an_error_with_a_hint_about_base_url() -> None:
+    error = error_of(b"", 302, Location="https://evil.example/")
 
     assert type(error) is APIError
     assert str(error) == (
-        "302: a redirect, which is never followed "
-        "Check base_url: the key is sent to no other place."
+        "302: redirects are not followed "
+        "Check base_url; the key is not sent to other origins."
     )
     assert not error.retryable
     assert error.attempts[-1].billing == "not_accepted"
@@ -411,9 +408,10 @@ PAGE = (
         (f"<html><title>{ACCOUNT}</title>", "user_***"),
     ],
 )
-def test_of_a_page_only_the_title_is_told(page: str, title: str) -> None:
-    """The edge answers in HTML: the message has its title, `body` the rest."""
-    error = judged(page.encode(), 502, CF_Ray="8f2-FRA")
+def test_html_page_is_reduced_to_its_title_in_the_message(
+    page: str, title: str
+) -> None:
+    error = error_of(page.encode(), 502, CF_Ray="8f2-FRA")
 
     assert type(error) is BadGatewayError
     assert error.message == f"an HTML page, {title!r}, instead of JSON"
@@ -421,18 +419,18 @@ def test_of_a_page_only_the_title_is_told(page: str, title: str) -> None:
     assert error.body == page.strip()
 
 
-def test_what_looks_like_a_tag_is_no_page() -> None:
-    """Only a page is a page."""
+def test_text_that_contains_a_tag_is_not_a_page() -> None:
     assert page_title("<unknown model>") is None
     assert page_title("upstream said: <html>") is None
     assert page_title("") is None
 
 
 @pytest.mark.parametrize("status", [504, 520, 524])
-def test_silence_with_a_number_on_is_told_apart(status: int) -> None:
-    """From the edge a timeout may have been billed; from OpenRouter it was not."""
-    edge = judged(PAGE.encode(), status)
-    ours = judged(enveloped(code=status), status)
+def test_timeout_of_the_edge_may_be_billed_and_of_openrouter_is_not(
+    status: int,
+) -> None:
+    edge = error_of(PAGE.encode(), status)
+    ours = error_of(enveloped(code=status), status)
 
     assert (edge.retryable, edge.attempts[-1].billing) == (False, "maybe")
     assert (ours.retryable, ours.attempts[-1].billing) == (True, "insured")
@@ -440,10 +438,10 @@ def test_silence_with_a_number_on_is_told_apart(status: int) -> None:
     assert isinstance(ours, EdgeTimeoutError) is (status == 524)
 
 
-# --- the provider's own words ----------------------------------------------------
+# --- the provider's message ------------------------------------------------------
 
 
-WORDS_OF_PROVIDERS: list[tuple[Any, str | None]] = [
+PROVIDER_MESSAGES: list[tuple[Any, str | None]] = [
     (None, None),
     ("", None),
     (" \n", None),
@@ -469,19 +467,19 @@ WORDS_OF_PROVIDERS: list[tuple[Any, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "upstream"), WORDS_OF_PROVIDERS)
-def test_the_provider_is_quoted(raw: Any, upstream: str | None) -> None:
-    """Text, JSON text or an object: the provider's words are found, and kept short."""
-    error = judged(enveloped(code=502, metadata={"raw": raw}), 502)
+@pytest.mark.parametrize(("raw", "upstream"), PROVIDER_MESSAGES)
+def test_message_of_the_provider_is_read_from_raw(
+    raw: Any, upstream: str | None
+) -> None:
+    error = error_of(enveloped(code=502, metadata={"raw": raw}), 502)
 
     assert error.upstream == upstream
 
 
-def test_nothing_long_reaches_the_message() -> None:
-    """Long words are cut; what is cut is whole in `body`."""
+def test_long_texts_are_shortened_and_the_body_is_complete() -> None:
     body = enveloped("m" * 9999, metadata={"remedy_hint": "h" * 9999}, type="t" * 9999)
 
-    error = judged(body, 400)
+    error = error_of(body, 400)
 
     assert len(error.message) == len(error.hint) == len(error.error_type) == 300
     assert error.body == body
@@ -491,19 +489,18 @@ def test_nothing_long_reaches_the_message() -> None:
 
 
 @pytest.mark.parametrize("secret", [ACCOUNT, ACCOUNT.replace("user", "org"), KEY])
-def test_no_text_shows_an_account_or_a_key(secret: str) -> None:
-    """Wherever the server puts them, ids and keys stay out of `str(error)`."""
-    words = f"Limit of {secret}, see {secret}."
+def test_str_of_an_error_masks_accounts_and_keys(secret: str) -> None:
+    text = f"Limit of {secret}, see {secret}."
     body = {
         "error": {
-            "message": words,
+            "message": text,
             "code": 402,
-            "type": words,
+            "type": text,
             "metadata": {
-                "raw": words,
-                "provider_name": words,
-                "remedy_hint": words,
-                "error_type": words,
+                "raw": text,
+                "provider_name": text,
+                "remedy_hint": text,
+                "error_type": text,
             },
             "availability": {"fallback_models": [secret, {"id": secret}]},
         },
@@ -511,23 +508,22 @@ def test_no_text_shows_an_account_or_a_key(secret: str) -> None:
     }
     bodies: list[Any] = [
         body,
-        {"error": words},
-        {"detail": words},
-        words.encode(),
-        f"<html><title>{words}</title></html>".encode(),
+        {"error": text},
+        {"detail": text},
+        text.encode(),
+        f"<html><title>{text}</title></html>".encode(),
         enveloped("x" * 290 + f" {secret}"),
         enveloped(code=502, metadata={"raw": "x" * 290 + f" {secret}"}),
         enveloped(availability={"fallback_models": [secret]}),
     ]
 
-    for given_body in bodies:
-        error = judged(given_body, 402)
+    for each_body in bodies:
+        error = error_of(each_body, 402)
         assert secret[:9] not in str(error)
         assert error.body is not None
 
 
-def test_words_that_only_look_alike_stay() -> None:
-    """Scrubbing takes ids and keys, and leaves words."""
+def test_scrub_keeps_text_that_only_resembles_ids_and_keys() -> None:
     text = "user_id, org_name, sk-1, risk-assessment and user_REDACTED"
 
     assert scrub(text) == "user_id, org_name, sk-1, risk-assessment and user_***"
@@ -537,7 +533,7 @@ def test_words_that_only_look_alike_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("fields", "status"),
     [
         ({"code": 402}, 402),
         ({"code": 402.0}, 402),
@@ -560,9 +556,10 @@ def test_words_that_only_look_alike_stay() -> None:
         ({"type": "payment_required"}, 402),
     ],
 )
-def test_a_200_is_judged_by_code_then_kind(facts: dict[str, Any], status: int) -> None:
-    """In a 200 the code chooses the class, else the kind, else it is a 500."""
-    body = enveloped(**facts)
+def test_status_of_an_error_in_a_200_is_its_code_or_its_type(
+    fields: dict[str, Any], status: int
+) -> None:
+    body = enveloped(**fields)
 
     error = error_from_body(body, exchange(200), wall=WALL)
 
@@ -572,8 +569,7 @@ def test_a_200_is_judged_by_code_then_kind(facts: dict[str, Any], status: int) -
     assert error.attempts[-1].billing == "insured"
 
 
-def test_a_status_that_is_no_2xx_stays() -> None:
-    """HTTP's own status is reported, whatever the body claims."""
+def test_status_outside_2xx_overrides_the_code() -> None:
     for status in (302, 400, 404, 500, 599):
         error = error_from_body(enveloped(code=429), exchange(status), wall=WALL)
         assert error.status_code == status
@@ -582,8 +578,7 @@ def test_a_status_that_is_no_2xx_stays() -> None:
         assert error.status_code == 429
 
 
-def test_the_generation_is_found_in_header_or_body() -> None:
-    """The header's id wins; without it the body's is taken."""
+def test_generation_id_of_the_header_overrides_the_one_of_the_body() -> None:
     http = exchange(200)
     body = {"id": "gen-body", **enveloped(code=500)}
 
@@ -592,8 +587,7 @@ def test_the_generation_is_found_in_header_or_body() -> None:
     assert error_from_body(body, http, wall=WALL).generation_id == "gen-header"
 
 
-def test_without_attempts_there_is_nothing_to_bill() -> None:
-    """An exchange that records no attempt is left as it is."""
+def test_exchange_without_attempts_is_accepted() -> None:
     error = error_from_body(enveloped(), Exchange(status=500), wall=WALL)
 
     assert error.attempts == []
@@ -620,24 +614,23 @@ PLAIN_200: dict[str, tuple[bytes, type[APIError], bool]] = {
         RateLimitError,
         False,
     ),
-    "a choice's error": (
+    "error in a choice": (
         b'{"choices":[{"finish_reason":"stop","message":{"content":"par"},"error":{"code":502}}]}',
         BadGatewayError,
         True,
     ),
-    "a choice that ended in an error": (
+    "finish reason error": (
         b'{"choices":[{"finish_reason":"error","message":{"content":"par"}}]}',
         InternalServerError,
         True,
     ),
-    "a string": (b'{"error":"Bad gateway"}', InternalServerError, False),
-    "something": (b'{"error":true}', InternalServerError, False),
+    "string": (b'{"error":"Bad gateway"}', InternalServerError, False),
+    "true": (b'{"error":true}', InternalServerError, False),
 }
 
 
 @pytest.mark.parametrize("name", PLAIN_200)
-def test_a_plain_200_may_hold_an_error(name: str) -> None:
-    """A 200 is committed before the outcome: its errors raise, with what had arrived."""
+def test_error_in_a_plain_200_is_raised_with_the_partial_response(name: str) -> None:
     body, cls, partial = PLAIN_200[name]
 
     with pytest.raises(OpenRouterError) as caught:
@@ -652,15 +645,14 @@ def test_a_plain_200_may_hold_an_error(name: str) -> None:
         assert caught.value.partial is None
 
 
-def test_any_endpoint_may_answer_so() -> None:
-    """Other endpoints' errors inside a 200 raise too; an empty one is none."""
+def test_error_in_a_200_of_any_endpoint_is_raised() -> None:
     with pytest.raises(NotFoundError, match="404: No"):
         read_json(b'{"error":{"code":404,"message":"No."}}', exchange(), WALL)
     for fine in ('{"error":null}', '{"error":{}}', '{"error":""}', '{"data":[]}', "7"):
         assert read_json(fine.encode(), exchange(), WALL) == json.loads(fine)
 
 
-# Protocol, 5.8: each shape of an error inside a stream.
+# Every form of an error inside a stream that was recorded.
 STREAMED: dict[str, tuple[dict[str, Any], type[APIError], str, bool]] = {
     "1 top level, int code, a choice": (
         {
@@ -730,7 +722,7 @@ STREAMED: dict[str, tuple[dict[str, Any], type[APIError], str, bool]] = {
         "500: The provider ended the answer with an error (MALFORMED_FUNCTION_CALL).",
         True,
     ),
-    "5 not even that": (
+    "5 without a native finish reason": (
         {"choices": [{"delta": {}, "finish_reason": "error"}]},
         InternalServerError,
         "500: The provider ended the answer with an error.",
@@ -756,8 +748,8 @@ STREAMED: dict[str, tuple[dict[str, Any], type[APIError], str, bool]] = {
         "503: Busy",
         False,
     ),
-    "7 a string": ({"error": "Busy"}, InternalServerError, "500: Busy", False),
-    "7 a string in a choice": (
+    "7 string": ({"error": "Busy"}, InternalServerError, "500: Busy", False),
+    "7 string in a choice": (
         {"choices": ["odd", {"error": "Busy"}]},
         InternalServerError,
         "500: Busy",
@@ -788,8 +780,7 @@ STREAMED: dict[str, tuple[dict[str, Any], type[APIError], str, bool]] = {
 
 
 @pytest.mark.parametrize("name", STREAMED)
-def test_each_shape_of_a_streams_error_is_seen(name: str) -> None:
-    """Every error that a stream was seen to carry is found, and read as it should be."""
+def test_error_in_a_stream_is_found_and_read(name: str) -> None:
     event, cls, text, _ = STREAMED[name]
     found = find_error(event)
 
@@ -802,8 +793,9 @@ def test_each_shape_of_a_streams_error_is_seen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STREAMED)
-def test_a_stream_that_was_not_asked_for_fails_alike(name: str) -> None:
-    """The same events in a body that is read whole raise the same, with what came first."""
+def test_error_in_a_stream_read_as_a_body_is_raised_with_the_partial_response(
+    name: str,
+) -> None:
     event, cls, text, choices = STREAMED[name]
     first = {"choices": [{"index": 0, "delta": {"content": "par"}}]}
     alone = b"data: %s\n\n" % json.dumps(event).encode()
@@ -821,8 +813,7 @@ def test_a_stream_that_was_not_asked_for_fails_alike(name: str) -> None:
     assert late.value.partial.text == "par"
 
 
-def test_the_end_without_a_word_is_no_error_object() -> None:
-    """Shape 9 has nothing to find: how a stream ended is judged elsewhere."""
+def test_event_without_an_error_has_none() -> None:
     events: list[dict[str, Any]] = [
         {},
         {"choices": None},
@@ -835,8 +826,7 @@ def test_the_end_without_a_word_is_no_error_object() -> None:
         assert find_error(event) is None
 
 
-def test_partial_is_handed_on() -> None:
-    """What had arrived is on the error as it was given."""
+def test_partial_response_is_kept_on_the_error() -> None:
     partial = read_response({"choices": [{"message": {"content": "par"}}]})
 
     error = error_from_body(enveloped(), exchange(), wall=WALL, partial=partial)
@@ -844,9 +834,9 @@ def test_partial_is_handed_on() -> None:
     assert error.partial is partial
 
 
-# --- anything at all -------------------------------------------------------------
+# --- random bodies ---------------------------------------------------------------
 
-WORDS = st.sampled_from(
+NAMES = st.sampled_from(
     [
         "error",
         "message",
@@ -890,23 +880,22 @@ LEAVES = (
     | st.integers(400, 599)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
-    | WORDS
+    | NAMES
 )
 JSON = st.recursive(
     LEAVES,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=5)
+        | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=5)
     ),
     max_leaves=25,
 )
-OBJECTS = st.dictionaries(WORDS, JSON, max_size=6)
+OBJECTS = st.dictionaries(NAMES, JSON, max_size=6)
 
 
 @given(body=OBJECTS | JSON, status=st.integers(300, 599))
-def test_any_json_becomes_an_error(body: Any, status: int) -> None:
-    """Whatever a failed reply holds, it becomes the error of its status."""
-    error = judged(body, status)
+def test_random_json_becomes_the_error_of_its_status(body: Any, status: int) -> None:
+    error = error_of(body, status)
 
     assert isinstance(error, APIError)
     assert error.status_code == status
@@ -915,30 +904,28 @@ def test_any_json_becomes_an_error(body: Any, status: int) -> None:
 
 
 @given(body=OBJECTS | JSON)
-def test_any_json_in_a_200_is_read_or_refused(body: Any) -> None:
-    """Whatever a 200 holds, it is a reply or one of our errors, as body and as event."""
+def test_random_json_in_a_200_is_a_response_or_a_documented_error(body: Any) -> None:
     text = json.dumps(body).encode()
 
     for raw in (text, b"data: %s\n\ndata: [DONE]\n\n" % text):
         try:
-            reply = read_chat(raw, exchange(200, Content_Type="x/y"), WALL)
+            response = read_chat(raw, exchange(200, Content_Type="x/y"), WALL)
         except APIError as error:
             assert 400 <= error.status_code < 600  # noqa: PT017
         except MalformedResponseError:
             assert not isinstance(body, dict)
         else:
-            assert reply.usage is not None
+            assert response.usage is not None
 
 
 @given(body=st.binary(max_size=60))
-def test_any_bytes_become_an_error(body: bytes) -> None:
-    """Bytes that are no JSON become the error of their status too."""
-    error = judged(body, 502)
+def test_random_bytes_become_the_error_of_their_status(body: bytes) -> None:
+    error = error_of(body, 502)
 
     assert type(error) is BadGatewayError
 
 
-# --- what was recorded -----------------------------------------------------------
+# --- recordings ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -949,10 +936,10 @@ def wire() -> Path:
     return Path(folder) / "wire"
 
 
-DATA_POLICY = "No endpoint meets `provider`'s conditions or your privacy settings."
+DATA_POLICY = "No endpoint matches the `provider` options and your privacy settings."
 OWN_KEY = "Check OPENROUTER_API_KEY; keys: https://openrouter.ai/settings/keys."
 
-# name: class, code, provider, start of upstream, wait at WALL, retryable, in the hint
+# name: class, code, provider, start of upstream, retry_after, retryable, part of the hint
 RECORDED: dict[str, tuple[Any, ...]] = {
     "error_400_body_not_json.json": (
         BadRequestError,
@@ -1049,11 +1036,10 @@ RECORDED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_each_recorded_error_is_read(wire: Path, name: str) -> None:
-    """What OpenRouter really sent becomes the error that it means."""
-    cls, code, provider, upstream, wait, retryable, hint = RECORDED[name]
+def test_recorded_error_response_is_read(wire: Path, name: str) -> None:
+    cls, code, provider, upstream, retry_after, retryable, hint = RECORDED[name]
 
-    error = judged((wire / name).read_bytes(), int(name.split("_")[1]))
+    error = error_of((wire / name).read_bytes(), int(name.split("_")[1]))
 
     assert type(error) is cls
     assert error.status_code == int(name.split("_")[1])
@@ -1062,7 +1048,7 @@ def test_each_recorded_error_is_read(wire: Path, name: str) -> None:
     assert error.provider_name == provider
     assert (error.upstream or "").startswith(upstream or "")
     assert (error.upstream is None) is (upstream is None)
-    assert error.retry_after == wait
+    assert error.retry_after == retry_after
     assert error.retryable is retryable
     assert (error.hint is None) is (hint is None)
     assert (hint or "") in (error.hint or "")
@@ -1071,8 +1057,7 @@ def test_each_recorded_error_is_read(wire: Path, name: str) -> None:
     assert len(str(error)) < 700
 
 
-def test_no_recorded_error_is_left_out(wire: Path) -> None:
-    """A recording that is added is read too."""
+def test_every_recorded_error_has_a_test(wire: Path) -> None:
     assert {path.name for path in wire.glob("error_*")} == set(RECORDED)
 
 
@@ -1084,10 +1069,9 @@ def test_no_recorded_error_is_left_out(wire: Path) -> None:
         ("chat_200_internal_error_user_id.json", InternalServerError, None),
     ],
 )
-def test_each_recorded_error_in_a_200_is_read(
+def test_recorded_error_in_a_200_is_raised(
     wire: Path, name: str, cls: type[ChatError], kind: str | None
 ) -> None:
-    """A recorded 200 that holds an error raises it."""
     with pytest.raises(cls) as caught:
         read_chat((wire / name).read_bytes(), exchange(200), WALL)
 
@@ -1097,8 +1081,7 @@ def test_each_recorded_error_in_a_200_is_read(
     assert "user_REDACTED" not in str(caught.value)
 
 
-def test_each_recorded_error_in_a_stream_is_read(wire: Path) -> None:
-    """A recorded stream whose first event is an error is one."""
+def test_recorded_error_in_a_stream_is_read(wire: Path) -> None:
     paths = sorted(wire.glob("stream_error_*.sse"))
 
     for path in paths:
@@ -1114,16 +1097,15 @@ def test_each_recorded_error_in_a_stream_is_read(wire: Path) -> None:
     assert paths
 
 
-def test_no_recorded_answer_is_an_error(wire: Path) -> None:
-    """What went well is read as that."""
+def test_recorded_responses_contain_no_error(wire: Path) -> None:
     plain = [path for path in wire.glob("chat_*.json") if "chat_200" not in path.name]
     streams = [
         path for path in wire.glob("stream_*.sse") if "stream_error" not in path.name
     ]
 
     for path in plain:
-        reply = read_chat(path.read_bytes(), exchange(200), WALL)
-        assert reply.choices, path.name
+        response = read_chat(path.read_bytes(), exchange(200), WALL)
+        assert response.choices, path.name
     for path in streams:
         if "no_blank_lines" in path.name:
             continue
