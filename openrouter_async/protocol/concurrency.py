@@ -143,7 +143,8 @@ class CubicController:
         self._failures.append(False)
         self._share.add(now, refused=False)
         idle, self._seen = now - self._seen, now
-        if flight < _USED * self._limit:
+        # Whole calls on both sides: of a limit of 1.9, no more than 1 can be in flight.
+        if flight < _USED * self.limit:
             # RFC 9438, 5.8: time when the application was the limit is no time.
             self._epoch += idle
             return

@@ -3,6 +3,7 @@
 import heapq
 import math
 import random
+import sys
 
 import pytest
 
@@ -251,8 +252,14 @@ def test_after_a_pause_they_pass_one_by_one() -> None:
 class Simulation:
     """A server with a hidden limit, and a client with endless rows; virtual time."""
 
-    def __init__(self, latency: float, sigma: float, limit: int) -> None:
-        self.control = CubicController()
+    def __init__(
+        self,
+        latency: float,
+        sigma: float,
+        limit: int = sys.maxsize,
+        control: CubicController | None = None,
+    ) -> None:
+        self.control = control or CubicController()
         self.now = 0.0
         self.limit = limit
         self.good: list[float] = []
@@ -299,6 +306,30 @@ class Simulation:
         """Refusals, by what was done."""
         refused = sum(start <= at < end for at in self.refused)
         return refused / sum(start <= at < end for at in self.good)
+
+
+@pytest.mark.parametrize("latency", [0.05, 0.5, 5.0])
+@pytest.mark.parametrize("was_cut", [False, True])
+def test_limit_grows_from_every_value(latency: float, *, was_cut: bool) -> None:
+    """From 1 to 64 in steps of 0.25, in slow start and after a cut."""
+    stuck: list[float] = []
+    for quarters in range(4, 4 * 64 + 1):
+        limit = quarters / 4
+        control = CubicController(start=limit / 0.9 if was_cut else limit)
+        if was_cut:
+            # 20 failures are the fewest that cut the limit; they cut it by a tenth.
+            for _ in range(20):
+                control.failed(0.0)
+        assert control.limit in {int(limit), math.ceil(limit) - 1}
+        before = control.limit
+        simulation = Simulation(latency, 0.0, control=control)
+        simulation.run(latency)
+        while control.limit == before and simulation.now < 10 * latency + 60:
+            simulation.run(simulation.now + latency)
+        if control.limit <= before:
+            stuck.append(limit)
+
+    assert stuck == []
 
 
 def test_it_follows_a_hidden_limit_up_and_down() -> None:
