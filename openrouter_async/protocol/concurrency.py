@@ -112,7 +112,8 @@ class CubicController:
         self.w_max = 0.0
         self._k = 0.0
         self._last_cut = float("-inf")
-        # When t was 0, and when it was last looked at.
+        # When t was 0, and until when it has been counted; during a pause both are
+        # its end.
         self._epoch = 0.0
         self._seen = 0.0
         self.latency: float | None = None
@@ -142,7 +143,8 @@ class CubicController:
         self.latency += _SMOOTHING * (took - self.latency)
         self._failures.append(False)
         self._share.add(now, refused=False)
-        idle, self._seen = now - self._seen, now
+        idle = max(0.0, now - self._seen)
+        self._seen = max(now, self._seen)
         # Whole calls on both sides: of a limit of 1.9, no more than 1 can be in flight.
         if flight < _USED * self.limit:
             # RFC 9438, 5.8: time when the application was the limit is no time.
@@ -181,7 +183,8 @@ class CubicController:
 
     def _cut(self, now: float, limit: float) -> None:
         self._limit = self._threshold = max(1.0, min(limit, self._limit))
-        self._last_cut = self._epoch = self._seen = now
+        self._last_cut = now
+        self._epoch = self._seen = max(now, self._seen)
         self._k = (max(0.0, self.w_max - self._limit) / GROWTH) ** (1.0 / 3.0)
 
     def paused(self, until: float) -> None:

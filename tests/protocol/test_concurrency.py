@@ -150,6 +150,32 @@ def test_a_pause_is_no_time_either() -> None:
     assert control.limit == 72
 
 
+def test_responses_during_a_pause_do_not_count_it_as_growth_time() -> None:
+    """Calls that were in flight when the pause began may finish before its end."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    control.paused(62.0)
+    control.succeeded(2.5, 1.9, 1)
+    control.sent(62.0, 70)
+    control.succeeded(62.1, 62.0, 70)
+
+    # As a tenth of a second after the cut.
+    assert control.limit == 72
+
+
+def test_cut_during_a_pause_does_not_count_it_as_growth_time() -> None:
+    """A second refusal, without Retry-After, does not move the start before its end."""
+    control = grown_to(100)
+    control.refused(2.0, 1.5, 100)
+    control.paused(62.0)
+    control.refused(3.0, 2.5, 70)
+    control.sent(62.0, 49)
+    control.succeeded(62.1, 62.0, 49)
+
+    # As a tenth of a second after the cut.
+    assert control.limit == 50
+
+
 def test_too_many_refusals_in_a_minute_slow_it_down() -> None:
     """More than three in a hundred: the plateau is twice as long."""
     calm, pressed = grown_to(100), grown_to(100)
