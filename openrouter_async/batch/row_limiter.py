@@ -122,7 +122,7 @@ class RowLimiter:
         self._tally.in_flight -= 1
         door = self._door
         if error is None:
-            door.succeeded(now, self.sent, self._flight)
+            door.succeeded(now, self.sent)
         elif isinstance(error, OpenRouterError):
             if is_overload(error):
                 self._tally.refusals += 1

@@ -11,9 +11,14 @@ take half an hour for a hundred):
   below the last W_max, which lets others have their share sooner.
 - After a cut, on each success, t seconds later, with tau = the mean latency between 1 s
   and 5 s: limit = 0.4 (t / tau - K)^3 + W_max, where K = cbrt((W_max - limit) / 0.4);
-  so it is back at W_max after K tau, stays about there, and then looks for more.
-- Never above twice what was in flight within the last tau, and only while at least
-  four fifths of the limit are used; time without such use does not count as t.
+  so it is back at W_max after K tau, stays about there, and then looks for more. At
+  most one more for each success, so that responses that arrive together do not send
+  several times as many calls before the first refusal.
+- Never above twice the peak in flight of the previous round. A round ends with the
+  first response to a call that was sent in it, so the limit may double once per
+  latency, however long that is.
+- Only while at least four fifths of the limit are used, in this round or the previous
+  one; time with fewer calls in flight does not count as t.
 - More than 3 % refusals in a minute: K is doubled for the next minute.
 - 502, 504, resets and time-outs mean a bad provider, not load: limit = 0.9 limit only
   when they are more than a tenth of the last 100 outcomes.
@@ -60,8 +65,8 @@ class Controller(Protocol):
     def sent(self, now: float, flight: int) -> None:
         """Note that a call was sent; `flight`: how many are now in flight."""
 
-    def succeeded(self, now: float, sent: float, flight: int) -> None:
-        """Note an answer; `sent` and `flight` are those of its sending."""
+    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
+        """Note a response to a call sent at `sent`; `in_flight` includes that call."""
 
     def failed(self, now: float) -> None:
         """Note a failure that says nothing of load."""
@@ -83,7 +88,7 @@ class FixedController:
     def sent(self, now: float, flight: int) -> None:
         """Take no notice."""
 
-    def succeeded(self, now: float, sent: float, flight: int) -> None:
+    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
         """Take no notice."""
 
     def failed(self, now: float) -> None:
@@ -117,7 +122,7 @@ class CubicController:
         self._epoch = 0.0
         self._seen = 0.0
         self.latency: float | None = None
-        self._peak = _Peak()
+        self._rounds = _Rounds()
         self._share = _Share()
         self._failures: deque[bool] = deque(maxlen=_OUTCOMES)
 
@@ -133,31 +138,37 @@ class CubicController:
 
     def sent(self, now: float, flight: int) -> None:
         """Note that a call was sent; `flight`: how many are now in flight."""
-        self._peak.add(now, flight, self.tau)
+        self._observe(now, flight - 1, flight)
 
-    def succeeded(self, now: float, sent: float, flight: int) -> None:
-        """Note an answer, and grow if what there is was used."""
+    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
+        """Note a response, and grow if the limit was used."""
         took = now - sent
         if self.latency is None:
             self.latency = took
         self.latency += _SMOOTHING * (took - self.latency)
         self._failures.append(False)
         self._share.add(now, refused=False)
-        idle = max(0.0, now - self._seen)
-        self._seen = max(now, self._seen)
-        # Whole calls on both sides: of a limit of 1.9, no more than 1 can be in flight.
-        if flight < _USED * self.limit:
-            # RFC 9438, 5.8: time when the application was the limit is no time.
-            self._epoch += idle
+        self._observe(now, in_flight, in_flight)
+        self._rounds.responded(now, sent, in_flight)
+        if not self._rounds.is_used:
             return
-        if self._limit < self._threshold:
-            wanted = self._limit + 1.0
-        else:
+        wanted = self._limit + 1.0
+        if self._limit >= self._threshold:
             t = max(0.0, now - self._epoch) / self.tau
             k = self._k * (2.0 if self._share.is_high(now) else 1.0)
-            wanted = GROWTH * (t - k) ** 3 + self.w_max
-        room = max(self._limit, 2.0 * self._peak.highest(now, self.tau))
+            wanted = min(wanted, GROWTH * (t - k) ** 3 + self.w_max)
+        room = max(self._limit, 2.0 * self._rounds.peak)
         self._limit = min(max(self._limit, wanted), room, float(self._most))
+
+    def _observe(self, now: float, before: int, in_flight: int) -> None:
+        """Note how many calls were in flight until now, and how many are from now."""
+        # Whole calls on both sides: of a limit of 1.9, no more than 1 can be in flight.
+        used = _USED * self.limit
+        if before < used:
+            # RFC 9438, 5.8: time when the application was the limit is no time.
+            self._epoch += max(0.0, now - self._seen)
+        self._seen = max(now, self._seen)
+        self._rounds.observe(in_flight, is_used=in_flight >= used)
 
     def failed(self, now: float) -> None:
         """Note a failure that says nothing of load; cut only if they are many."""
@@ -232,26 +243,37 @@ class Cooldown:
             self._next = max(now, self._next) + tau / limit
 
 
-class _Peak:
-    """The most within the last tau, give or take one."""
+class _Rounds:
+    """
+    The peak in flight and the use of the limit, by rounds.
+
+    A round ends with the first response to a call that was sent in it. So it covers one
+    latency, also before the first response, when no latency is known.
+
+    Attributes:
+        peak: The highest number in flight in the previous round.
+    """
 
     def __init__(self) -> None:
         self._start = float("-inf")
-        self._now = self._before = 0
+        self.peak = self._peak = 0
+        self._was_used = self._is_used = False
 
-    def add(self, now: float, value: int, span: float) -> None:
-        self._turn(now, span)
-        self._now = max(self._now, value)
+    def observe(self, in_flight: int, *, is_used: bool) -> None:
+        self._peak = max(self._peak, in_flight)
+        self._is_used = self._is_used or is_used
 
-    def highest(self, now: float, span: float) -> int:
-        self._turn(now, span)
-        return max(self._now, self._before)
-
-    def _turn(self, now: float, span: float) -> None:
-        if now >= self._start + span:
-            self._before = self._now if now < self._start + 2 * span else 0
-            self._now = 0
+    def responded(self, now: float, sent: float, in_flight: int) -> None:
+        """End the round if the call was sent in it."""
+        if sent >= self._start:
             self._start = now
+            self.peak, self._peak = self._peak, in_flight
+            self._was_used, self._is_used = self._is_used, False
+
+    @property
+    def is_used(self) -> bool:
+        """If True, the limit was used in this round or in the previous one."""
+        return self._is_used or self._was_used
 
 
 class _Share:

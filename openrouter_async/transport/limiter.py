@@ -109,9 +109,9 @@ class ConcurrencyLimiter:
         if self.waiting:
             self._pump()
 
-    def succeeded(self, now: float, sent: float, flight: int) -> None:
-        """Note an answer."""
-        self._control.succeeded(now, sent, flight)
+    def succeeded(self, now: float, sent: float) -> None:
+        """Note a response to a call sent at `sent`, before the call leaves."""
+        self._control.succeeded(now, sent, self.in_flight)
         self.refused_since = None
 
     def answered(self) -> None:
