@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from attrs import define
 
 from benchmarks.case import cpu_seconds
 from benchmarks.harness import ROOT, cores
+from benchmarks.simulation import Simulation
 from openrouter_async import AsyncOpenRouter, BatchRun
 
 QUESTION = "Say hello."
@@ -221,52 +223,113 @@ def child(url: str, rows: int, journal: str, *, ordered: bool) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def capacity(quick: bool) -> None:  # noqa: FBT001
+def capacity(quick: bool, *, real: bool = False) -> None:  # noqa: FBT001
     """(4) A hidden limit of 64, then 256, then 32: goodput and refusals."""
+    if real:
+        _slow_capacity(quick)
+        return
     span = 20.0 if quick else 60.0
     latency, sigma = 0.2, 0.3
     mean = latency * 1.046  # Of a lognormal with this sigma.
     with mock(latency=latency, sigma=sigma, limit=64) as server:
-        samples = asyncio.run(_watch(server, span))
+        changes = [(span, {"limit": 256.0}), (2 * span, {"limit": 32.0})]
+        samples = asyncio.run(_watch(server, 3 * span, changes))
     for number, limit in enumerate((64, 256, 32)):
         start, settled = number * span, (10.0, min(20.0, span - 8), 5.0)[number]
-        kept = [s for s in samples if start + settled <= s[0] < start + span]
-        first, last = kept[0], kept[-1]
-        seconds = last[0] - first[0]
-        good = (last[1] - first[1]) / seconds
-        refused = (last[2] - first[2]) / max(1, last[1] - first[1])
+        good, refused = _rates(samples, start + settled, start + span)
         tell(
             f"limit {limit}: from {settled:.0f} s on {good:.0f}/s of "
             f"{limit / mean:.0f}/s ({100 * good * mean / limit:.0f} %), refused "
             f"{100 * refused:.2f} %"
         )
+    # Virtual time costs nothing, so the slow rows are never cut short.
+    for seconds in (10.0, 20.0, 60.0):
+        slow = Simulation(seconds, sigma, 64)
+        # 8 calls double three times, and the calls beyond the first cut finish.
+        start = 6 * seconds
+        slow.run(start + 300)
+        tell(
+            f"virtual time, {seconds:.0f} s a response, limit 64: for 300 s from "
+            f"{start:.0f} s on {100 * slow.goodput(start, start + 300):.0f} %, refused "
+            f"{100 * slow.share_refused(start, start + 300):.2f} %"
+        )
+    free = Simulation(12.0, 0.0)
+    free.run(65.0)
+    tell(f"virtual time, 12 s a response, no limit: {free.in_flight} in flight at 65 s")
 
 
-async def _watch(server: Mock, span: float) -> list[tuple[float, int, int]]:
+def _slow_capacity(quick: bool) -> None:  # noqa: FBT001
+    """The rows of `capacity` in virtual time, but for 20 and 60 s, in real time."""
+    with mock(latency=12.0) as server:
+        samples = asyncio.run(_watch(server, 65.0))
+    tell(f"12 s a response, no limit: {samples[-1][1]['in_flight']} in flight at 65 s")
+    start, end, sigma = 60.0, 120.0 if quick else 360.0, 0.3
+    with mock(latency=10.0, sigma=sigma, limit=64) as server:
+        samples = asyncio.run(_watch(server, end))
+    good, refused = _rates(samples, start, end)
+    most = 64 / (10.0 * 1.046)
+    tell(
+        f"10 s a response, limit 64: for {end - start:.0f} s from {start:.0f} s on "
+        f"{100 * good / most:.0f} %, refused {100 * refused:.2f} %"
+    )
+
+
+Samples = list[tuple[float, dict[str, Any]]]
+"""What the server counted, with the seconds since the start."""
+
+
+async def _watch(
+    server: Mock, seconds: float, changes: Iterable[tuple[float, dict[str, float]]] = ()
+) -> Samples:
+    """Send endless rows for that long; change the server's settings at given times."""
     started = time.monotonic()
-    limits = [(span, 256), (2 * span, 32)]
-    samples: list[tuple[float, int, int]] = []
+    samples: Samples = []
 
     def prompts() -> Iterator[str]:
-        while time.monotonic() - started < 3 * span:
+        while True:
             yield QUESTION
 
     async def look() -> None:
-        while True:
-            at = time.monotonic() - started
-            if limits and at >= limits[0][0]:
-                await asyncio.to_thread(server.set, limit=limits.pop(0)[1])
+        left = deque(changes)
+        at = 0.0
+        while at < seconds:
+            if left and at >= left[0][0]:
+                await asyncio.to_thread(server.set, **left.popleft()[1])
             stats = await asyncio.to_thread(server.stats)
-            samples.append((at, stats["completed"], stats["refused"]))
-            await asyncio.sleep(0.5)
+            at = time.monotonic() - started
+            samples.append((at, stats))
+            wait = min(0.25, left[0][0] - at if left else 0.25)
+            await asyncio.sleep(max(0.0, wait))
+            at = time.monotonic() - started
 
-    async with AsyncOpenRouter(KEY, base_url=server.url) as client:
+    async with (
+        AsyncOpenRouter(KEY, base_url=server.url) as client,
+        client.chat.send_many(prompts(), model=MODEL) as run,
+    ):
         looking = asyncio.create_task(look())
-        async with client.chat.send_many(prompts(), model=MODEL) as run:
-            async for result in run:
-                assert result.ok, result.error
-        looking.cancel()
+        reading = asyncio.create_task(_read(run))
+        await asyncio.wait({looking, reading}, return_when="FIRST_COMPLETED")
+        if reading.done():
+            # The run has failed; this raises its error.
+            looking.cancel()
+            await reading
+        await looking
+        await run.stop(drain=False)
+        await reading
     return samples
+
+
+async def _read(run: BatchRun) -> None:
+    async for result in run:
+        assert result.ok, result.error
+
+
+def _rates(samples: Samples, start: float, end: float) -> tuple[float, float]:
+    """Return responses per second, and refusals per response, in that time."""
+    kept = [sample for sample in samples if start <= sample[0] < end]
+    (began, first), (ended, last) = kept[0], kept[-1]
+    good = last["completed"] - first["completed"]
+    return good / (ended - began), (last["refused"] - first["refused"]) / max(1, good)
 
 
 def pause(quick: bool) -> None:  # noqa: FBT001
@@ -413,6 +476,32 @@ def interrupt(quick: bool) -> None:  # noqa: FBT001
                 tell(f"resumed: exit {code}, {len(out.read_bytes().splitlines())} rows")
 
 
+def outage(quick: bool) -> None:  # noqa: FBT001
+    """(10) A steady load, everything refused for 5 s: until 90 % are back."""
+    begin, length, rest = (10.0, 5.0, 15.0) if quick else (20.0, 5.0, 30.0)
+    end = begin + length
+    for retry_after in (0.0, 1.0):
+        down = {"refuse_all": 1.0, "retry_after": retry_after}
+        changes = [(begin, down), (end, {"refuse_all": 0.0, "retry_after": 0.0})]
+        with mock(latency=0.2, sigma=0.3, limit=150) as server:
+            samples = asyncio.run(_watch(server, end + rest, changes))
+        before, _ = _rates(samples, begin / 2, begin)
+        # Over a second each: a shorter time would find a lucky moment.
+        back = [
+            at - end
+            for at, _ in samples
+            if at > end + 1.1
+            and _rates(samples, at - 1.1, at + 0.01)[0] >= 0.9 * before
+        ]
+        later, _ = _rates(samples, end + rest / 2, end + rest)
+        tell(
+            f"Retry-After {f'{retry_after:g} s' if retry_after else 'not sent'}: "
+            f"{before:.0f}/s before, 90 % of it "
+            + (f"{back[0]:.1f} s after the outage" if back else "never")
+            + f", {later:.0f}/s at last"
+        )
+
+
 # --- what they share ---------------------------------------------------------------
 
 
@@ -463,6 +552,7 @@ MEASUREMENTS: dict[str, Callable[[bool], None]] = {
     "budget": budget,
     "soup": soup,
     "interrupt": interrupt,
+    "outage": outage,
 }
 
 
@@ -473,6 +563,9 @@ def main() -> None:
         "names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS)
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument(
+        "--real", action="store_true", help="the slow rows of `capacity`, in real time"
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--ordered", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of `memory`")
@@ -491,6 +584,8 @@ def main() -> None:
         tell(f"== {name}: {(measure.__doc__ or '').strip()}")
         if measure is memory:
             memory(asked.quick, asked.rows)
+        elif measure is capacity:
+            capacity(asked.quick, real=asked.real)
         else:
             measure(asked.quick)
 

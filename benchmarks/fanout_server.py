@@ -42,6 +42,7 @@ class Setting:
         limit: More at once are refused; 0 for none.
         per_second: Tokens of a bucket that refills, 0 for none; it holds `burst`.
         burst: See there.
+        refuse_all: If 1, every request is refused.
         retry_after: Seconds named in a refusal; 0 for none.
         refuse_once_at: The number of one request that is refused; 0 for none.
         faults: Whether a few in a hundred go wrong (`SOUP`).
@@ -56,6 +57,7 @@ class Setting:
     limit: int = 0
     per_second: float = 0.0
     burst: float = 1.0
+    refuse_all: int = 0
     retry_after: float = 0.0
     refuse_once_at: int = 0
     faults: int = 0
@@ -141,6 +143,8 @@ class Mock:
     def refuses(self, now: float) -> bool:
         """Whether there is no room for one more."""
         setting, count = self.setting, self.count
+        if setting.refuse_all:
+            return True
         if setting.refuse_once_at and count.requests == setting.refuse_once_at:
             return True
         if setting.limit and count.in_flight >= setting.limit:

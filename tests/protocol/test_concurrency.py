@@ -1,12 +1,10 @@
 """How many calls may be in flight: the formulas, on a clock of the tests' own."""
 
-import heapq
 import math
-import random
-import sys
 
 import pytest
 
+from benchmarks.simulation import Simulation
 from openrouter_async.protocol.concurrency import (
     LONGEST_PAUSE,
     MOST,
@@ -316,68 +314,6 @@ def test_after_a_pause_they_pass_one_by_one() -> None:
 
 
 # --- together, against a server that tells nothing --------------------------------
-
-
-class Simulation:
-    """A server with a hidden limit, and a client with endless rows; virtual time."""
-
-    def __init__(
-        self,
-        latency: float,
-        sigma: float,
-        limit: int = sys.maxsize,
-        control: CubicController | None = None,
-    ) -> None:
-        self.control = control or CubicController()
-        self.now = 0.0
-        self.limit = limit
-        self.good: list[float] = []
-        self.refused: list[float] = []
-        self._latency, self._sigma = latency, sigma
-        self._chance = random.Random(3)
-        self._events: list[tuple[float, int, float, int, bool]] = []
-        self._there = self.in_flight = self._number = 0
-
-    def run(self, until: float) -> None:
-        """Let it go on until then."""
-        while True:
-            while self.in_flight < self.control.limit:
-                self._send()
-            if self._events[0][0] > until:
-                self.now = until
-                return
-            self.now, _, sent, flight, well = heapq.heappop(self._events)
-            if well:
-                self._there -= 1
-                self.good.append(self.now)
-                self.control.succeeded(self.now, sent, self.in_flight)
-            else:
-                self.refused.append(self.now)
-                self.control.refused(self.now, sent, flight)
-            self.in_flight -= 1
-
-    def _send(self) -> None:
-        self.in_flight += 1
-        self._number += 1
-        self.control.sent(self.now, self.in_flight)
-        well = self._there < self.limit
-        self._there += well
-        wait = 0.005
-        if well:
-            wait = self._latency * self._chance.lognormvariate(0, self._sigma)
-        event = (self.now + wait, self._number, self.now, self.in_flight, well)
-        heapq.heappush(self._events, event)
-
-    def goodput(self, start: float, end: float) -> float:
-        """The share of what the server could have done."""
-        done = sum(start <= at < end for at in self.good)
-        mean = self._latency * math.exp(self._sigma**2 / 2)
-        return done / (end - start) * mean / self.limit
-
-    def share_refused(self, start: float, end: float) -> float:
-        """Refusals, by what was done."""
-        refused = sum(start <= at < end for at in self.refused)
-        return refused / sum(start <= at < end for at in self.good)
 
 
 @pytest.mark.parametrize("latency", [0.05, 0.5, 5.0, 12.0, 60.0])
