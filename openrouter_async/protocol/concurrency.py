@@ -117,10 +117,11 @@ class CubicController:
         self.w_max = 0.0
         self._k = 0.0
         self._last_cut = float("-inf")
-        # When t was 0, and until when it has been counted; during a pause both are
-        # its end.
+        # When t was 0, until when it has been counted, and the end of the last pause;
+        # the first two are not before that end.
         self._epoch = 0.0
         self._seen = 0.0
+        self._resumed = float("-inf")
         self.latency: float | None = None
         self._rounds = _Rounds()
         self._share = _Share()
@@ -195,12 +196,17 @@ class CubicController:
     def _cut(self, now: float, limit: float) -> None:
         self._limit = self._threshold = max(1.0, min(limit, self._limit))
         self._last_cut = now
-        self._epoch = self._seen = max(now, self._seen)
+        self._epoch = max(now, self._resumed)
+        self._seen = max(now, self._seen)
         self._k = (max(0.0, self.w_max - self._limit) / GROWTH) ** (1.0 / 3.0)
 
     def paused(self, until: float) -> None:
         """Learn that nothing is sent before then; that time is no time of growth."""
-        self._epoch = self._seen = max(self._epoch, until)
+        self._resumed = max(self._resumed, until)
+        self._epoch = max(self._epoch, self._resumed)
+        # `Pause` then spreads the calls over one tau. The calls that are missing in
+        # flight meanwhile are not missing because the application has too few.
+        self._seen = max(self._seen, self._resumed + self.tau)
 
 
 class Cooldown:

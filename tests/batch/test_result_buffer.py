@@ -196,7 +196,7 @@ async def test_a_pause_ends_by_itself() -> None:
 async def test_response_raises_the_limit_while_all_of_it_is_in_flight() -> None:
     """The call that has succeeded still counts, even if nothing was sent for minutes."""
     loop = asyncio.get_running_loop()
-    door = Door(loop, CubicController(start=1), Cooldown())
+    door = ConcurrencyLimiter(loop, CubicController(start=1), Cooldown())
     await door.enter(again=False)
     door.succeeded(loop.time() + 300.0, loop.time())
 

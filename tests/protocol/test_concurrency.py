@@ -217,6 +217,22 @@ def test_cut_during_a_pause_does_not_count_it_as_growth_time() -> None:
     assert control.limit == 50
 
 
+def test_time_of_spread_calls_after_a_pause_counts() -> None:
+    """With a limit of 1 the second call waits one tau: not for lack of work."""
+    control = CubicController(start=1)
+    control.refused(2.0, 1.5, 1)
+    control.paused(62.0)
+    control.sent(62.0, 1)
+    control.succeeded(62.2, 62.0, 1)
+    control.sent(63.0, 1)
+    control.succeeded(64.5, 63.0, 1)
+    # Without a latency each response ends a round, and rounds do not limit growth.
+    respond(control, 64.5, 0.0)
+
+    # As 2.5 seconds after the end of the pause.
+    assert control.limit == 7
+
+
 def test_too_many_refusals_in_a_minute_slow_it_down() -> None:
     """More than three in a hundred: the plateau is twice as long."""
     calm, pressed = grown_to(100), grown_to(100)
