@@ -4,19 +4,18 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-import importlib
 import json
 import re
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import (
-    ConfigurationError,
     MalformedResponseError,
     OutputRefusedError,
     OutputTruncatedError,
     OutputValidationError,
 )
+from ..extras import require
 from ..protocol.decode import decode
 from ..types import ChatResponse
 from .converter import converter
@@ -98,13 +97,14 @@ class OutputParser(Generic[T]):
             Plain JSON values, which are not validated; None if there is nothing yet.
 
         Raises:
-            ConfigurationError: If jiter, which parses incomplete JSON, is missing.
+            ConfigurationError: If jiter, a parser of partial JSON, is not installed.
         """
         start = re.search(_START, text)
         if start is None:
             return None
+        jiter = require("jiter", "output", "partials()")
         try:
-            value = _jiter().from_json(
+            value = jiter.from_json(
                 re.sub(_LAST_NUMBER, "", text[start.start() :]).encode(
                     "utf-8", "replace"
                 ),
@@ -141,6 +141,7 @@ class OutputParser(Generic[T]):
             response=response,
             path=f"${errors[0][0]}",
             errors=messages,
+            hint="Send error.errors to the model in another request.",
         )
 
 
@@ -204,12 +205,3 @@ def _decode(text: str) -> Any:
         return decode(text)
     except MalformedResponseError:
         return _NOT_JSON
-
-
-def _jiter() -> Any:
-    try:
-        return importlib.import_module("jiter")
-    except ImportError as error:
-        raise ConfigurationError(
-            "partials() needs jiter.", hint="pip install 'openrouter_async[output]'"
-        ) from error

@@ -19,6 +19,13 @@ class _RunState(Generic[R_co]):
     __slots__ = ("_finish", "_loop", "_response")
 
     def __init__(self, loop: ToolLoop, finish: Callable[[ChatResponse], R_co]) -> None:
+        """
+        Create the state of a run that has not started.
+
+        Args:
+            loop: The turns.
+            finish: Makes the final response from the last one; it parses the output.
+        """
         self._loop = loop
         self._finish = finish
         self._response: R_co | None = None

@@ -2,9 +2,9 @@
 
 # ruff: noqa: D101 - a docstring would become part of the schema
 
-import importlib
 import json
 import pickle
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -310,13 +310,10 @@ async def test_only_partials_need_jiter(
 ) -> None:
     server.reply(VALID)
 
-    def missing(name: str) -> Any:
-        raise ModuleNotFoundError(name=name)
-
     async with client.chat.send(
         messages=MESSAGES, output=Invoice, stream=True
     ) as stream:
-        monkeypatch.setattr(importlib, "import_module", missing)
+        monkeypatch.setitem(sys.modules, "jiter", None)
         with pytest.raises(ConfigurationError, match=r"openrouter_async\[output\]"):
             await anext(stream.partials())
         await stream.collect()
