@@ -480,10 +480,12 @@ class Chat:
         answer = await self._transport.send(call)
         assert answer.feed is not None
         if parser is None:
-            return ChatStream(answer.feed, answer)
+            assert answer.state is not None
+            return ChatStream(answer.feed, answer.state)
         from .parsed import ParsedStream
 
-        return ParsedStream(answer.feed, answer, parser)
+        assert answer.state is not None
+        return ParsedStream(answer.feed, answer.state, parser)
 
     # Python's warning about a coroutine that was never awaited names `send`.
     _complete.__qualname__ = _open.__qualname__ = "Chat.send"

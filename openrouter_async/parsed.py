@@ -5,9 +5,9 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 import attrs
 from attrs import define, field
 
+from .protocol.stream_state import StreamState
 from .stream import ChatStream
 from .structured.output_parser import OutputParser
-from .transport.answer import Answer
 from .transport.event_stream import EventStream
 from .types import ChatResponse
 
@@ -56,11 +56,11 @@ class ParsedStream(ChatStream, Generic[T_co]):
 
     def __init__(
         self,
-        feed: EventStream,
-        answer: Answer[ChatResponse],
+        event_stream: EventStream,
+        state: StreamState,
         parser: OutputParser[T_co],
     ) -> None:
-        super().__init__(feed, answer)
+        super().__init__(event_stream, state)
         self._parser = parser
         self._parsed: ParsedResponse[T_co] | None = None
 

@@ -1,104 +1,94 @@
-"""A reply that is still arriving."""
+"""ChatStream: a chat response whose chunks are read as they arrive."""
 
 import asyncio
-import time
 import warnings
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Final, Generic, Self
 
 import typing_extensions
 
-from .errors import (
-    ClosedError,
-    ConfigurationError,
-    OpenRouterError,
-    StreamInterruptedError,
-)
+from .errors import ClosedError, ConfigurationError, OpenRouterError
 from .protocol.call import Outcome
-from .protocol.decode import parse_chunk
-from .protocol.error_parsing import error_from_body
-from .protocol.response_parsing import (
-    DONE,
-    find_error,
-    folded,
-    with_exchange,
-)
+from .protocol.error_parsing import with_exchange
+from .protocol.stream_state import DONE, StreamState
 from .sse import ServerSentEvent
-from .transport.answer import Answer
 from .transport.event_stream import EventStream
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
+
+_DONE_EVENT: Final = ServerSentEvent(data=DONE)
 
 
 class ChatStream:
     """
-    A chat reply whose chunks are read as they arrive.
+    A chat response whose chunks are read as they arrive.
 
-    Iterate over it once, inside `async with`: leaving the block, however, closes the
-    connection at once, which stops generation and billing where the provider can.
-    Without the block, call `aclose()`; a `break` alone leaves it open.
+    Iterate over it once, inside `async with`. Leaving the block closes the connection
+    at once, however the block is left, which stops generation and billing if the
+    provider supports cancellation. Without the block, call `aclose()`: a `break`
+    alone leaves the stream open.
 
-    It never reconnects, and has ended well when a finish reason or `[DONE]` was seen.
+    A stream never reconnects. It has ended successfully if a finish reason or
+    `[DONE]` was received.
     """
 
     __slots__ = (
         "__weakref__",
         "_done",
+        "_event_stream",
         "_events",
         "_failure",
-        "_feed",
-        "_finished",
-        "_fold",
+        "_first",
         "_reading",
-        "_token_seen",
+        "_state",
     )
 
-    def __init__(self, feed: EventStream, answer: Answer[ChatResponse]) -> None:
-        self._feed = feed
-        self._fold = feed.fold
-        # The next one last: what was read is let go of at once.
-        self._events = [*reversed(answer.events)]
+    def __init__(self, event_stream: EventStream, state: StreamState) -> None:
+        self._event_stream = event_stream
+        self._state = state
+        # Decoded when the stream was opened; None once it was returned.
+        self._first, state.first = state.first, None
+        # Received and not yet decoded. The next one is last, so that `pop` is cheap
+        # and an event is freed as soon as it was read.
+        self._events, event_stream.unread = event_stream.unread, []
         self._failure: OpenRouterError | None = None
         self._reading = False
-        self._finished = False
-        self._token_seen = False
         self._done = False
 
     @property
     def http(self) -> Exchange:
-        """What happened on the wire; final, because a stream never reconnects."""
-        return self._feed.http
+        """The HTTP exchange. It is final, because a stream never reconnects."""
+        return self._state.http
 
     @property
     def partial(self) -> ChatResponse | None:
-        """What has arrived so far, folded; None if nothing has."""
-        return folded(self._fold, self._feed.http)
+        """The chunks returned so far, accumulated; None if they held no choice."""
+        return self._state.partial if self._first is None else None
 
     @property
     def response(self) -> ChatResponse:
         """
-        The whole reply, folded, once the stream has ended well.
+        The whole response, accumulated, once the stream has ended successfully.
 
         Raises:
-            ConfigurationError: It has not; `partial` has what arrived.
+            ConfigurationError: If the stream has not ended; `partial` has what was
+                received.
         """
         if not self._done:
             raise ConfigurationError(
-                "The stream has not ended. Read on, or await collect(); "
-                "partial has what arrived so far.",
-                http=self._feed.http,
+                "The stream has not ended. Read the rest, or await collect(); "
+                "partial has what was received so far.",
+                http=self._state.http,
             )
-        reply = self._fold.response()
-        reply.http = self._feed.http
-        return reply
+        return self._state.response
 
     async def collect(self) -> ChatResponse:
         """
-        Read the rest and return the whole reply; the connection is free after it.
+        Read the rest and return the whole response; the connection is free after it.
 
         Raises:
-            OpenRouterError: As iterating would; `partial` has what arrived.
+            OpenRouterError: As iterating raises; its `partial` has what was received.
         """
         async for _ in self:
             pass
@@ -106,20 +96,21 @@ class ChatStream:
 
     async def aclose(self) -> None:
         """
-        Close the connection at once, from any task; it never suspends.
+        Close the connection at once, from any task; this never suspends.
 
-        A reader that waits gets a ClosedError. The second time nothing happens.
+        A task that waits for the next chunk gets a ClosedError. Further calls do
+        nothing.
         """
         if self._done:
             return
         if self._failure is None:
             self._failure = ClosedError(
                 "The stream was closed.",
-                http=self._feed.http,
-                partial=None if self._feed.ended else self.partial,
+                http=self._state.http,
+                partial=None if self._event_stream.ended else self.partial,
             )
         self._events = []
-        self._feed.close(self._failure)
+        self._event_stream.close(self._failure)
 
     close = aclose
 
@@ -127,79 +118,63 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatStreamingResponseChunk:
-        event = self._events.pop() if self._events else await self._more()
-        if event.data == DONE:
-            await self._finish()
-            raise StopAsyncIteration
-        try:
-            chunk = parse_chunk(event.data)
-        except OpenRouterError as error:
-            raise self._fail(error) from error.__cause__
-        suspect = "error" in chunk.raw
-        for choice in chunk.choices:
-            if choice.finish_reason is not None or choice.error is not None:
-                self._finished = suspect = True
-        if suspect and find_error(chunk.raw) is not None:
-            # Rebound, so that no traceback with locals shows what it may have echoed.
-            event = self._feed.redact(event)
-            chunk = parse_chunk(event.data)
-            self._fold.add(chunk)
-            raise self._fail(self._error_of(chunk))
-        self._fold.add(chunk)
-        if not self._token_seen:
-            self._feed.saw(chunk)
-            self._token_seen = self._feed.token_seen
+        chunk = self._first
+        if chunk is None:
+            if not self._events:
+                await self._read()
+            try:
+                # The event is not bound to a name here: a traceback that shows local
+                # variables must not show a key that the server echoed.
+                chunk = self._state.feed(self._events.pop())
+            except OpenRouterError as error:
+                raise self._fail(error) from error.__cause__
+            if chunk is None:
+                await self._finish()
+                raise StopAsyncIteration
+        else:
+            self._first = None
         return chunk
 
-    async def _more(self) -> ServerSentEvent:
-        """Wait for the next event; the end of the body is an event `[DONE]`."""
+    async def _read(self) -> None:
+        """Wait for events; a successful end of the body reads as the event `[DONE]`."""
         if self._failure is not None:
             raise self._failure
-        if self._done:
-            return ServerSentEvent(data=DONE)
+        if self._state.done:
+            self._events = [_DONE_EVENT]
+            return
         if self._reading:
             raise ConfigurationError(
-                "Two tasks read one stream. Let one read, and hand the chunks on.",
-                http=self._feed.http,
+                "Two tasks read the same stream. Let one task read it, and pass the "
+                "chunks on.",
+                http=self._state.http,
             )
         self._reading = True
         try:
-            events = await self._feed.read()
+            events = await self._event_stream.read()
+            if events is None:
+                self._state.end()
+                events = [_DONE_EVENT]
         except asyncio.CancelledError:
             self._leave("cancelled")
             raise
         except OpenRouterError as error:
-            if self._finished and not isinstance(error, ClosedError):
-                # All that was promised has arrived; what broke later is no loss.
-                return ServerSentEvent(data=DONE)
-            raise self._fail(error) from error.__cause__
+            if self._state.finished and not isinstance(error, ClosedError):
+                # The response is complete; a connection that breaks after the finish
+                # reason has cut nothing off.
+                events = [_DONE_EVENT]
+            else:
+                raise self._fail(error) from error.__cause__
         finally:
             self._reading = False
-        if events is not None:
-            events.reverse()
-            self._events = events
-            return events.pop()
-        if self._finished:
-            return ServerSentEvent(data=DONE)
-        raise self._fail(
-            StreamInterruptedError(
-                "The stream ended without a finish reason and without [DONE]: "
-                "the answer is cut off.",
-            )
-        )
-
-    def _error_of(self, chunk: ChatStreamingResponseChunk) -> OpenRouterError:
-        raw = chunk.raw
-        return error_from_body(
-            raw, self._feed.http, wall=time.time(), error=find_error(raw)
-        )
+        events.reverse()
+        self._events = events
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
-        """Note why it ended, let go of everything, and return the error to raise."""
-        with_exchange(error, self._feed.http)
+        """Close the stream because of an error, and return the error to raise."""
+        with_exchange(error, self._state.http)
         if error.partial is None:
             error.partial = self.partial
-        # The caller has seen a part of it: nobody sends this again for him.
+        # The caller has seen a part of the response: the request is not retried.
         error.retryable = False
         self._failure = error
         closed = isinstance(error, ClosedError)
@@ -209,24 +184,26 @@ class ChatStream:
     def _leave(self, outcome: Outcome, error: OpenRouterError | None = None) -> None:
         if self._failure is None:
             self._failure = ClosedError(
-                "The stream was closed when its reader was cancelled.",
-                http=self._feed.http,
+                "The stream was closed when the task that read it was cancelled.",
+                http=self._state.http,
             )
         self._events = []
-        self._feed.end(outcome, error)
+        self._event_stream.end(outcome, error)
 
     async def _finish(self) -> None:
-        """End it well."""
-        if not self._done:
-            failure = self._feed.failure
-            if failure is not None and not (
-                self._finished and not isinstance(failure, ClosedError)
-            ):
-                # It was ended, and that was told, before all of this was read.
-                raise self._fail(failure)
-            self._done = True
-            self._events = []
-            await self._feed.finish()
+        """End the stream successfully, unless it was ended from outside before."""
+        if self._done:
+            return
+        failure = self._event_stream.failure
+        if failure is not None and (
+            isinstance(failure, ClosedError) or not self._state.finished
+        ):
+            # A timeout or the end of the client ended the stream, and was reported,
+            # before the chunks that had arrived were read.
+            raise self._fail(failure)
+        self._done = True
+        self._events = []
+        await self._event_stream.finish()
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,24 +214,26 @@ class ChatStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(exc, asyncio.CancelledError) and not self._feed.ended:
+        if isinstance(exc, asyncio.CancelledError) and not self._event_stream.ended:
             self._leave("cancelled")
         await self.aclose()
 
     def __repr__(self) -> str:
-        state = "ended" if self._done else "closed" if self._feed.ended else "open"
-        return f"<ChatStream {state} {self._feed.http.generation_id}>"
+        ended = self._event_stream.ended
+        state = "ended" if self._done else "closed" if ended else "open"
+        return f"<ChatStream {state} {self._state.http.generation_id}>"
 
     def __del__(self) -> None:
-        feed = getattr(self, "_feed", None)
-        if feed is None or feed.ended:
+        # `__init__` may have failed before it set any attribute.
+        event_stream = getattr(self, "_event_stream", None)
+        if event_stream is None or event_stream.ended:
             return
-        # The garbage collector may run in any thread, and after the loop.
+        # The garbage collector may run in any thread, and after the end of the loop.
         with suppress(RuntimeError):
-            feed.loop.call_soon_threadsafe(
-                feed.close, ClosedError("The stream was garbage collected.")
+            event_stream.loop.call_soon_threadsafe(
+                event_stream.close, ClosedError("The stream was garbage-collected.")
             )
-        # Last, because a warning may be turned into an exception.
+        # Last, because a warning filter may turn it into an exception.
         warnings.warn(
             f"{self!r} was neither read to its end nor closed. "
             "Use `async with` around the stream.",

@@ -10,6 +10,7 @@ from ..errors import (
     APIError,
     ChatError,
     MalformedResponseError,
+    OpenRouterError,
     status_class,
 )
 from ..types import ChatResponse, Exchange
@@ -299,6 +300,42 @@ def _upstream(raw: Any, message: str) -> str | None:
         return None
     summary = _summary(value)
     return None if summary == message else summary
+
+
+def find_error(raw: Mapping[str, Any]) -> Any:
+    """
+    Return the error object of a body or an event; None if there is none.
+
+    A finish reason "error" without an error object is an error too; the only cause
+    that is known then is the provider's own finish reason.
+    """
+    error = raw.get("error")
+    if error:
+        return error
+    choices = raw.get("choices")
+    if choices.__class__ is not list:
+        return None
+    for choice in choices:  # pyright: ignore[reportOptionalIterable]
+        if choice.__class__ is dict:
+            error = choice.get("error")
+            if error:
+                return error
+            if choice.get("finish_reason") == "error":
+                return _error_from_finish_reason(choice)
+    return None
+
+
+def _error_from_finish_reason(choice: Mapping[str, Any]) -> dict[str, Any]:
+    native = choice.get("native_finish_reason")
+    reason = f" ({native})" if isinstance(native, str) and native else ""
+    return {"message": f"The provider ended the response with an error{reason}."}
+
+
+def with_exchange(error: OpenRouterError, http: Exchange) -> OpenRouterError:
+    """Set the exchange of an error that was raised without one; return the error."""
+    error.http = http
+    error.generation_id = error.generation_id or http.generation_id
+    return error
 
 
 def scrub(text: str) -> str:

@@ -1,43 +1,34 @@
-"""Status, headers and body -> value or exception."""
+"""Status, headers and body of a plain response -> its value or an exception."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Final
 
-from ..errors import (
-    MalformedResponseError,
-    OpenRouterError,
-    StreamInterruptedError,
-)
+from ..errors import MalformedResponseError, OpenRouterError
 from ..sse import ServerSentEvent, SSEDecoder
-from ..types import (
-    ChatResponse,
-    ChatStreamingResponseChunk,
-    Exchange,
-    Usage,
-)
-from .accumulator.accumulator import Accumulator
-from .decode import (
-    decode,
-    parse_chunk,
-    read_chunk,
-    read_response,
-)
-from .error_parsing import error_from_body, page_title
-
-DONE: Final = "[DONE]"
-"""The data of the event that ends a stream."""
+from ..types import ChatResponse, Exchange, Usage
+from .decode import decode, read_response
+from .error_parsing import error_from_body, find_error, page_title, with_exchange
+from .stream_state import StreamState
 
 _EVENT_STREAM: Final = "text/event-stream"
-_TELLING: Final = frozenset({_EVENT_STREAM, "application/json", "text/html"})
+_RELIABLE_TYPES: Final = frozenset({_EVENT_STREAM, "application/json", "text/html"})
+_OK: Final = 200
+# A page's title is near its beginning.
+_TITLE_BYTES: Final = 2048
 
 
 def read_json(body: bytes, http: Exchange, wall: float) -> Any:
     """
-    Return the JSON of any endpoint's reply, as it came.
+    Return the JSON of any endpoint's response, unchanged.
+
+    Args:
+        body: The whole body, decompressed.
+        http: The exchange, with status and headers.
+        wall: Seconds since the epoch, now; for a `Retry-After` that is a date.
 
     Raises:
-        MalformedResponseError: It is none.
-        APIError: It is an error, in spite of its status.
+        MalformedResponseError: If the body is not JSON.
+        APIError: If the body is an error, in spite of its status.
     """
     value = _decode(body, http)
     if isinstance(value, dict) and value.get("error"):  # pyright: ignore[reportUnknownMemberType]
@@ -47,170 +38,110 @@ def read_json(body: bytes, http: Exchange, wall: float) -> Any:
 
 def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
     """
-    Return a plain chat reply; a stream that came instead is folded.
+    Return the response to a plain chat request.
+
+    If the server sent a stream instead, its chunks are accumulated.
+
+    Args:
+        body: The whole body, decompressed.
+        http: The exchange, with status and headers.
+        wall: Seconds since the epoch, now; for a `Retry-After` that is a date.
 
     Raises:
-        MalformedResponseError: It is no JSON object.
-        StreamInterruptedError: It is a stream that stops in the middle.
-        APIError: It is an error, in spite of its status; `partial` has its choices.
+        MalformedResponseError: If the body is not a JSON object.
+        StreamInterruptedError: If the body is a stream without an end.
+        APIError: If the body is an error, in spite of its status; `partial` has its
+            choices.
     """
     if is_event_stream(http, body):
         events = SSEDecoder(limit_bytes=len(body) + 1).feed(body)
         if events or media_type(http) == _EVENT_STREAM:
-            return _fold_events(events, http, wall)
+            return _accumulate(events, http, wall)
     raw = _decode(body, http)
     if not isinstance(raw, dict):
         raise MalformedResponseError(
-            f"The reply is JSON, but no object: a {type(raw).__name__}.", http=http
+            f"The response is JSON, but not an object: a {type(raw).__name__}.",
+            http=http,
         )
-    return judge_reply(raw, http, wall)  # pyright: ignore[reportUnknownArgumentType]
+    response = read_response(raw, http)  # pyright: ignore[reportUnknownArgumentType]
+    http.generation_id = http.generation_id or response.id
+    error = find_error(raw)  # pyright: ignore[reportUnknownArgumentType]
+    if error is not None:
+        partial = response if response.choices else None
+        raise error_from_body(raw, http, wall=wall, error=error, partial=partial)
+    return response
 
 
 def partial_of(body: bytes, http: Exchange) -> ChatResponse | None:
     """
-    Return the choices in a plain reply's body that broke off; None if it has none.
+    Return the choices in a plain body that broke off; None if it has none.
 
-    Only a stream that came instead can be read so far: half a JSON object is no JSON.
+    Only a stream that was sent in place of a plain body can be read so far: half a
+    JSON object is not JSON.
     """
     if not is_event_stream(http, body):
         return None
-    fold = Accumulator()
+    # An exchange of its own: an error event must not change what was billed.
+    state = StreamState(Exchange(), wall_time=lambda: 0.0)
     for event in SSEDecoder(limit_bytes=len(body) + 1).feed(body):
-        if event.data == DONE:
-            break
         try:
-            fold.add(read_event(event, http))
-        except MalformedResponseError:
+            if state.feed(event) is None:
+                break
+        except OpenRouterError:
             break
-    return folded(fold, http)
+    partial = state.partial
+    if partial is not None:
+        partial.http = http
+    return partial
 
 
-def judge_reply(raw: dict[str, Any], http: Exchange, wall: float) -> ChatResponse:
-    """
-    Return the reply that a JSON object is.
-
-    Raises:
-        APIError: It is an error, in spite of its status; `partial` has its choices.
-    """
-    reply = read_response(raw, http)
-    http.generation_id = http.generation_id or reply.id
-    error = find_error(raw)
-    if error is not None:
-        partial = reply if reply.choices else None
-        raise error_from_body(raw, http, wall=wall, error=error, partial=partial)
-    return reply
-
-
-def _fold_events(
-    events: list[ServerSentEvent], http: Exchange, wall: float
+def _accumulate(
+    events: Sequence[ServerSentEvent], http: Exchange, wall: float
 ) -> ChatResponse:
-    fold = Accumulator()
+    state = StreamState(http, wall_time=lambda: wall)
     for event in events:
-        if event.data == DONE:
+        if state.feed(event) is None:
             break
-        try:
-            chunk = read_event(event, http)
-        except MalformedResponseError as malformed:
-            malformed.partial = folded(fold, http)
-            raise
-        fold.add(chunk)
-        error = find_error(chunk.raw)
-        if error is not None:
-            raise error_from_body(
-                chunk.raw, http, wall=wall, error=error, partial=folded(fold, http)
-            )
-    else:
-        if not fold.finished:
-            raise StreamInterruptedError(
-                "The stream ended without a finish reason and without [DONE]: "
-                "the answer is cut off.",
-                http=http,
-                partial=folded(fold, http),
-            )
-    reply = fold.response()
-    reply.http = http
-    http.generation_id = http.generation_id or reply.id
-    return reply
-
-
-def folded(fold: Accumulator, http: Exchange) -> ChatResponse | None:
-    """Return what a stream has brought so far; None if it brought no choice."""
-    reply = read_response(fold.build(), http)
-    return reply if reply.choices else None
-
-
-def read_event(event: ServerSentEvent, http: Exchange) -> ChatStreamingResponseChunk:
-    """
-    Return the chunk that an event carries, errors included.
-
-    Raises:
-        MalformedResponseError: It is no JSON object.
-    """
-    try:
-        return parse_chunk(event.data)
-    except MalformedResponseError as error:
-        with_exchange(error, http)
-        raise
-
-
-def find_error(raw: Mapping[str, Any]) -> Any:
-    """
-    Return the error object of a body or an event; None if there is none.
-
-    A finish reason "error" without an object is one as well: its cause, if any, is
-    the provider's own finish reason.
-    """
-    error = raw.get("error")
-    if error:
-        return error
-    choices = raw.get("choices")
-    if choices.__class__ is not list:
-        return None
-    for choice in choices:  # pyright: ignore[reportOptionalIterable]
-        if choice.__class__ is dict:
-            error = choice.get("error")
-            if error:
-                return error
-            if choice.get("finish_reason") == "error":
-                return _unnamed_error(choice)
-    return None
-
-
-def _unnamed_error(choice: Mapping[str, Any]) -> dict[str, Any]:
-    native = choice.get("native_finish_reason")
-    told = f" ({native})" if isinstance(native, str) and native else ""
-    return {"message": f"The provider ended the answer with an error{told}."}
+    state.end()
+    response = state.response
+    http.generation_id = http.generation_id or response.id
+    return response
 
 
 def is_event_stream(http: Exchange, start: bytes) -> bool:
-    """Return whether a body is a stream: by its type, else by how it starts."""
+    """
+    Return True if a body is a stream of server-sent events.
+
+    The content type decides if it is one of the usual three, else the first byte of
+    the body that is not white space: a comment, or the field `data` or `event`.
+    """
     media = media_type(http)
-    if media in _TELLING:
+    if media in _RELIABLE_TYPES:
         return media == _EVENT_STREAM
     return start.lstrip()[:1] in (b":", b"d", b"e")
 
 
 def media_type(http: Exchange) -> str:
-    """Return the media type of a reply, without parameters; "" if none is given."""
+    """Return the media type of a response, without parameters; "" if none is given."""
     return http.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def is_empty(reply: ChatResponse) -> bool:
+def is_empty(response: ChatResponse) -> bool:
     """
-    Return whether a reply is the empty one of a cold start, which is not charged.
+    Return True if a response is the empty one of a cold start, which is not charged.
 
     Source: OpenRouter's zero completion insurance.
     """
-    message = reply.message
-    if reply.text or message.reasoning or message.refusal:
+    message = response.message
+    if response.text or message.reasoning or message.refusal:
         return False
     if message.tool_calls or message.images or message.audio:
         return False
-    return not reply.usage.completion_tokens and reply.finish_reason in (None, "")
+    return not response.usage.completion_tokens and response.finish_reason in (None, "")
 
 
 def usage_of(value: object) -> Usage | None:
-    """Return what a reply, or the part of one, says it used up."""
+    """Return the usage that a response reports; None if it reports none."""
     if isinstance(value, ChatResponse) and isinstance(value.raw.get("usage"), dict):
         return value.usage
     return None
@@ -220,40 +151,16 @@ def _decode(body: bytes, http: Exchange) -> Any:
     try:
         return decode(body)
     except MalformedResponseError as error:
-        fault = error
+        malformed: OpenRouterError = error
     text = body.strip()
     if not text:
-        what = "empty" if http.status == 200 else f"empty, with status {http.status}"
-        raise MalformedResponseError(f"The reply is {what}.", http=http)
-    title = page_title(text[:2048].decode("utf-8", "replace"))
+        status = "" if http.status == _OK else f", with status {http.status}"
+        raise MalformedResponseError(f"The response is empty{status}.", http=http)
+    title = page_title(text[:_TITLE_BYTES].decode("utf-8", "replace"))
     if title is not None:
         raise MalformedResponseError(
-            f"The reply is an HTML page, {title!r}, not JSON.",
+            f"The response is an HTML page, {title!r}, not JSON.",
             http=http,
-            hint="Something between here and OpenRouter answered; check base_url.",
-        ) from fault
-    raise with_exchange(fault, http)
-
-
-def with_exchange(error: OpenRouterError, http: Exchange) -> OpenRouterError:
-    """Give an error that was raised without it the exchange, and return it."""
-    error.http = http
-    error.generation_id = error.generation_id or http.generation_id
-    return error
-
-
-def chunk_of(reply: ChatResponse) -> ChatStreamingResponseChunk:
-    """Return the one chunk that says all of a whole reply."""
-    raw = dict(reply.raw)
-    choices = raw.get("choices")
-    if isinstance(choices, list):
-        raw["choices"] = [
-            _as_delta(choice)  # pyright: ignore[reportUnknownArgumentType]
-            for choice in choices  # pyright: ignore[reportUnknownVariableType]
-            if isinstance(choice, dict)
-        ]
-    return read_chunk({**raw, "object": "chat.completion.chunk"})
-
-
-def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
-    return {"delta" if k == "message" else k: v for k, v in choice.items()}
+            hint="A proxy or another server may have sent it; check base_url.",
+        ) from malformed
+    raise with_exchange(malformed, http)

@@ -1,11 +1,10 @@
 """What a call came to."""
 
-from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from attrs import define
 
-from ..sse import ServerSentEvent
+from ..protocol.stream_state import StreamState
 from ..types import Exchange
 from .event_stream import EventStream
 
@@ -21,10 +20,10 @@ class Answer(Generic[T]):
         http: What happened on the wire.
         value: The parsed reply; None if it is a stream.
         feed: The open stream; None if it is a whole reply.
-        events: What has come of the stream so far, oldest first.
+        state: The stream's, after its first event.
     """
 
     http: Exchange
     value: T | None = None
     feed: EventStream | None = None
-    events: Sequence[ServerSentEvent] = ()
+    state: StreamState | None = None

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 import aiohttp
-from attrs import evolve
 
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.accumulator.accumulator import Accumulator, has_token
 from ..protocol.call import Outcome
-from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import usage_of
+from ..protocol.stream_state import StreamState
 from ..sse import ServerSentEvent, SSEDecoder
-from ..types import ChatStreamingResponseChunk, Exchange, Usage
+from ..types import Exchange, Usage
 from .aiohttp_compat import take_rest
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
@@ -41,15 +39,15 @@ class EventStream:
     __slots__ = (
         "_content",
         "_decoder",
+        "_http",
         "_loop",
         "_pool",
         "_report",
         "_response",
+        "_state",
         "_watch",
         "ended",
-        "fold",
-        "http",
-        "key",
+        "unread",
     )
 
     def __init__(
@@ -59,7 +57,6 @@ class EventStream:
         http: Exchange,
         limit_bytes: int,
         loop: asyncio.AbstractEventLoop,
-        key: Secret,
     ) -> None:
         self._response = response
         self._content = response.content
@@ -68,9 +65,10 @@ class EventStream:
         self._loop = loop
         self._pool: Pool | None = None
         self._report: Report | None = None
-        self.fold = Accumulator()
-        self.http = http
-        self.key = key
+        self._http = http
+        self._state: StreamState | None = None
+        # Events that were received with the first one, the next one last.
+        self.unread: list[ServerSentEvent] = []
         self.ended = False
 
     @property
@@ -83,10 +81,11 @@ class EventStream:
         """Why it was ended from outside; None if it was not."""
         return self._watch.failure
 
-    def begin(self, pool: Pool, report: Report) -> None:
+    def begin(self, pool: Pool, report: Report, state: StreamState) -> None:
         """Hand over: from here on the reader, not the opener, ends it."""
         self._pool = pool
         self._report = report
+        self._state = state
         self._watch.on_fail = self._failed
 
     async def read(self, start: bytes = b"") -> list[ServerSentEvent] | None:
@@ -119,28 +118,18 @@ class EventStream:
                     raise watch.failure from None
                 data = take_rest(content)
                 if not data:
-                    raise broken_body(error, self.http) from error
+                    raise broken_body(error, self._http) from error
             watch.last_byte = time()
             if not data:
                 if watch.failure is not None:
                     raise watch.failure
                 return None
 
-    def redact(self, event: ServerSentEvent) -> ServerSentEvent:
-        """Return an event without the key, should the server have echoed it."""
-        return evolve(event, data=redact(event.data, self.key))
-
-    def saw(self, chunk: ChatStreamingResponseChunk) -> None:
-        """Stop the clock of the first token, if this chunk brings it."""
+    def first_token(self) -> None:
+        """Stop the timeout of the first token, and note when it was received."""
         watch = self._watch
-        if not watch.token_seen and has_token(chunk):
-            watch.token_seen = True
-            self.http.timings.first_token = watch.last_byte - watch.granted
-
-    @property
-    def token_seen(self) -> bool:
-        """Whether the first token has come."""
-        return self._watch.token_seen
+        watch.token_seen = True
+        self._http.timings.first_token = watch.last_byte - watch.granted
 
     async def finish(self) -> None:
         """End it well: wait a moment for the end of the body, then let go."""
@@ -153,8 +142,6 @@ class EventStream:
         except (TimeoutError, *CAUGHT):
             logger.debug("The body went on behind [DONE]; the connection is shut.")
         finally:
-            # What broke behind the end took nothing away.
-            self.http.attempts[-1].billing = "billed"
             self.end("ok", None)
 
     def end(self, outcome: Outcome, error: OpenRouterError | None) -> None:
@@ -183,13 +170,14 @@ class EventStream:
 
     def usage(self) -> Usage | None:
         """Return what the stream said so far that it used up."""
-        return usage_of(self.fold.response())
+        assert self._state is not None
+        return usage_of(self._state.response)
 
     def _failed(self) -> None:
         failure = self._watch.failure
         if isinstance(failure, ClosedError):
             self.end("closed", None)
-        elif self.fold.finished:
+        elif self._state is not None and self._state.finished:
             self.end("ok", None)
         else:
             self.end("error", failure)

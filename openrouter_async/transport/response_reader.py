@@ -9,28 +9,20 @@ import aiohttp
 
 from ..errors import (
     APITimeoutError,
-    ConfigurationError,
     MalformedResponseError,
     OpenRouterError,
     StreamInterruptedError,
 )
-from ..protocol.accumulator.accumulator import Accumulator
 from ..protocol.call import Call
-from ..protocol.encode import encode
-from ..protocol.error_parsing import error_from_body, error_from_response
+from ..protocol.error_parsing import error_from_response
 from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import (
-    DONE,
-    chunk_of,
-    find_error,
-    folded,
     is_empty,
     is_event_stream,
     media_type,
     partial_of,
-    read_event,
 )
-from ..sse import ServerSentEvent
+from ..protocol.stream_state import StreamState
 from ..types import ChatResponse, Exchange
 from .answer import Answer
 from .error_mapping import CAUGHT
@@ -193,48 +185,22 @@ class ResponseReader(Generic[T]):
                 start = data.lstrip()
             stream = is_event_stream(http, start)
         limit = self._call.size_limits.event_bytes
-        feed = EventStream(self._response, watch, http, limit, self._pool.loop, key)
-        if not stream:
-            return await self._open_whole(start, feed)
-        events = await feed.read(start)
-        if events is None:
-            raise StreamInterruptedError("The stream ended before its first event.")
-        if events[0].data != DONE:
-            self._judge(feed, events)
-        return Answer(http=http, feed=feed, events=events)
-
-    def _judge(self, feed: EventStream, events: list[ServerSentEvent]) -> None:
-        """Raise if the first event is an error: nothing was delivered yet."""
-        http = self._http
-        chunk = read_event(events[0], http)
-        http.generation_id = http.generation_id or chunk.id
-        if find_error(chunk.raw) is None:
-            return
-        events[0] = feed.redact(events[0])
-        chunk = read_event(events[0], http)
-        fold = Accumulator()
-        fold.add(chunk)
-        raise error_from_body(
-            chunk.raw,
-            http,
-            wall=time.time(),
-            error=find_error(chunk.raw),
-            partial=folded(fold, http),
+        feed = EventStream(self._response, watch, http, limit, self._pool.loop)
+        state = StreamState(
+            http, wall_time=time.time, on_first_token=feed.first_token, key=key
         )
-
-    async def _open_whole(self, start: bytes, feed: EventStream) -> Answer[T]:
-        """A completion in place of a stream becomes a stream of one chunk."""
-        self._watch.stage = Stage.REPLY
-        value = self._parse(await self._read_body(start), feed.key)
-        # The caller may take as long as it likes with what is all here.
-        self._watch.stage = Stage.REST
-        assert isinstance(value, ChatResponse)
-        try:
-            data = encode(chunk_of(value).raw).decode()
-        except ConfigurationError:
-            deep = (
-                "The answer to a stream is none, and nested too deeply to be made one."
-            )
-            raise MalformedResponseError(deep) from None
-        events = [ServerSentEvent(data=data), ServerSentEvent(data=DONE)]
-        return Answer(http=self._http, feed=feed, events=events)
+        if stream:
+            events = await feed.read(start)
+            if events is None:
+                raise StreamInterruptedError("The stream ended before its first event.")
+            events.reverse()
+            state.first = state.feed(events.pop())
+            feed.unread = events
+        else:
+            watch.stage = Stage.REPLY
+            value = self._parse(await self._read_body(start), key)
+            # The caller may take as long as it likes with what is all here.
+            watch.stage = Stage.REST
+            assert isinstance(value, ChatResponse)
+            state.feed_whole(value)
+        return Answer(http=http, feed=feed, state=state)

@@ -13,8 +13,8 @@ from ..config import Clock
 from ..errors import APIError, OpenRouterError
 from ..protocol.base_url import BaseURL
 from ..protocol.call import Call
+from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret, mask
-from ..protocol.response_parsing import with_exchange
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange
 from .aiohttp_compat import end_with_connection

@@ -117,7 +117,8 @@ class Transport:
         if feed is None:
             report("ok", None, partial(usage_of, answer.value))
         else:
-            feed.begin(pool, report)
+            assert answer.state is not None
+            feed.begin(pool, report, answer.state)
         return answer
 
     def _budget(self, call: Call[Any]) -> RetryBudget:

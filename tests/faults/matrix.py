@@ -845,10 +845,16 @@ ROWS: Final[Sequence[Row]] = (
         "a 200 that is JSON, but no object",
         answers(lambda _: http(b"[1, 2]")),
         broken(
-            MalformedResponseError, says="no object", known=True, connection="pooled"
+            MalformedResponseError,
+            says="not an object",
+            known=True,
+            connection="pooled",
         ),
         broken(
-            MalformedResponseError, says="no object", known=True, connection="pooled"
+            MalformedResponseError,
+            says="not an object",
+            known=True,
+            connection="pooled",
         ),
     ),
     Row(

@@ -33,16 +33,15 @@ from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.error_parsing import (
     error_from_body,
     error_from_response,
+    find_error,
     page_title,
     scrub,
 )
 from openrouter_async.protocol.response_parsing import (
-    DONE,
-    find_error,
     read_chat,
-    read_event,
     read_json,
 )
+from openrouter_async.protocol.stream_state import StreamState
 from openrouter_async.sse import SSEDecoder
 from openrouter_async.types import Attempt, Exchange
 
@@ -719,13 +718,13 @@ STREAMED: dict[str, tuple[dict[str, Any], type[APIError], str, bool]] = {
             ]
         },
         InternalServerError,
-        "500: The provider ended the answer with an error (MALFORMED_FUNCTION_CALL).",
+        "500: The provider ended the response with an error (MALFORMED_FUNCTION_CALL).",
         True,
     ),
     "5 without a native finish reason": (
         {"choices": [{"delta": {}, "finish_reason": "error"}]},
         InternalServerError,
-        "500: The provider ended the answer with an error.",
+        "500: The provider ended the response with an error.",
         True,
     ),
     "6 in the choice": (
@@ -1086,14 +1085,12 @@ def test_recorded_error_in_a_stream_is_read(wire: Path) -> None:
 
     for path in paths:
         (event,) = SSEDecoder().feed(path.read_bytes())
-        chunk = read_event(event, exchange(200))
-        error = error_from_body(
-            chunk.raw, exchange(200), wall=WALL, error=find_error(chunk.raw)
-        )
-        assert type(error) is BadGatewayError
-        assert error.error_type == "provider_unavailable"
-        assert error.generation_id == chunk.id
-        assert error.retryable
+        with pytest.raises(BadGatewayError) as caught:
+            StreamState(exchange(200), wall_time=lambda: WALL).feed(event)
+        assert type(caught.value) is BadGatewayError
+        assert caught.value.error_type == "provider_unavailable"
+        assert caught.value.generation_id == json.loads(event.data)["id"]
+        assert caught.value.retryable
     assert paths
 
 
@@ -1109,9 +1106,8 @@ def test_recorded_responses_contain_no_error(wire: Path) -> None:
     for path in streams:
         if "no_blank_lines" in path.name:
             continue
+        state = StreamState(exchange(200), wall_time=lambda: WALL)
         for event in SSEDecoder().feed(path.read_bytes()):
-            if event.data != DONE:
-                chunk = read_event(event, exchange(200))
-                assert find_error(chunk.raw) is None, path.name
+            state.feed(event)
     assert plain
     assert streams

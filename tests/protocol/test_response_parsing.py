@@ -12,22 +12,17 @@ from openrouter_async.errors import (
     MalformedResponseError,
     StreamInterruptedError,
 )
-from openrouter_async.protocol.accumulator.accumulator import Accumulator
-from openrouter_async.protocol.decode import read_chunk, read_response
+from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.error_parsing import with_exchange
 from openrouter_async.protocol.response_parsing import (
-    chunk_of,
-    folded,
     is_empty,
     is_event_stream,
     media_type,
     partial_of,
     read_chat,
-    read_event,
     read_json,
     usage_of,
-    with_exchange,
 )
-from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import Exchange
 
 WALL = 1_800_000_000.0
@@ -71,12 +66,12 @@ def test_the_headers_generation_stays() -> None:
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     [
-        (b"", 200, "The reply is empty."),
-        (b" \n \n", 200, "The reply is empty."),
-        (b"", 204, "The reply is empty, with status 204."),
-        (b"[1]", 200, "The reply is JSON, but no object: a list."),
-        (b"null", 200, "The reply is JSON, but no object: a NoneType."),
-        (b'"hi"', 200, "The reply is JSON, but no object: a str."),
+        (b"", 200, "The response is empty."),
+        (b" \n \n", 200, "The response is empty."),
+        (b"", 204, "The response is empty, with status 204."),
+        (b"[1]", 200, "The response is JSON, but not an object: a list."),
+        (b"null", 200, "The response is JSON, but not an object: a NoneType."),
+        (b'"hi"', 200, "The response is JSON, but not an object: a str."),
         (b'{"choices": [', 200, "Invalid JSON"),
         (b"error code: 1033", 200, "Invalid JSON"),
         (b"<html><title>Sign in</title>", 200, "an HTML page, 'Sign in', not JSON"),
@@ -106,41 +101,6 @@ def test_any_json_is_read_as_it_came() -> None:
     assert read_json(b"[]", exchange(), WALL) == []
     with pytest.raises(MalformedResponseError, match="empty"):
         read_json(b"", exchange(), WALL)
-
-
-# --- events ----------------------------------------------------------------------
-
-
-def test_an_event_is_a_chunk() -> None:
-    """The JSON of an event is a chunk, its error left for whoever looks."""
-    chunk = read_event(
-        ServerSentEvent(data='{"error":{"code":1},"choices":[]}'), exchange()
-    )
-
-    assert chunk.raw == {"error": {"code": 1}, "choices": []}
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        ("[1]", "The data of an event must be a JSON object, not list."),
-        ("null", "The data of an event must be a JSON object, not NoneType."),
-        ("{", "Invalid JSON"),
-        ("", "Invalid JSON"),
-        ("[DONE]", "Invalid JSON"),
-    ],
-)
-def test_an_event_that_is_no_object_is_malformed(data: str, words: str) -> None:
-    """What is no JSON object is told with the exchange."""
-    http = exchange("text/event-stream")
-    http.generation_id = "gen-1"
-
-    with pytest.raises(MalformedResponseError) as caught:
-        read_event(ServerSentEvent(data=data), http)
-
-    assert words in caught.value.message
-    assert caught.value.http is http
-    assert caught.value.generation_id == "gen-1"
 
 
 @pytest.mark.parametrize(
@@ -284,74 +244,6 @@ def test_garbage_in_it_has_what_came() -> None:
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "hel"
-
-
-def test_nothing_folded_is_none() -> None:
-    """What has no choice is not something."""
-    fold = Accumulator()
-    fold.add(read_chunk({"id": "gen-1", "choices": []}))
-    http = exchange()
-
-    assert folded(fold, http) is None
-    fold.add(read_chunk(piece("x")))
-    partial = folded(fold, http)
-    assert partial is not None
-    assert (partial.text, partial.http) == ("x", http)
-
-
-# --- a body where a stream was asked for -----------------------------------------
-
-
-def test_a_reply_is_a_stream_of_one_chunk() -> None:
-    """All that a reply says is in the one chunk, and folds back into it."""
-    raw = {
-        "id": "gen-1",
-        "object": "chat.completion",
-        "model": "m",
-        "new": [1],
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "tool_calls",
-                "message": {
-                    "role": "assistant",
-                    "content": "hello",
-                    "tool_calls": [
-                        {
-                            "index": 0,
-                            "id": "c",
-                            "type": "function",
-                            "function": {"name": "f", "arguments": "{}"},
-                        }
-                    ],
-                },
-            },
-            "odd",
-        ],
-        "usage": {"cost": 0.5},
-    }
-
-    chunk = chunk_of(read_response(raw))
-    fold = Accumulator()
-    fold.add(chunk)
-    reply = fold.response()
-
-    assert chunk.object == "chat.completion.chunk"
-    assert chunk.text == "hello"
-    assert chunk.choices[0].finish_reason == "tool_calls"
-    assert chunk.raw["new"] == [1]
-    assert (reply.text, reply.usage.cost, reply.model) == ("hello", 0.5, "m")
-    assert reply.tool_calls[0].function.name == "f"
-    assert raw["object"] == "chat.completion"
-
-
-@pytest.mark.parametrize("raw", [{}, {"choices": None}, {"choices": []}, {"id": "x"}])
-def test_a_reply_without_choices_is_a_chunk_too(raw: dict[str, Any]) -> None:
-    """Nothing is made up."""
-    chunk = chunk_of(read_response(raw))
-
-    assert chunk.choices == []
-    assert chunk.raw == {**raw, "object": "chat.completion.chunk"}
 
 
 # --- small questions -------------------------------------------------------------
