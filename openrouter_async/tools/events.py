@@ -183,7 +183,7 @@ class EventBuilder:
             if index not in self._reported:
                 self._reported[index] = ""
                 events.append(ToolCallStarted(index, call.name, self._turn))
-            text = str(call.build_function(whole=False)["arguments"])
+            text = str(call.build_function(complete=False)["arguments"])
             reported = self._reported[index]
             # Some providers replace the arguments at the end; a delta cannot say so.
             if len(text) > len(reported) and text.startswith(reported):

@@ -1,4 +1,4 @@
-"""Chunks add up to the reply that a plain call would have brought."""
+"""Accumulator: chunks become the response that a plain call would have returned."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def chunk(raw: Json) -> ChatStreamingResponseChunk:
     return ChatStreamingResponseChunk(raw=raw)
 
 
-def fold(chunks: Iterable[Json]) -> Accumulator:
+def accumulate(chunks: Iterable[Json]) -> Accumulator:
     result = Accumulator()
     for raw in chunks:
         result.add(chunk(raw))
@@ -42,7 +42,7 @@ def fold(chunks: Iterable[Json]) -> Accumulator:
 
 
 def body(chunks: Iterable[Json]) -> Json:
-    return fold(chunks).build(ended=True)
+    return accumulate(chunks).build(ended=True)
 
 
 def delta(finish: str | None = None, /, **members: Any) -> Json:
@@ -60,15 +60,15 @@ def message(*deltas: Json) -> Json:
     return result
 
 
-# --- Any split of a reply folds back to it. ---
+# --- Responses split_response at random. ---
 
-words = st.text(max_size=12)
-some = st.text(min_size=1, max_size=12)
-scalars = st.none() | st.booleans() | st.integers() | words
+texts = st.text(max_size=12)
+nonempty = st.text(min_size=1, max_size=12)
+scalars = st.none() | st.booleans() | st.integers() | texts
 anything = st.recursive(
     scalars | st.floats(allow_nan=False),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3)
+        st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -79,12 +79,12 @@ def optional(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
 
 
 tokens = st.lists(
-    st.fixed_dictionaries({"token": words, "logprob": st.floats(-9, 0)}), max_size=4
+    st.fixed_dictionaries({"token": texts, "logprob": st.floats(-9, 0)}), max_size=4
 )
 logprobs = st.none() | st.fixed_dictionaries(
     {"content": st.none() | tokens, "refusal": st.none() | tokens}
 )
-documents = st.dictionaries(words, scalars, max_size=3).map(json.dumps)
+documents = st.dictionaries(texts, scalars, max_size=3).map(json.dumps)
 
 
 @st.composite
@@ -95,8 +95,10 @@ def calls(draw: st.DrawFn) -> list[Json]:
             "index": number,
             "id": f"call_{number}",
             "type": "function",
-            "function": {"name": draw(some), "arguments": draw(documents)},
-            **draw(optional(extra_content=st.dictionaries(some, scalars, min_size=1))),
+            "function": {"name": draw(nonempty), "arguments": draw(documents)},
+            **draw(
+                optional(extra_content=st.dictionaries(nonempty, scalars, min_size=1))
+            ),
         }
         for number in range(count)
     ]
@@ -105,10 +107,10 @@ def calls(draw: st.DrawFn) -> list[Json]:
 @st.composite
 def details(draw: st.DrawFn) -> list[Json]:
     kinds = {
-        "reasoning.text": {"text": some, "signature": some},
-        "reasoning.summary": {"summary": some},
-        "reasoning.encrypted": {"data": some},
-        "reasoning.new": {"what": some},
+        "reasoning.text": {"text": nonempty, "signature": nonempty},
+        "reasoning.summary": {"summary": nonempty},
+        "reasoning.encrypted": {"data": nonempty},
+        "reasoning.new": {"payload": nonempty},
     }
     items: list[Json] = []
     for index in range(draw(st.integers(0, 3))):
@@ -116,18 +118,18 @@ def details(draw: st.DrawFn) -> list[Json]:
             st.lists(st.sampled_from(sorted(kinds)), unique=True, max_size=3)
         ):
             payload = {name: draw(values) for name, values in kinds[kind].items()}
-            item = {"type": kind, **payload, "format": draw(st.none() | some)}
-            items.append({**item, "index": index, **draw(optional(id=some))})
+            item = {"type": kind, **payload, "format": draw(st.none() | nonempty)}
+            items.append({**item, "index": index, **draw(optional(id=nonempty))})
     return items
 
 
 @st.composite
 def messages(draw: st.DrawFn) -> Json:
-    result: Json = {"role": "assistant", "content": draw(words)}
+    result: Json = {"role": "assistant", "content": draw(texts)}
     result |= draw(
         optional(
-            refusal=some,
-            reasoning=some,
+            refusal=nonempty,
+            reasoning=nonempty,
             tool_calls=calls(),
             reasoning_details=details(),
         )
@@ -148,7 +150,11 @@ def messages(draw: st.DrawFn) -> Json:
                 ]
             ),
             audio=st.fixed_dictionaries(
-                {"id": some, "data": st.just("QUJDREVGR0g="), "transcript": some}
+                {
+                    "id": nonempty,
+                    "data": st.just("QUJDREVGR0g="),
+                    "transcript": nonempty,
+                }
             ),
             vendor_thing=anything,
         )
@@ -159,7 +165,7 @@ def messages(draw: st.DrawFn) -> Json:
 
 
 @st.composite
-def replies(draw: st.DrawFn) -> Json:
+def responses(draw: st.DrawFn) -> Json:
     choices = [
         {
             "index": index,
@@ -167,7 +173,7 @@ def replies(draw: st.DrawFn) -> Json:
             "finish_reason": draw(
                 st.sampled_from(["stop", "length", "tool_calls", "error", None])
             ),
-            "native_finish_reason": draw(st.none() | some),
+            "native_finish_reason": draw(st.none() | nonempty),
             "message": draw(messages()),
             **draw(optional(error=anything)),
         }
@@ -177,27 +183,27 @@ def replies(draw: st.DrawFn) -> Json:
         "id": "gen-1-x",
         "object": "chat.completion",
         "created": 1,
-        "model": draw(some),
-        "provider": draw(some),
-        **draw(optional(system_fingerprint=some, service_tier=some)),
+        "model": draw(nonempty),
+        "provider": draw(nonempty),
+        **draw(optional(system_fingerprint=nonempty, service_tier=nonempty)),
         "choices": choices,
         **draw(optional(usage=anything, openrouter_metadata=anything, error=anything)),
     }
 
 
-def cut(text: str, rng: Random) -> list[str]:
-    places = [
+def split_text(text: str, rng: Random) -> list[str]:
+    bounds = [
         0,
         *sorted(rng.choices(range(len(text) + 1), k=rng.randint(0, 3))),
         len(text),
     ]
-    return [text[a:b] for a, b in pairwise(places)]
+    return [text[a:b] for a, b in pairwise(bounds)]
 
 
 def split_calls(items: list[Json], rng: Random) -> list[Json]:
     deltas: list[Json] = []
     for item in items:
-        head, *rest = cut(item["function"]["arguments"], rng)
+        head, *rest = split_text(item["function"]["arguments"], rng)
         first = {**item, "function": {**item["function"], "arguments": head}}
         deltas.append({"tool_calls": [first]})
         deltas += [
@@ -210,8 +216,12 @@ def split_calls(items: list[Json], rng: Random) -> list[Json]:
 def split_details(items: list[Json], rng: Random) -> list[Json]:
     deltas: list[Json] = [{"reasoning_details": []}]
     for item in items:
-        (field,) = {"text", "summary", "data", "what"} & item.keys()
-        parts = cut(item[field], rng) if field in ("text", "summary") else [item[field]]
+        (field,) = {"text", "summary", "data", "payload"} & item.keys()
+        parts = (
+            split_text(item[field], rng)
+            if field in ("text", "summary")
+            else [item[field]]
+        )
         start = {key: value for key, value in item.items() if key != "signature"}
         more = [
             {"type": item["type"], "index": item["index"], field: part}
@@ -226,11 +236,11 @@ def split_details(items: list[Json], rng: Random) -> list[Json]:
 
 
 def split_message(whole: Json, rng: Random) -> list[Json]:
-    """Split a message into deltas; their order between members is left to chance."""
+    """Split a message into deltas, with its members interleaved at random."""
     queues: list[list[Json]] = []
     for key, value in whole.items():
         if key in ("content", "refusal", "reasoning") and value:
-            queues.append([{key: part} for part in cut(value, rng)])
+            queues.append([{key: part} for part in split_text(value, rng)])
         elif key == "tool_calls":
             queues.append(split_calls(value, rng))
         elif key == "reasoning_details":
@@ -238,11 +248,12 @@ def split_message(whole: Json, rng: Random) -> list[Json]:
         elif key in ("annotations", "images"):
             queues.append([{key: [item]} for item in value])
         elif key == "audio":
-            said = [
-                {key: {"transcript": part}} for part in cut(value["transcript"], rng)
+            transcripts = [
+                {key: {"transcript": part}}
+                for part in split_text(value["transcript"], rng)
             ]
-            heard = [{key: {"data": part}} for part in cut(value["data"], rng)]
-            queues.append([{key: {"id": value["id"]}}, *said, *heard])
+            data = [{key: {"data": part}} for part in split_text(value["data"], rng)]
+            queues.append([{key: {"id": value["id"]}}, *transcripts, *data])
         elif key != "role":
             queues.append([{key: value}])
     deltas: list[Json] = []
@@ -254,7 +265,7 @@ def split_message(whole: Json, rng: Random) -> list[Json]:
 
 
 def split_choice(whole: Json, rng: Random) -> list[Json]:
-    """Split a choice as the wire does: deltas first, the finish reason said twice."""
+    """Split a choice as servers do: deltas first, the finish reason twice."""
     known = ("index", "message", "finish_reason", "native_finish_reason", "logprobs")
     rest = {key: value for key, value in whole.items() if key not in known}
     quiet = {"finish_reason": None, "native_finish_reason": None}
@@ -276,8 +287,8 @@ def split_choice(whole: Json, rng: Random) -> list[Json]:
     return [{"index": whole["index"], **part} for part in parts]
 
 
-def split(whole: Json, rng: Random) -> list[Json]:
-    """Split a plain reply into the chunks of a stream."""
+def split_response(whole: Json, rng: Random) -> list[Json]:
+    """Split a plain response into the chunks of a stream."""
     early = ("id", "created", "model", "provider")
     head = {key: whole[key] for key in early} | {"object": "chat.completion.chunk"}
     rest = {
@@ -289,50 +300,50 @@ def split(whole: Json, rng: Random) -> list[Json]:
         queue = rng.choice(queues)
         chunks.append({**head, "choices": [queue.pop(0)]})
         queues = [queue for queue in queues if queue]
-    place = rng.randint(0, len(chunks))
-    return [*chunks[:place], {**head, "choices": [], **rest}, *chunks[place:]]
+    position = rng.randint(0, len(chunks))
+    return [*chunks[:position], {**head, "choices": [], **rest}, *chunks[position:]]
 
 
-@given(replies(), st.integers())
-def test_a_reply_that_was_split_folds_back(whole: Json, seed: int) -> None:
-    """However a reply is cut into chunks, folding gives it back."""
-    chunks = split(whole, Random(seed))
+@given(responses(), st.integers())
+def test_response_split_into_chunks_is_restored(whole: Json, seed: int) -> None:
+    chunks = split_response(whole, Random(seed))
     before = json.dumps(chunks)
 
     assert body(chunks) == whole
     assert json.dumps(chunks) == before
 
 
-@given(replies(), st.integers())
-def test_what_has_arrived_can_be_asked_for_at_any_time(whole: Json, seed: int) -> None:
-    """Asking in between changes nothing, and what was given stays what it was."""
+@given(responses(), st.integers())
+def test_building_a_response_does_not_change_the_accumulator(
+    whole: Json, seed: int
+) -> None:
     result = Accumulator()
-    given_out: list[tuple[Json, str]] = []
-    chunks = split(whole, Random(seed))
+    built: list[tuple[Json, str]] = []
+    chunks = split_response(whole, Random(seed))
     for raw in chunks:
         result.add(chunk(raw))
         partial = result.build()
-        given_out.append((partial, json.dumps(partial)))
-        spoilt = result.build()
-        spoil(spoilt)
+        built.append((partial, json.dumps(partial)))
+        copy = result.build()
+        modify(copy)
 
-    assert [text for _, text in given_out] == [json.dumps(m) for m, _ in given_out]
+    assert [text for _, text in built] == [json.dumps(m) for m, _ in built]
     assert result.build(ended=True) == body(chunks)
 
 
-def spoil(value: Any) -> None:
-    """Change every list and object in a reply."""
+def modify(value: Any) -> None:
+    """Modify every list and object in a value."""
     if isinstance(value, dict):
         for member in list(value.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            spoil(member)
-        value["spoilt"] = True
+            modify(member)
+        value["modified"] = True
     elif isinstance(value, list):
         for member in list(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            spoil(member)
-        value.append("spoilt")  # pyright: ignore[reportUnknownMemberType]
+            modify(member)
+        value.append("modified")  # pyright: ignore[reportUnknownMemberType]
 
 
-# --- Garbage. ---
+# --- Random JSON. ---
 
 KEYS = [
     "id", "choices", "index", "delta", "message", "finish_reason", "native_finish_reason",
@@ -362,8 +373,7 @@ garbled = st.dictionaries(st.sampled_from(KEYS), garbage) | st.fixed_dictionarie
 
 
 @given(st.lists(garbled, max_size=5))
-def test_any_json_is_survived(chunks: list[Json]) -> None:
-    """Whatever a chunk holds, what arrived can be asked for, and is JSON again."""
+def test_random_json_accumulates_to_json(chunks: list[Json]) -> None:
     result = body(chunks)
 
     json.dumps(result)
@@ -373,8 +383,7 @@ def test_any_json_is_survived(chunks: list[Json]) -> None:
     )
 
 
-def test_deep_json_is_survived() -> None:
-    """Nesting that the parser lets through does not end the stream."""
+def test_deeply_nested_json_is_accumulated() -> None:
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
@@ -388,8 +397,7 @@ def test_deep_json_is_survived() -> None:
     assert result["debug"] is not deep
 
 
-def test_nothing_folds_to_an_empty_reply() -> None:
-    """Before the first chunk there is a reply without choices."""
+def test_without_chunks_the_response_has_no_choices() -> None:
     assert Accumulator().build() == {"object": "chat.completion", "choices": []}
     assert not Accumulator().finished
 
@@ -397,8 +405,8 @@ def test_nothing_folds_to_an_empty_reply() -> None:
 # --- The top level. ---
 
 
-def test_what_each_chunk_repeats_is_taken_once() -> None:
-    """The first value that is no null counts, an empty one only if no other comes."""
+def test_first_value_of_repeated_keys_is_kept() -> None:
+    """An empty string is kept only if no other value follows."""
     result = body(
         [
             {
@@ -432,8 +440,8 @@ def test_what_each_chunk_repeats_is_taken_once() -> None:
     assert list(result)[:5] == ["id", "object", "created", "model", "provider"]
 
 
-def test_of_everything_else_the_last_that_is_no_null_counts() -> None:
-    """Usage, errors, debug output and words unknown today arrive in the folded reply."""
+def test_last_value_of_other_keys_is_kept() -> None:
+    """Null does not replace a value."""
     result = body(
         [
             {"usage": {"cost": 1}, "error": None, "debug": {"a": 1}},
@@ -453,7 +461,7 @@ def test_of_everything_else_the_last_that_is_no_null_counts() -> None:
 
 FINISHES: dict[str, tuple[list[Json], str | None, Any]] = {
     "repeated": ([{"finish_reason": "stop"}, {"finish_reason": "stop"}], "stop", None),
-    "null after": ([{"finish_reason": "stop"}, {"finish_reason": None}], "stop", None),
+    "null later": ([{"finish_reason": "stop"}, {"finish_reason": None}], "stop", None),
     "first wins": ([{"finish_reason": "length"}, {"finish_reason": "stop"}], "length", None),
     "error wins": (
         [
@@ -476,37 +484,36 @@ FINISHES: dict[str, tuple[list[Json], str | None, Any]] = {
         None,
         "a",
     ),
-    "an empty one is none": ([{"finish_reason": ""}, {"finish_reason": "stop"}], "stop", None),
-    "no word": ([{"finish_reason": 7}], None, None),
+    "empty is ignored": ([{"finish_reason": ""}, {"finish_reason": "stop"}], "stop", None),
+    "not a string": ([{"finish_reason": 7}], None, None),
     "never": ([{}], None, None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FINISHES)
-def test_a_finish_reason_stays(name: str) -> None:
-    """The first finish reason counts; only a failure after it replaces it."""
+def test_first_finish_reason_is_kept_unless_an_error_follows(name: str) -> None:
     parts, finish, native = FINISHES[name]
-    result = fold({"choices": [{"index": 0, **part}]} for part in parts)
-    folded = result.build()["choices"][0]
+    result = accumulate({"choices": [{"index": 0, **part}]} for part in parts)
+    found = result.build()["choices"][0]
 
-    assert folded["finish_reason"] == finish
-    assert folded.get("native_finish_reason") == native
+    assert found["finish_reason"] == finish
+    assert found.get("native_finish_reason") == native
     assert result.finished is (finish is not None)
 
 
-def test_what_looks_like_one_more_word_is_looked_at() -> None:
-    """A chunk is taken for plain words only where it brings nothing else."""
+def test_chunks_that_resemble_plain_text_are_read_completely() -> None:
+    """The fast path may be used for chunks that contain nothing else."""
     plain = {"index": 0, "finish_reason": None, "native_finish_reason": None}
-    word = {"role": "assistant", "content": "a"}
+    text_delta = {"role": "assistant", "content": "a"}
     choices: list[Json] = [
-        {**plain, "delta": word},
-        {**plain, "delta": word},
+        {**plain, "delta": text_delta},
+        {**plain, "delta": text_delta},
         {**plain, "delta": {"role": "assistant", "refusal": "no"}},
         {**plain, "delta": {"content": "b", "refusal": "!"}},
         {**plain, "delta": {"role": "assistant", "content": None}},
-        {"index": 0, "finish_reason": None, "error": {"code": 1}, "delta": word},
+        {"index": 0, "finish_reason": None, "error": {"code": 1}, "delta": text_delta},
         {**plain, "delta": None},
-        {**plain, "finish_reason": "stop", "delta": word},
+        {**plain, "finish_reason": "stop", "delta": text_delta},
     ]
 
     assert choice({"choices": [part]} for part in choices) == {
@@ -518,8 +525,7 @@ def test_what_looks_like_one_more_word_is_looked_at() -> None:
     }
 
 
-def test_several_choices_are_kept_apart() -> None:
-    """Choices come in any order and are told apart by index, else by place."""
+def test_choices_are_identified_by_index_or_position() -> None:
     result = body(
         [
             {"choices": [{"index": 2, "delta": {"content": "c"}}]},
@@ -542,8 +548,7 @@ def test_several_choices_are_kept_apart() -> None:
     ]
 
 
-def test_a_whole_completion_folds_to_itself() -> None:
-    """A plain reply to a stream request reads as one chunk; after deltas it is no news."""
+def test_complete_message_in_a_chunk_is_used_unless_deltas_came() -> None:
     whole = {"role": "assistant", "content": "hi"}
 
     assert choice([{"choices": [{"message": whole}]}])["message"] == whole
@@ -552,8 +557,7 @@ def test_a_whole_completion_folds_to_itself() -> None:
     ] == {"content": "hi"}
 
 
-def test_logprobs_are_strung_together() -> None:
-    """The lists of each chunk are joined; a null erases nothing."""
+def test_logprobs_are_concatenated() -> None:
     parts: list[Any] = [
         None,
         {"content": None, "refusal": None},
@@ -563,9 +567,9 @@ def test_logprobs_are_strung_together() -> None:
         {"content": None},
         "garbage",
     ]
-    folded = choice({"choices": [{"index": 0, "logprobs": part}]} for part in parts)
+    found = choice({"choices": [{"index": 0, "logprobs": part}]} for part in parts)
 
-    assert folded["logprobs"] == {"content": [1, 2], "refusal": [3], "odd": "x"}
+    assert found["logprobs"] == {"content": [1, 2], "refusal": [3], "odd": "x"}
 
 
 # --- Messages. ---
@@ -577,18 +581,18 @@ TEXTS: dict[str, tuple[list[Json], Json]] = {
     "only null": ([{"content": None}], {"content": None}),
     "empty and null": ([{"content": ""}, {"content": None}], {"content": ""}),
     "never": ([{"role": "assistant"}], {"role": "assistant"}),
-    "no text": ([{"content": [{"type": "text"}]}], {"content": [{"type": "text"}]}),
-    "no text, then text": ([{"content": 5}, {"content": "a"}], {"content": "a"}),
-    "no text, then null": ([{"content": 5}, {"content": None}], {"content": 5}),
+    "not a string": ([{"content": [{"type": "text"}]}], {"content": [{"type": "text"}]}),
+    "not a string, then text": ([{"content": 5}, {"content": "a"}], {"content": "a"}),
+    "not a string, then null": ([{"content": 5}, {"content": None}], {"content": 5}),
     "reasoning null and empty": ([{"reasoning": None}, {"reasoning": ""}], {"reasoning": None}),
     "reasoning empty and null": ([{"reasoning": ""}, {"reasoning": None}], {"reasoning": None}),
     "reasoning": ([{"reasoning": None}, {"reasoning": "a"}, {"reasoning": "b"}], {"reasoning": "ab"}),
-    "an alias": ([{"reasoning_content": "a"}, {"reasoning_content": "b"}], {"reasoning_content": "ab"}),
+    "reasoning_content": ([{"reasoning_content": "a"}, {"reasoning_content": "b"}], {"reasoning_content": "ab"}),
     "refusal": ([{"refusal": "no"}, {"refusal": "!"}], {"refusal": "no!"}),
     "role": ([{"role": ""}, {"role": "assistant"}, {"role": "assistant"}, {"role": None}], {"role": "assistant"}),
     "unknown": ([{"x": 1}, {"x": None}, {"x": 2}, {"y": None}], {"x": 2, "y": None}),
-    "no calls": ([{"content": "", "tool_calls": []}, {"tool_calls": None}], {"content": ""}),
-    "odd calls": ([{"tool_calls": "x"}], {"tool_calls": "x"}),
+    "empty tool calls": ([{"content": "", "tool_calls": []}, {"tool_calls": None}], {"content": ""}),
+    "tool calls that are not a list": ([{"tool_calls": "x"}], {"tool_calls": "x"}),
     "calls and null": (
         [{"content": None, "tool_calls": [{"id": "a"}]}, {"content": ""}],
         {"content": None, "tool_calls": [{"id": "a"}]},
@@ -615,14 +619,14 @@ TEXTS: dict[str, tuple[list[Json], Json]] = {
         {"audio": {"id": "x", "transcript": "ab", "expires_at": 1}},
     ),
     "audio in one": ([{"audio": {"data": "QUJD"}}], {"audio": {"data": "QUJD"}}),
-    "audio cut anywhere": ([{"audio": {"data": "Q"}}, {"audio": {"data": "UJDRA=="}}], {"audio": {"data": "QUJDRA=="}}),
-    "audio padded each": (
+    "audio split_response anywhere": ([{"audio": {"data": "Q"}}, {"audio": {"data": "UJDRA=="}}], {"audio": {"data": "QUJDRA=="}}),
+    "audio with each part padded": (
         [{"audio": {"data": "QQ=="}}, {"audio": {"data": "QkM="}}, {"audio": {"data": "RA=="}}],
         {"audio": {"data": "QUJDRA=="}},
     ),
-    "audio that is broken": ([{"audio": {"data": "Q="}}, {"audio": {"data": "Q"}}], {"audio": {"data": "Q=Q"}}),
+    "invalid audio": ([{"audio": {"data": "Q="}}, {"audio": {"data": "Q"}}], {"audio": {"data": "Q=Q"}}),
     "no audio": ([{"audio": None}], {"audio": None}),
-    "a legacy call": (
+    "function_call": (
         [
             {"function_call": {"name": "f", "arguments": ""}},
             {"function_call": {"arguments": '{"a"'}},
@@ -634,15 +638,13 @@ TEXTS: dict[str, tuple[list[Json], Json]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_deltas_become_a_message(name: str) -> None:
-    """Texts and lists are strung together; of the rest the last that is no null counts."""
+def test_deltas_are_combined_into_a_message(name: str) -> None:
     deltas, expected = TEXTS[name]
 
     assert message(*deltas) == expected
 
 
-def test_a_message_has_the_key_order_of_the_wire() -> None:
-    """The folded message is written as a plain reply is."""
+def test_message_has_the_key_order_of_a_plain_response() -> None:
     parts: Json = {
         "annotations": [1],
         "reasoning_details": [{"type": "reasoning.text", "text": "x", "index": 0}],
@@ -668,8 +670,8 @@ def test_a_message_has_the_key_order_of_the_wire() -> None:
 
 
 def text(index: int | None = None, /, **members: Any) -> Json:
-    place = {} if index is None else {"index": index}
-    return {"type": "reasoning.text", **members, **place}
+    position = {} if index is None else {"index": index}
+    return {"type": "reasoning.text", **members, **position}
 
 
 def summary(index: int, **members: Any) -> Json:
@@ -677,23 +679,23 @@ def summary(index: int, **members: Any) -> Json:
 
 
 def encrypted(index: int | None, **members: Any) -> Json:
-    place = {} if index is None else {"index": index}
-    return {"type": "reasoning.encrypted", **members, **place}
+    position = {} if index is None else {"index": index}
+    return {"type": "reasoning.encrypted", **members, **position}
 
 
 DETAILS: dict[str, tuple[list[list[Any]], Any]] = {
     "nothing": ([[]], []),
     "nothing, then something": ([[], [text(0, text="a")], []], [text(0, text="a")]),
     "text": ([[text(0, text="a")], [text(0, text="b")]], [text(0, text="ab")]),
-    "a signature": (
+    "signature": (
         [[text(0, text="a", format="f")], [text(0, signature="s")], [text(0, text="b", signature=None)]],
         [{**text(0, text="ab", format="f"), "signature": "s"}],
     ),
-    "a signature late": (
+    "late signature": (
         [[text(0, text="a")], [text(1, text="b")], [text(0, signature="s")]],
         [text(0, text="a", signature="s"), text(1, text="b")],
     ),
-    "a format late": (
+    "late format": (
         [[text(0, text="a")], [text(0, text="b", format="f")], [text(0, text="c", format="f")]],
         [{**text(0, text="abc"), "format": "f"}],
     ),
@@ -711,11 +713,11 @@ DETAILS: dict[str, tuple[list[list[Any]], Any]] = {
         [[text(0, text="a", id="1")], [text(0, text="b", id="2")], [text(0, text="A", id="1")]],
         [text(0, text="aA", id="1"), text(0, text="b", id="2")],
     ),
-    "an id comes late": ([[text(0, text="a")], [text(0, text="b", id="1")]], [text(0, text="ab", id="1")]),
-    "ids that are none": ([[text(0, text="a", id=5)], [text(0, text="b", id=6)]], [text(0, text="a", id=5), text(0, text="b", id=6)]),
+    "late id": ([[text(0, text="a")], [text(0, text="b", id="1")]], [text(0, text="ab", id="1")]),
+    "ids that are not strings": ([[text(0, text="a", id=5)], [text(0, text="b", id=6)]], [text(0, text="a", id=5), text(0, text="b", id=6)]),
     "encrypted twice the same": ([[encrypted(0, data="X")], [encrypted(0, data="X")]], [encrypted(0, data="X")]),
     "encrypted never joined": ([[encrypted(0, data="X")], [encrypted(0, data="Y")]], [encrypted(0, data="X"), encrypted(0, data="Y")]),
-    "encrypted said again": (
+    "encrypted replaced under one id": (
         [[encrypted(0, data="X", id="1")], [encrypted(0, data="Y", id="1")]],
         [encrypted(0, data="Y", id="1")],
     ),
@@ -725,20 +727,19 @@ DETAILS: dict[str, tuple[list[list[Any]], Any]] = {
         [[text(text="a")], [text(signature="s")], [text(text="b")], [text(signature="t")]],
         [text(text="a", signature="s"), text(text="b", signature="t")],
     ),
-    "an index that is none": ([[text(text="a", index="x")], [text(text="b", index=None)]], [text(text="ab", index="x")]),
+    "index that is not an int": ([[text(text="a", index="x")], [text(text="b", index=None)]], [text(text="ab", index="x")]),
     "server tools": (
         [[{"type": "reasoning.server_tool_call", "tool_call_id": n, "result": n, "index": 0}] for n in "ab"],
         [{"type": "reasoning.server_tool_call", "tool_call_id": n, "result": n, "index": 0} for n in "ab"],
     ),
     "unknown": ([[{"type": "new", "x": 1}], [{"type": "new", "y": 2}]], [{"type": "new", "x": 1, "y": 2}]),
     "no type": ([[{"text": "a"}], [{"text": "b", "type": []}]], [{"text": "ab", "type": []}]),
-    "no objects": ([[None, 5, "x", text(0, text="a")]], [text(0, text="a")]),
+    "items that are not objects": ([[None, 5, "x", text(0, text="a")]], [text(0, text="a")]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DETAILS)
-def test_reasoning_details_are_merged(name: str) -> None:
-    """Fragments of one block are joined; blocks stay apart, in their order."""
+def test_fragments_of_reasoning_details_are_joined(name: str) -> None:
     deltas, expected = DETAILS[name]
 
     assert message(*[{"reasoning_details": part} for part in deltas]) == {
@@ -746,8 +747,7 @@ def test_reasoning_details_are_merged(name: str) -> None:
     }
 
 
-def test_details_that_are_no_list_are_kept() -> None:
-    """A server's slip does not lose what it sent."""
+def test_reasoning_details_that_are_not_a_list_are_kept() -> None:
     assert message({"reasoning_details": "x"}) == {"reasoning_details": "x"}
 
 
@@ -755,8 +755,7 @@ def test_details_that_are_no_list_are_kept() -> None:
 
 
 @pytest.mark.parametrize("name", FRAGMENTED_CALLS)
-def test_tool_calls_that_break_the_rules(name: str) -> None:
-    """Each fragment finds its call, though providers disagree about how."""
+def test_fragments_of_tool_calls_are_assigned_to_their_call(name: str) -> None:
     lists, expected = FRAGMENTED_CALLS[name]
     chunks = [delta(tool_calls=fragments) for fragments in lists]
     found = choice([*chunks, delta("tool_calls")])["message"]["tool_calls"]
@@ -779,10 +778,9 @@ def test_tool_calls_that_break_the_rules(name: str) -> None:
         ([0, ..., 0], [0, 1, 2]),
     ],
 )
-def test_indexes_that_tell_calls_apart_are_kept(
+def test_missing_and_repeated_indexes_are_replaced(
     indexes: list[Any], expected: list[Any]
 ) -> None:
-    """Missing and shared indexes are replaced by the order of arrival."""
     calls = [fragment(index, f"id{n}", "f", "{}") for n, index in enumerate(indexes)]
     found = message({"tool_calls": calls})["tool_calls"]
 
@@ -801,31 +799,28 @@ def test_indexes_that_tell_calls_apart_are_kept(
         (None, "", "{}"),
     ],
 )
-def test_arguments_that_were_cut_short_stay_cut(
+def test_empty_arguments_become_an_object_only_if_complete(
     finish: str | None, arguments: str, expected: str
 ) -> None:
-    """Only a call that is over has `{}` for no arguments."""
     chunks = [delta(tool_calls=[fragment(0, "a", "f", arguments)]), delta(finish)]
     (call,) = choice(chunks)["message"]["tool_calls"]
 
     assert call["function"]["arguments"] == expected
 
 
-def test_a_call_that_goes_on_has_the_arguments_that_came() -> None:
-    """While more may come, no arguments are no `{}`."""
-    result = fold([delta(tool_calls=[fragment(0, "a", "f", "")])])
+def test_empty_arguments_stay_empty_before_the_end_of_the_stream() -> None:
+    result = accumulate([delta(tool_calls=[fragment(0, "a", "f", "")])])
     (call,) = result.build()["choices"][0]["message"]["tool_calls"]
 
     assert call["function"]["arguments"] == ""
 
 
-def test_what_a_provider_adds_to_a_call_is_kept() -> None:
-    """Unknown keys come along, in the order of the first fragment."""
-    signed = {"google": {"thought_signature": "s"}}
+def test_unknown_keys_of_a_tool_call_are_kept_in_order() -> None:
+    extra = {"google": {"thought_signature": "s"}}
     found = message(
         {
             "tool_calls": [
-                fragment(0, "a", "f", "{", type="function", extra_content=signed)
+                fragment(0, "a", "f", "{", type="function", extra_content=extra)
             ]
         },
         {
@@ -847,15 +842,14 @@ def test_what_a_provider_adds_to_a_call_is_kept() -> None:
                 "id": "a",
                 "function": {"name": "f", "arguments": "{}", "x": 1},
                 "type": "function",
-                "extra_content": signed,
+                "extra_content": extra,
                 "thoughtSignature": "t",
             }
         ]
     )
 
 
-def test_an_id_made_up_is_short_and_plain() -> None:
-    """Providers refuse long ids and odd letters; without a generation id it is shorter."""
+def test_generated_tool_call_id_is_short_and_alphanumeric() -> None:
     long = {
         **delta(tool_calls=[fragment(0, name="f")]),
         "id": "gen-1780944538-aEMb2TM4DVGCZh912hnR",
@@ -868,15 +862,15 @@ def test_an_id_made_up_is_short_and_plain() -> None:
     assert call["id"] == "call_0_0"
 
 
-def test_a_long_stream_takes_linear_time() -> None:
-    """50,000 chunks of text, thought and arguments: joining each time would copy 25 GB."""
+def test_long_stream_takes_linear_time() -> None:
+    """50,000 chunks; joining the texts for each one would copy 25 GB."""
     result = Accumulator()
     more = chunk(
         delta(
-            content="word ",
-            reasoning="word ",
-            reasoning_details=[text(0, text="word ")],
-            tool_calls=[fragment(0, arguments="word ")],
+            content="text ",
+            reasoning="text ",
+            reasoning_details=[text(0, text="text ")],
+            tool_calls=[fragment(0, arguments="text ")],
         )
     )
     begin = time.perf_counter()
@@ -890,7 +884,7 @@ def test_a_long_stream_takes_linear_time() -> None:
     assert time.perf_counter() - begin < 30
 
 
-# --- Typed ends. ---
+# --- First token and response. ---
 
 DELTAS: list[tuple[Delta, bool]] = [
     (Delta(), False),
@@ -907,25 +901,25 @@ DELTAS: list[tuple[Delta, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("given_delta", "expected"), DELTAS)
-def test_what_counts_as_the_first_token(given_delta: Delta, expected: bool) -> None:
-    """Words, thoughts, calls, pictures and sound are an answer; a role is none."""
-    quiet = StreamingChoice()
-    loud = StreamingChoice(delta=given_delta)
+@pytest.mark.parametrize(("tested_delta", "expected"), DELTAS)
+def test_has_token_is_true_for_output_of_the_model_only(
+    tested_delta: Delta, expected: bool
+) -> None:
+    empty = StreamingChoice()
+    tested = StreamingChoice(delta=tested_delta)
 
-    assert has_token(ChatStreamingResponseChunk(choices=[quiet, loud])) is expected
+    assert has_token(ChatStreamingResponseChunk(choices=[empty, tested])) is expected
     assert not has_token(ChatStreamingResponseChunk())
 
 
-def test_the_reply_is_typed() -> None:
-    """The folded body is read as any reply is."""
-    reply = fold(
+def test_response_is_decoded_like_a_plain_one() -> None:
+    response = accumulate(
         [delta(role="assistant", content="hel"), delta("stop", content="lo")]
     ).response()
 
-    assert isinstance(reply, ChatResponse)
-    assert reply.text == "hello"
-    assert reply.raw["object"] == "chat.completion"
+    assert isinstance(response, ChatResponse)
+    assert response.text == "hello"
+    assert response.raw["object"] == "chat.completion"
 
 
 # --- Recordings. ---
@@ -941,30 +935,29 @@ def recordings() -> list[Any]:
 
 
 @pytest.mark.parametrize("path", recordings())
-def test_a_recorded_stream_folds(path: Path) -> None:
-    """Every text of a recording is in the folded reply, once and in order."""
+def test_recorded_stream_is_accumulated_completely(path: Path) -> None:
     recorded = path.read_bytes()
     if b"\n\n" not in recorded:
         recorded = recorded.replace(b"\n", b"\n\n")
     events = SSEDecoder().feed(recorded)
     chunks = [json.loads(event.data) for event in events if event.data.startswith("{")]
-    folded = fold(chunks).response()
+    found = accumulate(chunks).response()
 
     deltas = [part["delta"] for raw in chunks for part in raw["choices"]]
-    told = "".join(part.get("content") or "" for part in deltas)
-    thought = "".join(part.get("reasoning") or "" for part in deltas)
+    content = "".join(part.get("content") or "" for part in deltas)
+    reasoning = "".join(part.get("reasoning") or "" for part in deltas)
     lists: list[list[Json]] = [part.get("tool_calls") or [] for part in deltas]
     calls = [call["id"] for calls in lists for call in calls if "id" in call]
-    spent = [raw["usage"] for raw in chunks if raw.get("usage")]
-    assert folded.text == told
-    assert (folded.reasoning or "") == thought
-    assert folded.raw.get("usage") == (spent[-1] if spent else None)
-    assert [call.id for call in folded.tool_calls] == calls
-    for call in folded.tool_calls:
+    usages = [raw["usage"] for raw in chunks if raw.get("usage")]
+    assert found.text == content
+    assert (found.reasoning or "") == reasoning
+    assert found.raw.get("usage") == (usages[-1] if usages else None)
+    assert [call.id for call in found.tool_calls] == calls
+    for call in found.tool_calls:
         json.loads(call.function.arguments)
-    if thought:
-        told_twice = "".join(
+    if reasoning:
+        details = "".join(
             item.get("text", "")
-            for item in folded.raw["choices"][0]["message"]["reasoning_details"]
+            for item in found.raw["choices"][0]["message"]["reasoning_details"]
         )
-        assert told_twice == thought
+        assert details == reasoning

@@ -1,1 +1,1 @@
-"""Chunks of a stream, combined into the response that a plain call returns."""
+"""Accumulators: the chunks of a stream to the response that a plain call returns."""

@@ -1,12 +1,12 @@
 """
-Chunks added up into the reply that a plain call would have brought.
+Chunks of a stream, accumulated into the response that a plain call returns.
 
-It works on the raw mappings, so that keys this library has no name for arrive in the
-folded reply too. Whatever JSON a chunk holds, it is survived.
+It works on the raw JSON, so that keys unknown to this library are in the response too.
+A chunk may hold any JSON: unexpected types are kept or skipped, and never raise.
 """
 
-# To pyright, `Any` that turned out to be a dict is one of unknown keys and values. A
-# typed check would be one more call at each level of each chunk.
+# Pyright knows nothing about the keys and values of an `Any` that turned out to be a
+# dict. `as_object` would tell it, for a function call at each level of each chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -15,17 +15,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...types import ChatResponse, ChatStreamingResponseChunk
-from .. import decode as codec
+from ..decode import read_response
 from .choices import ChoiceAccumulator
-from .partial_object import (
-    copied,
-    keep_first,
-    keep_last,
-    string,
-)
+from .partial_object import as_string, deep_copy, keep_first, keep_last
 
 __all__ = ["Accumulator", "has_token"]
 
+# Keys that every chunk repeats, or that come late: the first value that is not null
+# counts. They are also the first keys of the response, in this order.
 _FIRST_WINS: Final = (
     "id",
     "created",
@@ -34,33 +31,33 @@ _FIRST_WINS: Final = (
     "system_fingerprint",
     "service_tier",
 )
-"""What each chunk repeats, or brings late; the first that is no null counts."""
-
-
-_TELLING_NOTHING: Final = frozenset({"object", "choices"})
-# At most as many as there are sets of the names in _FIRST_WINS.
-_shared: Final[dict[frozenset[str], frozenset[str]]] = {}
+# `object` differs between a chunk and a response, and choices have their own class.
+_SKIPPED: Final = frozenset({"object", "choices"})
+# One set for all streams that have seen the same keys: a set takes 700 bytes, and
+# thousands of streams may be open. There are at most 2**6, the subsets of _FIRST_WINS.
+_shared_sets: Final[dict[frozenset[str], frozenset[str]]] = {}
 
 
 class Accumulator:
     """
-    The reply so far, of one stream.
+    The response of one stream, as far as it has been received.
 
-    Adding a chunk appends to lists; texts are joined only when the reply is asked for.
+    Adding a chunk appends to lists; texts are joined only when a response is built,
+    so that the work is linear in the length of the stream.
     """
 
-    __slots__ = ("_choices", "_settled", "_top")
+    __slots__ = ("_choices", "_final_keys", "_top")
 
     def __init__(self) -> None:
         self._top: dict[str, Any] = {}
         self._choices: dict[int, ChoiceAccumulator] = {}
-        # Top-level keys that a chunk may hold without telling anything new.
-        self._settled = _TELLING_NOTHING
+        # Top-level keys whose value cannot change any more. Most chunks have no others.
+        self._final_keys = _SKIPPED
 
     def add(self, chunk: ChatStreamingResponseChunk) -> None:
-        """Add the next chunk; it is read, not changed, and parts of it are kept."""
+        """Add the next chunk. It is not modified, but parts of it are kept."""
         raw = chunk.raw
-        if not raw.keys() <= self._settled:
+        if not raw.keys() <= self._final_keys:
             self._add_top(raw)
         choices = raw.get("choices")
         if not isinstance(choices, list):
@@ -78,56 +75,56 @@ class Accumulator:
 
     @property
     def finished(self) -> bool:
-        """Whether any choice has brought its finish reason."""
+        """True if a choice has received its finish reason."""
         return any(choice.finish_reason for choice in self._choices.values())
 
     def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
-        Build the body that a plain call would have brought, from what has arrived.
+        Return the body that a plain call would have returned, as far as received.
 
-        Each call builds anew: what it returns is the caller's to change.
+        Each call builds a new body, which the caller may modify.
 
         Args:
-            ended: No chunk will follow. Tool calls that got no arguments then read
-                as `{}`, unless their choice was cut short.
+            ended: If True, the stream has ended. Tool calls without arguments then
+                get `{}`, unless their choice was cut off.
         """
+        # `id` and `object` come first in the bodies that OpenRouter sends.
         first = {key: self._top[key] for key in _FIRST_WINS[:1] if key in self._top}
         body: dict[str, Any] = {**first, "object": "chat.completion"}
         for key in _FIRST_WINS[1:]:
             if key in self._top:
-                body[key] = copied(self._top[key])
-        generation = _letters(self._top.get("id"))
+                body[key] = deep_copy(self._top[key])
+        prefix = _id_prefix(self._top.get("id"))
         body["choices"] = [
-            self._choices[index].build(index, generation, ended=ended)
+            self._choices[index].build(index, prefix, ended=ended)
             for index in sorted(self._choices)
         ]
         for key, value in self._top.items():
-            body.setdefault(key, copied(value))
+            body.setdefault(key, deep_copy(value))
         return body
 
     def response(self) -> ChatResponse:
-        """Return the reply of a stream that has ended."""
-        return codec.read_response(self.build(ended=True))
+        """Return the response of a stream that has ended."""
+        return read_response(self.build(ended=True))
 
     def _add_top(self, raw: Mapping[str, Any]) -> None:
-        settled = self._settled
+        final_keys = self._final_keys
         for key, value in raw.items():
-            if key in settled:
+            if key in final_keys:
                 continue
             if key not in _FIRST_WINS:
                 keep_last(self._top, key, value)
             elif keep_first(self._top, key, value):
-                settled |= {key}
-        # Streams that have come equally far share one set: it is 700 bytes.
-        self._settled = _shared.setdefault(settled, settled)
+                final_keys |= {key}
+        self._final_keys = _shared_sets.setdefault(final_keys, final_keys)
 
 
 def has_token(chunk: ChatStreamingResponseChunk) -> bool:
     """
-    Tell whether the model has begun to answer in this chunk.
+    Return True if a chunk contains output of the model.
 
-    Content, reasoning, a refusal, a tool call, an image or audio count; a role, an
-    empty string and an empty list do not.
+    That is content, reasoning, a refusal, a tool call, an image or audio. A role, an
+    empty string and an empty list are not: servers send them before the model starts.
     """
     return any(
         delta.content
@@ -141,7 +138,8 @@ def has_token(chunk: ChatStreamingResponseChunk) -> bool:
     )
 
 
-def _letters(generation: Any) -> str:
-    # Ids are short and plain where providers are strict: 40 letters at OpenAI.
-    letters = re.sub("[^A-Za-z0-9]", "", string(generation))[-20:]
-    return f"{letters}_" if letters else ""
+def _id_prefix(generation_id: Any) -> str:
+    # Part of the ids of tool calls that came without one. Providers that get the
+    # message back restrict these ids: 40 characters at OpenAI, letters and digits.
+    suffix = re.sub("[^A-Za-z0-9]", "", as_string(generation_id))[-20:]
+    return f"{suffix}_" if suffix else ""

@@ -1,7 +1,7 @@
-"""One choice of a reply, added up from its deltas."""
+"""One choice of a response, accumulated from its deltas."""
 
-# To pyright, `Any` that turned out to be a dict is one of unknown keys and values. A
-# typed check would be one more call at each level of each chunk.
+# Pyright knows nothing about the keys and values of an `Any` that turned out to be a
+# dict. `as_object` would tell it, for a function call at each level of each chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .partial_object import (
     PartialObject,
-    copied,
+    deep_copy,
     index_of,
     keep_first,
     keep_last,
@@ -20,6 +20,7 @@ from .partial_object import (
 from .reasoning import ReasoningAccumulator
 from .tool_calls import PartialToolCall, ToolCallAccumulator
 
+# `reasoning_content` is the name of `reasoning` at some providers.
 _TEXTS: Final = ("content", "refusal", "reasoning", "reasoning_content")
 
 _MESSAGE_ORDER: Final[tuple[str, ...]] = (
@@ -30,73 +31,85 @@ _MESSAGE_ORDER: Final[tuple[str, ...]] = (
     "tool_calls",
     "reasoning_details",
 )
-_CUT_SHORT: Final = ("length", "error", "content_filter")
-"""Finish reasons after which tool arguments may not be whole."""
+_CUT_OFF: Final = ("length", "error", "content_filter")
+"""Finish reasons after which the arguments of a tool call may be incomplete."""
 
 
 class ChoiceAccumulator:
-    """One choice so far."""
+    """
+    One choice, as far as received.
+
+    Attributes:
+        finish_reason: The finish reason; None as long as there is none.
+    """
 
     __slots__ = (
-        "annotations",
-        "audio",
-        "calls",
-        "details",
+        "_annotations",
+        "_audio",
+        "_content",
+        "_function_call",
+        "_image_positions",
+        "_images",
+        "_logprobs",
+        "_message",
+        "_reasoning",
+        "_role",
+        "_tool_calls",
+        "_values",
         "finish_reason",
-        "function_call",
-        "image_places",
-        "images",
-        "logprobs",
-        "message",
-        "role",
-        "values",
-        "words",
     )
 
     def __init__(self) -> None:
-        # The content so far and the role, once a chunk can bring nothing but words.
-        self.words: list[str] | None = None
-        self.role: Any = None
+        # The fragments of the content, and the role, once the fast path of `add` may
+        # be used.
+        self._content: list[str] | None = None
+        self._role: Any = None
         self.finish_reason: str | None = None
-        self.values: dict[str, Any] = {}
-        self.logprobs: dict[str, Any] | None = None
-        self.message = PartialObject()
-        # Made when the first one comes: thousands of streams may be open.
-        self.calls: ToolCallAccumulator | None = None
-        self.details: ReasoningAccumulator | None = None
-        self.annotations: list[Any] = []
-        self.images: list[Any] = []
-        self.image_places: dict[int, int] = {}
-        self.audio: PartialObject | None = None
-        self.function_call: PartialToolCall | None = None
+        self._values: dict[str, Any] = {}
+        self._logprobs: dict[str, Any] | None = None
+        self._message = PartialObject()
+        # Created when needed, because thousands of streams may be open.
+        self._tool_calls: ToolCallAccumulator | None = None
+        self._reasoning: ReasoningAccumulator | None = None
+        self._annotations: list[Any] = []
+        self._images: list[Any] = []
+        self._image_positions: dict[int, int] = {}
+        self._audio: PartialObject | None = None
+        self._function_call: PartialToolCall | None = None
 
     def add(self, choice: Mapping[str, Any]) -> None:
-        """Add the next piece of this choice."""
-        # What nearly every chunk is: more of the content, and two nulls that are known.
-        # Looked at in one go, it takes half as long as key by key.
-        words = self.words
+        """Add the next fragment of this choice."""
+        # Fast path. Nearly every chunk has some content, the role again, and null for
+        # both finish reasons. Checking all of this at once takes half the time of going
+        # key by key. (`self` stands for a missing key: it is not null, and no role.)
+        content = self._content
         delta = choice.get("delta")
         if (
-            words is not None
+            content is not None
             and type(delta) is dict
             and len(choice) == 4
             and "index" in choice
             and choice.get("finish_reason", self) is None
             and choice.get("native_finish_reason", self) is None
         ):
-            word = delta.get("content")
-            if type(word) is str and len(delta) == 2 and delta.get("role") == self.role:
-                words.append(word)
+            text = delta.get("content")
+            if (
+                type(text) is str
+                and len(delta) == 2
+                and delta.get("role") == self._role
+            ):
+                content.append(text)
             else:
                 self._add_delta(delta)
             return
         self._add_members(choice)
-        if "native_finish_reason" in self.values:
-            self.words = self.message.texts.get("content")
-            self.role = self.message.values.get("role", self)
+        # From now on, null for a finish reason changes nothing.
+        if "native_finish_reason" in self._values:
+            self._content = self._message.texts.get("content")
+            self._role = self._message.values.get("role", self)
 
     def _add_members(self, choice: Mapping[str, Any]) -> None:
-        values = self.values
+        values = self._values
         for key, value in choice.items():
             if key == "delta":
                 if isinstance(value, dict):
@@ -104,37 +117,37 @@ class ChoiceAccumulator:
             elif key == "index" or (value is None and key in values):
                 pass
             elif key == "message":
-                # A whole completion, answered to a stream request.
-                if isinstance(value, dict) and not self.message.values:
+                # A complete response to a request for a stream.
+                if isinstance(value, dict) and not self._message.values:
                     self._add_delta(value)
             else:
                 self._add_value(key, value, choice)
 
     def _add_value(self, key: str, value: Any, choice: Mapping[str, Any]) -> None:
         if key == "finish_reason":
-            # A later null, as on the usage chunk of 2025, does not take it back; a
-            # failure after it does.
+            # The first one counts: the usage chunk may have null again. An error after
+            # it replaces it.
             if isinstance(value, str) and value:
                 if self.finish_reason is None or value == "error":
                     self.finish_reason = value
             else:
-                self.values.setdefault(key, None)
+                self._values.setdefault(key, None)
         elif key == "native_finish_reason":
             failed = choice.get("finish_reason") == "error"
             if failed and value is not None:
-                self.values[key] = value
+                self._values[key] = value
             else:
-                keep_first(self.values, key, value)
+                keep_first(self._values, key, value)
         elif key == "logprobs" and isinstance(value, dict):
-            if self.logprobs is None:
-                self.logprobs = {}
+            if self._logprobs is None:
+                self._logprobs = {}
             for name, tokens in value.items():
-                _extend(self.logprobs, name, tokens)
+                _extend(self._logprobs, name, tokens)
         else:
-            keep_last(self.values, key, value)
+            keep_last(self._values, key, value)
 
     def _add_delta(self, delta: Mapping[str, Any]) -> None:
-        message = self.message
+        message = self._message
         texts = message.texts
         for key, value in delta.items():
             if key in texts and type(value) is str:
@@ -143,26 +156,27 @@ class ChoiceAccumulator:
                 if value != message.values.get(key):
                     keep_first(message.values, key, value)
             elif key == "reasoning_details" and isinstance(value, list):
+                # None keeps the position of the key; `_build_message` sets the value.
                 message.values[key] = None
-                if self.details is None:
-                    self.details = ReasoningAccumulator()
+                if self._reasoning is None:
+                    self._reasoning = ReasoningAccumulator()
                 for detail in value:
-                    self.details.add(detail)
+                    self._reasoning.add(detail)
             elif key in _TEXTS:
                 message.append(key, value)
             else:
-                self._add_part(key, value)
+                self._add_rare(key, value)
 
-    def _add_part(self, key: str, value: Any) -> None:
-        """Add a delta's member that few chunks have."""
-        values = self.message.values
+    def _add_rare(self, key: str, value: Any) -> None:
+        """Add a member of a delta that few chunks have."""
+        values = self._message.values
         if key == "tool_calls" and isinstance(value, list):
-            if self.calls is None:
-                self.calls = ToolCallAccumulator()
-            self.calls.add(value)
+            if self._tool_calls is None:
+                self._tool_calls = ToolCallAccumulator()
+            self._tool_calls.add(value)
         elif key == "annotations" and isinstance(value, list):
             values[key] = None
-            self.annotations += value
+            self._annotations += value
         elif key == "images" and isinstance(value, list):
             values[key] = None
             for image in value:
@@ -171,75 +185,91 @@ class ChoiceAccumulator:
             values[key] = None
             self._add_audio(value)
         elif key == "function_call" and isinstance(value, dict):
+            # The predecessor of `tool_calls`.
             values[key] = None
-            if self.function_call is None:
-                self.function_call = PartialToolCall(None)
-            self.function_call.add_function(value)
+            if self._function_call is None:
+                self._function_call = PartialToolCall(None)
+            self._function_call.add_function(value)
         elif key != "tool_calls" or value:
             keep_last(values, key, value)
 
     def _add_image(self, image: Any) -> None:
         index = index_of(image)
         if index is None:
-            self.images.append(image)
-        elif index in self.image_places:
-            # The same index again is the finished picture after its preview.
-            self.images[self.image_places[index]] = image
+            self._images.append(image)
+        elif index in self._image_positions:
+            # A repeated index is the finished image after its preview.
+            self._images[self._image_positions[index]] = image
         else:
-            self.image_places[index] = len(self.images)
-            self.images.append(image)
+            self._image_positions[index] = len(self._images)
+            self._images.append(image)
 
     def _add_audio(self, audio: Mapping[str, Any]) -> None:
-        if self.audio is None:
-            self.audio = PartialObject()
+        if self._audio is None:
+            self._audio = PartialObject()
         for key, value in audio.items():
             if key in ("data", "transcript"):
-                self.audio.append(key, value)
+                self._audio.append(key, value)
             else:
-                keep_last(self.audio.values, key, value)
+                keep_last(self._audio.values, key, value)
 
-    def build(self, index: int, generation: str, *, ended: bool) -> dict[str, Any]:
-        """Build the choice of a plain reply; `generation` begins the ids it makes."""
+    def build(self, index: int, id_prefix: str, *, ended: bool) -> dict[str, Any]:
+        """
+        Return the choice as it is in a plain response.
+
+        Args:
+            index: The index of the choice.
+            id_prefix: Beginning of the ids of tool calls that came without one.
+            ended: If True, the stream has ended.
+        """
         choice: dict[str, Any] = {"index": index}
-        if self.logprobs is not None:
-            choice["logprobs"] = copied(self.logprobs)
-        elif "logprobs" in self.values:
-            choice["logprobs"] = copied(self.values["logprobs"])
+        if self._logprobs is not None:
+            choice["logprobs"] = deep_copy(self._logprobs)
+        elif "logprobs" in self._values:
+            choice["logprobs"] = deep_copy(self._values["logprobs"])
         choice["finish_reason"] = self.finish_reason
-        if "native_finish_reason" in self.values:
-            native = self.values["native_finish_reason"]
-            choice["native_finish_reason"] = copied(native)
-        whole = ended or self.finish_reason is not None
-        whole = whole and self.finish_reason not in _CUT_SHORT
-        choice["message"] = self._build_message(f"{generation}{index}", whole=whole)
-        for key, value in self.values.items():
-            choice.setdefault(key, copied(value))
+        if "native_finish_reason" in self._values:
+            native = self._values["native_finish_reason"]
+            choice["native_finish_reason"] = deep_copy(native)
+        complete = ended or self.finish_reason is not None
+        complete = complete and self.finish_reason not in _CUT_OFF
+        choice["message"] = self._build_message(
+            f"{id_prefix}{index}", complete=complete
+        )
+        for key, value in self._values.items():
+            choice.setdefault(key, deep_copy(value))
         return choice
 
-    def _build_message(self, prefix: str, *, whole: bool) -> dict[str, Any]:
-        message = self.message.build()
-        # "" beside tool calls is refused by some providers, so a null wins there;
-        # without calls a text that came, though empty, was no null.
-        calls = self.calls if self.calls is not None and self.calls.items else None
-        if calls is None and "content" in self.message.texts:
-            message["content"] = message["content"] or ""
-        if calls is not None:
+    def _build_message(self, id_prefix: str, *, complete: bool) -> dict[str, Any]:
+        message = self._message.build()
+        tool_calls = self._tool_calls
+        if tool_calls is None or not tool_calls.items:
+            # An empty text without tool calls is not null, whatever else came.
+            if "content" in self._message.texts:
+                message["content"] = message["content"] or ""
+        else:
+            # Beside tool calls it stays null: some providers reject "" there when the
+            # message is sent back.
             message.setdefault("content", None)
-            message["tool_calls"] = calls.build(prefix, whole=whole)
-        parts = {
-            "reasoning_details": [] if self.details is None else self.details.build(),
-            "annotations": copied(self.annotations),
-            "images": copied(self.images),
+            message["tool_calls"] = tool_calls.build(id_prefix, complete=complete)
+        lists = {
+            "reasoning_details": (
+                [] if self._reasoning is None else self._reasoning.build()
+            ),
+            "annotations": deep_copy(self._annotations),
+            "images": deep_copy(self._images),
         }
-        for key, items in parts.items():
+        for key, items in lists.items():
             if items or (key in message and message[key] is None):
                 message[key] = items
-        if self.audio is not None:
-            message["audio"] = self.audio.build()
-            if "data" in self.audio.texts:
-                message["audio"]["data"] = _joined_base64(self.audio.text("data"))
-        if self.function_call is not None:
-            message["function_call"] = self.function_call.build_function(whole=whole)
+        if self._audio is not None:
+            message["audio"] = self._audio.build()
+            if "data" in self._audio.texts:
+                message["audio"]["data"] = _join_base64(self._audio.text("data"))
+        if self._function_call is not None:
+            message["function_call"] = self._function_call.build_function(
+                complete=complete
+            )
         known = {key: message.pop(key) for key in _MESSAGE_ORDER if key in message}
         return {**known, **message}
 
@@ -255,8 +285,8 @@ def _extend(lists: dict[str, Any], key: str, value: Any) -> None:
         lists[key] = list(value)
 
 
-def _joined_base64(text: str) -> str:
-    """Join fragments; each may have been padded as a document of its own."""
+def _join_base64(text: str) -> str:
+    """Join base64 fragments. Some providers pad each one, others split anywhere."""
     if "=" not in text.rstrip("="):
         return text
     documents = re.findall("[^=]+=*", text)

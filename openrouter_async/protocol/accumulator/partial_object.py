@@ -1,7 +1,7 @@
-"""JSON that arrives in pieces: what is kept, what is joined, what is copied."""
+"""A JSON object received in fragments, and the rules for combining values."""
 
-# To pyright, `Any` that turned out to be a dict is one of unknown keys and values. A
-# typed check would be one more call at each level of each chunk.
+# Pyright knows nothing about the keys and values of an `Any` that turned out to be a
+# dict. `as_object` would tell it, for a function call at each level of each chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -10,7 +10,14 @@ from typing import Any
 
 
 class PartialObject:
-    """One JSON object that arrives in pieces; its keys stay in order of arrival."""
+    """
+    One JSON object that arrives in fragments.
+
+    Attributes:
+        values: The latest values, by key, in order of arrival. For a key in `texts`,
+            the value only keeps the position and remembers null.
+        texts: The fragments of each text, joined when the object is built.
+    """
 
     __slots__ = ("texts", "values")
 
@@ -19,7 +26,7 @@ class PartialObject:
         self.texts: dict[str, list[str]] = {}
 
     def append(self, key: str, value: Any) -> None:
-        """Continue a text; null and what is no text leave it as it is."""
+        """Append to a text. Null, and values of other types, do not change it."""
         if isinstance(value, str):
             self.values.setdefault(key, "")
             self.texts.setdefault(key, []).append(value)
@@ -29,25 +36,30 @@ class PartialObject:
             self.values[key] = None
 
     def text(self, key: str) -> str:
-        """Return a text so far."""
+        """Return a text as far as received."""
         return "".join(self.texts.get(key, ()))
 
     def build(self) -> dict[str, Any]:
-        """Build the object; a text that stayed empty is null if a null was seen."""
+        """Return the object. An empty text is null if a null was received for it."""
         return {
-            key: (key in self.texts and self.text(key)) or copied(value)
+            key: (key in self.texts and self.text(key)) or deep_copy(value)
             for key, value in self.values.items()
         }
 
 
 def keep_last(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value; a null takes nothing back."""
+    """Set a value; null does not replace an earlier one."""
     if value is not None or key not in values:
         values[key] = value
 
 
 def keep_first(values: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a value unless there is one; tell whether there is one now."""
+    """
+    Set a value unless the key has one; null and "" may be replaced.
+
+    Returns:
+        True if the key now has a value that cannot be replaced.
+    """
     if values.get(key) in (None, ""):
         if value in (None, "") and key in values:
             return False
@@ -56,30 +68,34 @@ def keep_first(values: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def index_of(value: Any) -> int | None:
-    """Return the `index` of an object, if it is a whole number."""
+    """Return the `index` of a JSON object, or None if it has no valid one."""
     index = value.get("index") if isinstance(value, dict) else None
     return index if type(index) is int else None
 
 
-def string(value: Any) -> str:
-    """Return a string, or "" for what is none."""
+def as_string(value: Any) -> str:
+    """Return a string unchanged, and "" in place of anything else."""
     return value if isinstance(value, str) else ""
 
 
-def copied(value: Any) -> Any:
-    """Copy JSON deeply, however deep: recursion would end at the nesting it allows."""
+def deep_copy(value: Any) -> Any:
+    """
+    Return a copy of a JSON value, at every level.
+
+    Without recursion: JSON may be nested more deeply than Python's stack allows.
+    """
     if not isinstance(value, (dict, list)):
         return value
     copy = value.copy()
-    todo: list[Any] = [copy]
-    while todo:
-        node = todo.pop()
-        for key, child in _members(node):
+    pending: list[Any] = [copy]
+    while pending:
+        node = pending.pop()
+        for key, child in _items(node):
             if isinstance(child, (dict, list)):
                 node[key] = child.copy()
-                todo.append(node[key])
+                pending.append(node[key])
     return copy
 
 
-def _members(node: Any) -> Iterator[tuple[Any, Any]]:
+def _items(node: Any) -> Iterator[tuple[Any, Any]]:
     return iter(node.items()) if isinstance(node, dict) else enumerate(node)

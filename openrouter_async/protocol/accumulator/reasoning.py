@@ -1,7 +1,7 @@
-"""The reasoning details of a message, joined where they go on."""
+"""The reasoning details of a message, joined from their fragments."""
 
-# To pyright, `Any` that turned out to be a dict is one of unknown keys and values. A
-# typed check would be one more call at each level of each chunk.
+# Pyright knows nothing about the keys and values of an `Any` that turned out to be a
+# dict. `as_object` would tell it, for a function call at each level of each chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -13,10 +13,11 @@ from .partial_object import PartialObject, index_of
 
 class ReasoningAccumulator:
     """
-    The `reasoning_details` so far.
+    The `reasoning_details` of one choice, as far as received.
 
-    They go back to the provider as they were, or it refuses them: what belongs
-    together is joined, what does not stays apart.
+    They must be sent back to the provider exactly as it produced them: signatures
+    cover whole blocks. So the fragments of one block are joined, and different blocks
+    are kept apart, in their order.
     """
 
     __slots__ = (
@@ -42,7 +43,8 @@ class ReasoningAccumulator:
         """Add the next fragment."""
         if not isinstance(detail, dict):
             return
-        # Hundreds of fragments in a row go on with the text that the last one was of.
+        # Fast path. Hundreds of fragments in a row continue the text of the last item;
+        # type and index show that, and an id would have to be compared.
         index = detail.get("index")
         if (
             index is not None
@@ -52,13 +54,13 @@ class ReasoningAccumulator:
             and "id" not in detail
         ):
             item = self._last
-            words = item.texts.get("text")
+            parts = item.texts.get("text")
             known = item.values.get("format")
-            if words and len(detail) == 4 and detail.get("format", self) == known:
-                words.append(text)
+            if parts and len(detail) == 4 and detail.get("format", self) == known:
+                parts.append(text)
                 return
         else:
-            item = self._item_of(detail)
+            item = self._find_item(detail)
         texts = item.texts
         values = item.values
         for key, value in detail.items():
@@ -70,16 +72,21 @@ class ReasoningAccumulator:
                 values[key] = value
 
     def build(self) -> list[dict[str, Any]]:
-        """Build the list, oldest first."""
+        """Return the details in order of arrival."""
         return [item.build() for item in self.items]
 
-    def _item_of(self, detail: Mapping[str, Any]) -> PartialObject:
-        """Find the item that this fragment continues, or begin one."""
+    def _find_item(self, detail: Mapping[str, Any]) -> PartialObject:
+        """
+        Return the item that a fragment continues, or a new one.
+
+        The candidate is the item of the same type and index, or the last one of the
+        same type if the fragment has no index. `_continued` decides.
+        """
         kind = detail.get("type")
         if not isinstance(kind, str):
             kind = None
         index = index_of(detail)
-        name = detail.get("id") or detail.get("tool_call_id")
+        ident = detail.get("id") or detail.get("tool_call_id")
         item = (
             self._by_type.get(kind)
             if index is None
@@ -93,8 +100,8 @@ class ReasoningAccumulator:
             self._by_type[kind] = item
             if index is not None:
                 self._by_index[kind, index] = item
-        if isinstance(name, str) and name:
-            self._by_id[kind, name] = item
+        if isinstance(ident, str) and ident:
+            self._by_id[kind, ident] = item
         self._last, self._last_type, self._last_index = item, kind, index
         return item
 
@@ -105,17 +112,23 @@ class ReasoningAccumulator:
         kind: str | None,
         index: int | None,
     ) -> PartialObject | None:
-        """Return what `detail` continues, though `item` is where its place says."""
+        """Return the item that a fragment continues: `item`, another, or None."""
         values = item.values
-        name = detail.get("id") or detail.get("tool_call_id")
+        ident = detail.get("id") or detail.get("tool_call_id")
         known = values.get("id") or values.get("tool_call_id")
-        if name and known and name != known:
-            return self._by_id.get((kind, name)) if isinstance(name, str) else None
-        # Encrypted data comes whole; it can be sent again, but never goes on.
+        # 1. Different ids under one index: the id decides.
+        if ident and known and ident != known:
+            return self._by_id.get((kind, ident)) if isinstance(ident, str) else None
+        # 2. Encrypted data always arrives complete. Under one id, later data replaces
+        # it; otherwise different data is another block.
         data = values.get("data")
-        if data and detail.get("data") not in (None, "", data) and not (name and known):
+        if (
+            data
+            and detail.get("data") not in (None, "", data)
+            and not (ident and known)
+        ):
             return None
-        # Where nothing counts the blocks, a signature closes one.
+        # 3. Without an index, a signature is the end of its block.
         if index is None and values.get("signature") and detail.get("text"):
             return None
         return item

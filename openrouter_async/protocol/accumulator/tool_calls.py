@@ -1,7 +1,7 @@
-"""The tool calls of a message, whatever the provider makes of the rules."""
+"""The tool calls of a message, accumulated from their fragments."""
 
-# To pyright, `Any` that turned out to be a dict is one of unknown keys and values. A
-# typed check would be one more call at each level of each chunk.
+# Pyright knows nothing about the keys and values of an `Any` that turned out to be a
+# dict. `as_object` would tell it, for a function call at each level of each chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
@@ -10,30 +10,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from .partial_object import (
-    copied,
+    as_string,
+    deep_copy,
     index_of,
     keep_first,
     keep_last,
-    string,
 )
 
 
 class PartialToolCall:
     """
-    One tool call so far.
+    One tool call, as far as received.
 
     Attributes:
-        index: Its number as the stream gave it; None if it gave none.
-        id: Its id; "" while none has come.
-        name: The function's name; "" while none has come.
+        index: The index of its first fragment; None if it had none.
+        id: The id; "" until one is received.
+        name: The name of the function; "" until one is received.
     """
 
     __slots__ = (
         "_arguments",
+        "_first_is_complete",
         "_function",
         "_length",
         "_values",
-        "_whole",
         "id",
         "index",
         "name",
@@ -47,12 +47,13 @@ class PartialToolCall:
         self._function: dict[str, Any] = {}
         self._arguments: list[str] = []
         self._length = 0
-        self._whole: bool | None = None
+        self._first_is_complete: bool | None = None
 
     def add(self, fragment: Mapping[str, Any]) -> None:
         """Add the next fragment of this call."""
         for key, value in fragment.items():
             if key == "function":
+                # None keeps the position of the key; `build` sets the value.
                 self._values[key] = None
                 if isinstance(value, dict):
                     self.add_function(value)
@@ -62,113 +63,130 @@ class PartialToolCall:
                 keep_last(self._values, key, value)
             else:
                 self._values[key] = self.index
-        self.id = self.id or string(fragment.get("id"))
+        self.id = self.id or as_string(fragment.get("id"))
 
     def add_function(self, function: Mapping[str, Any]) -> None:
-        """Add the next part of its name and arguments."""
+        """Add the next fragment of the function's name and arguments."""
         for key, value in function.items():
             if key == "arguments":
                 self._function.setdefault(key, None)
                 self._add_arguments(value)
             elif key == "name":
                 keep_first(self._function, key, value)
-                self.name = self.name or string(value)
+                self.name = self.name or as_string(value)
             else:
                 keep_last(self._function, key, value)
 
     def _add_arguments(self, arguments: Any) -> None:
         if isinstance(arguments, str):
-            if arguments and not self._is_restated(arguments):
+            if arguments and not self._is_repetition(arguments):
                 self._arguments.append(arguments)
                 self._length += len(arguments)
         elif arguments is not None:
-            # A document instead of its text is the whole of it.
-            text = _dumped(arguments)
+            # Some providers send the arguments as an object instead of its JSON text.
+            # It is complete, so it replaces earlier fragments.
+            text = _to_json(arguments)
             self._arguments = [text]
             self._length = len(text)
 
-    def _is_restated(self, arguments: str) -> bool:
-        # No JSON goes on with what it began with: "{...{..." would be broken.
+    def _is_repetition(self, arguments: str) -> bool:
+        # Some providers send the complete arguments again at the end. They cannot be
+        # a continuation: '{...{...' is not valid JSON.
         return arguments.startswith("{") and self.has(arguments)
 
     def has(self, arguments: Any) -> bool:
-        """Tell whether these are its arguments so far."""
-        text = arguments if isinstance(arguments, str) else _dumped(arguments)
+        """Return True if these are the arguments received so far."""
+        text = arguments if isinstance(arguments, str) else _to_json(arguments)
         return len(text) == self._length and "".join(self._arguments) == text
 
-    def came_whole(self) -> bool:
-        """Tell whether the first arguments were a whole document at once."""
-        if self._whole is None and self._arguments:
-            self._whole = _is_document(self._arguments[0])
-        return bool(self._whole)
+    def arrived_complete(self) -> bool:
+        """Return True if the first fragment had complete arguments."""
+        if self._first_is_complete is None and self._arguments:
+            self._first_is_complete = _is_json(self._arguments[0])
+        return bool(self._first_is_complete)
 
-    def build(self, name: str, *, whole: bool) -> dict[str, Any]:
-        """Build the call; `name` is its id where none came."""
-        call = {key: copied(value) for key, value in self._values.items()}
-        call["id"] = self.id or name
+    def build(self, default_id: str, *, complete: bool) -> dict[str, Any]:
+        """
+        Return the call as it is in a plain response.
+
+        Args:
+            default_id: The id if none was received.
+            complete: If True, no argument can be missing.
+        """
+        call = {key: deep_copy(value) for key, value in self._values.items()}
+        call["id"] = self.id or default_id
         if "function" in call:
-            call["function"] = self.build_function(whole=whole)
+            call["function"] = self.build_function(complete=complete)
             call["type"] = call.get("type") or "function"
         return call
 
-    def build_function(self, *, whole: bool) -> dict[str, Any]:
-        """Build its name and arguments; `whole`: nothing was cut off."""
+    def build_function(self, *, complete: bool) -> dict[str, Any]:
+        """Return the name and arguments, which become `{}` if complete and empty."""
         arguments = "".join(self._arguments)
         stripped = arguments.rstrip()
-        if stripped != arguments and (not stripped or _is_document(stripped)):
-            # White space after the end is no argument.
+        if stripped != arguments and (not stripped or _is_json(stripped)):
+            # White space at the end is not part of complete arguments. Inside
+            # incomplete ones it may belong to a string.
             arguments = stripped
-        if not arguments and whole:
+        if not arguments and complete:
             arguments = "{}"
-        function = {key: copied(value) for key, value in self._function.items()}
+        function = {key: deep_copy(value) for key, value in self._function.items()}
         function["arguments"] = arguments
         return function
 
 
 class ToolCallAccumulator:
     """
-    The tool calls so far, of one choice.
+    The tool calls of one choice, as far as received.
 
-    Providers break every rule about which fragment belongs to which call: indexes
-    are left out, or all the same, ids are null, or repeated.
+    OpenAI gives every fragment the index of its call, and the first one an id. Other
+    providers omit indexes, use one index for all calls, send null ids or repeat them.
+    So index, id, name and arguments are all used to find the call of a fragment.
+
+    Attributes:
+        items: The calls in order of arrival.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_touched", "items")
+    __slots__ = ("_by_id", "_by_index", "_in_chunk", "items")
 
     def __init__(self) -> None:
         self.items: list[PartialToolCall] = []
         self._by_index: dict[int, PartialToolCall] = {}
         self._by_id: dict[str, PartialToolCall] = {}
-        self._touched: set[int] = set()
+        # Python ids of the calls that have a fragment in the current chunk.
+        self._in_chunk: set[int] = set()
 
     def add(self, fragments: list[Any]) -> None:
         """Add the fragments of one chunk."""
-        self._touched = set()
+        self._in_chunk = set()
         for fragment in fragments:
             if not isinstance(fragment, dict):
                 continue
             index = index_of(fragment)
-            call = self._call_of(fragment, index)
+            call = self._find_call(fragment, index)
             if call is None:
                 call = PartialToolCall(index)
                 self.items.append(call)
                 if index is not None:
                     self._by_index[index] = call
             call.add(fragment)
-            self._touched.add(id(call))
+            self._in_chunk.add(id(call))
             if call.id:
                 self._by_id.setdefault(call.id, call)
 
-    def _call_of(
+    def _find_call(
         self, fragment: Mapping[str, Any], index: int | None
     ) -> PartialToolCall | None:
-        """Find the call that this fragment continues; None if it begins one."""
-        ident = string(fragment.get("id"))
+        """Return the call that a fragment continues, or None if it begins one."""
+        ident = as_string(fragment.get("id"))
         function = fragment.get("function")
         if not isinstance(function, dict):
             function = {}
-        name = string(function.get("name"))
+        name = as_string(function.get("name"))
         last = self.items[-1] if self.items else None
+        # The candidate: 1. the call of the index; 2. without index and id, the last
+        # call; 3. the call of the id; 4. the last call, if this fragment may bring
+        # its id.
         call = None
         if index is not None:
             call = self._by_index.get(index)
@@ -182,7 +200,7 @@ class ToolCallAccumulator:
         if call is None or (ident and ident == call.id):
             return call
         if ident and call.id:
-            # Parallel calls may share an index; then the id tells them apart.
+            # Parallel calls with one index for all: the id decides.
             return self._by_id.get(ident)
         if name and call.name and self._is_another(call, ident, name, function, index):
             return None
@@ -196,46 +214,59 @@ class ToolCallAccumulator:
         function: Mapping[str, Any],
         index: int | None,
     ) -> bool:
-        """Tell whether a fragment that names a function is a call beside `call`."""
+        """
+        Return True if a fragment with a function name begins another call.
+
+        Some providers repeat the name in every fragment of a call; others send several
+        complete calls of one function without ids.
+        """
         if name != call.name:
             return True
         if ident:
+            # The call has no id yet; this is it.
             return False
-        if id(call) in self._touched:
+        if id(call) in self._in_chunk:
+            # The fragments of one chunk belong to different calls.
             return True
         arguments = function.get("arguments")
-        if isinstance(arguments, str) and not _is_document(arguments):
+        if isinstance(arguments, str) and not _is_json(arguments):
             return False
-        if not arguments or not call.came_whole():
+        if not arguments or not call.arrived_complete():
             return False
-        # Two whole documents for one function: two calls, unless under one index the
-        # same is only said again.
+        # Two complete sets of arguments are two calls, unless the same ones are
+        # repeated under one index.
         return index is None or not call.has(arguments)
 
-    def build(self, prefix: str, *, whole: bool) -> list[dict[str, Any]]:
-        """Build the list; calls that came without an id get one from `prefix`."""
+    def build(self, id_prefix: str, *, complete: bool) -> list[dict[str, Any]]:
+        """
+        Return the calls as they are in a plain response.
+
+        Args:
+            id_prefix: Beginning of the ids of calls that came without one.
+            complete: If True, no argument can be missing.
+        """
         built = [
-            call.build(f"call_{prefix}_{number}", whole=whole)
+            call.build(f"call_{id_prefix}_{number}", complete=complete)
             for number, call in enumerate(self.items)
         ]
         indexes = [call.index for call in self.items if call.index is not None]
         if len(set(indexes)) == len(built):
             return sorted(built, key=lambda call: int(call["index"]))
         if indexes:
-            # Missing or shared indexes say nothing; the order of arrival does.
+            # Missing or repeated indexes are replaced by the order of arrival.
             for number, call in enumerate(built):
                 call["index"] = number
         return built
 
 
-def _dumped(value: Any) -> str:
+def _to_json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
         return ""
 
 
-def _is_document(text: str) -> bool:
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
