@@ -6,7 +6,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeVar, get_args, is_typeddict
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import attrs
 import typing_extensions
@@ -42,7 +42,7 @@ def has_fields(kind: Any) -> bool:
     return isinstance(kind, type) and (
         attrs.has(kind)
         or dataclasses.is_dataclass(kind)
-        or is_typeddict(kind)
+        # It knows those of `typing` too.
         or typing_extensions.is_typeddict(kind)
         or _is_named_tuple(kind)
     )
