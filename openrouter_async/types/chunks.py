@@ -1,4 +1,4 @@
-"""What comes back piece by piece."""
+"""The chunks of a streamed response."""
 
 from typing import Any
 
@@ -22,19 +22,19 @@ from .tools import ToolCall
 @define(eq=False, repr=False)
 class Delta(Shape):
     """
-    What is new in one choice. Anything may be "" or None: append what is there.
+    The new content of one choice. Any field may be empty or None; append the others.
 
     Attributes:
-        role: "assistant", on every chunk.
-        content: More words.
-        refusal: More words of a refusal.
-        reasoning: More thoughts, as plain text.
-        reasoning_details: The same as fragments of blocks.
-        tool_calls: Fragments of calls: the first has `id` and `function.name`, the
-            others have more of `function.arguments`.
-        annotations: More sources.
-        images: More images, whole.
-        audio: More sound.
+        role: "assistant", in every chunk.
+        content: Next piece of the text.
+        refusal: Next piece of a refusal.
+        reasoning: Next piece of the reasoning, as plain text.
+        reasoning_details: Fragments of reasoning blocks.
+        tool_calls: Fragments of tool calls: the first one of a call has `id` and
+            `function.name`, the others continue `function.arguments`.
+        annotations: New sources.
+        images: New images, each complete.
+        audio: Next piece of the audio.
     """
 
     role: str | None = None
@@ -51,16 +51,16 @@ class Delta(Shape):
 @define(eq=False, repr=False)
 class StreamingChoice(Shape):
     """
-    One choice's share of a chunk.
+    The part of a chunk that belongs to one choice.
 
     Attributes:
-        index: The choice's position.
-        delta: What is new.
-        finish_reason: "stop", "length", "tool_calls", "content_filter", "error", or
-            a new word; comes late, and may come twice.
-        native_finish_reason: The provider's own word.
-        logprobs: How likely each new token was.
-        error: What went wrong with this choice.
+        index: Position of the choice.
+        delta: New content.
+        finish_reason: "stop", "length", "tool_calls", "content_filter", "error" or
+            another value; sent late, and sometimes twice.
+        native_finish_reason: The provider's own finish reason.
+        logprobs: Log probabilities of the new tokens.
+        error: The error of this choice.
     """
 
     index: int | None = None
@@ -74,25 +74,25 @@ class StreamingChoice(Shape):
 @define(eq=False, repr=False)
 class ChatStreamingResponseChunk(Shape):
     """
-    One event of a streamed reply.
+    One event of a streamed response.
 
     Attributes:
         id: OpenRouter's id of the generation.
         object: "chat.completion.chunk".
-        created: Unix seconds.
-        model: The model that answers.
-        provider: The display name of who runs it.
-        choices: What is new; [] on chunks that only report.
-        usage: What it used up; None on all chunks but one of the last.
-        system_fingerprint: The provider's build; late, if at all.
-        service_tier: The tier that serves it; late, if at all.
-        openrouter_metadata: How it was routed, if a header asked for that.
-        alignment: What the alignment plugin found.
-        safeguard_results: What safeguards found.
-        error: What went wrong.
-        debug: What `debug=` asked for.
-        user_id: Your account's id, on some errors.
-        raw: The chunk as it came.
+        created: Time of creation in Unix seconds.
+        model: The model that generates the response.
+        provider: Display name of the provider.
+        choices: New content; empty in chunks that carry only metadata.
+        usage: Token counts and cost; None in all chunks but one of the last.
+        system_fingerprint: Identifier of the provider's build; sent late or not at all.
+        service_tier: Service tier of the request; sent late or not at all.
+        openrouter_metadata: Routing of the request, if a header asked for it.
+        alignment: Result of the alignment plugin.
+        safeguard_results: Results of safeguards.
+        error: The error that ended the stream.
+        debug: The output that `debug=` requested.
+        user_id: Id of your account, in some errors.
+        raw: The chunk as received.
     """
 
     id: str | None = None
@@ -114,10 +114,10 @@ class ChatStreamingResponseChunk(Shape):
 
     @property
     def text(self) -> str:
-        """The new words of the first choice; "" if there are none."""
+        """New text of the first choice; "" if there is none."""
         return (self.choices[0].delta.content or "") if self.choices else ""
 
     @property
     def reasoning(self) -> str | None:
-        """The new thoughts of the first choice; None if there are none."""
+        """New reasoning of the first choice; None if there is none."""
         return self.choices[0].delta.reasoning if self.choices else None

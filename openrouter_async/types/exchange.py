@@ -1,4 +1,4 @@
-"""What happened on the wire: one record for a call, one for each attempt of it."""
+"""The HTTP exchange of a call, with its attempts and timings."""
 
 from typing import Any, Literal
 
@@ -9,24 +9,25 @@ from .shape import Shape
 
 Billing = Literal["not_accepted", "insured", "maybe", "billed"]
 """
-What an attempt may have cost.
+Billing status of an attempt.
 
-`not_accepted`: nothing can have run. `insured`: it failed in a way that OpenRouter
-does not charge tokens for. `maybe`: nobody can tell. `billed`: a reply came.
+"not_accepted": no, the request cannot have run. "insured": no, it failed in a way that
+OpenRouter does not charge for. "maybe": unknown. "billed": yes, a response arrived.
 """
 
 
 @define(eq=False, repr=False)
 class Attempt(Shape):
     """
-    One request that was sent, or that was meant to be.
+    One attempt to send a request.
 
     Attributes:
-        status: The HTTP status; None if no answer came.
-        error: The failure in a line ("RateLimitError: 429 ..."); None if none.
-        waited: Seconds slept before this attempt; 0.0 before the first.
-        generation_id: The `X-Generation-Id` header; None if it did not come.
-        billing: What it may have cost.
+        status: HTTP status; None if no response arrived.
+        error: The failure as one line ("RateLimitError: 429 ..."); None if it
+            succeeded.
+        waited: Seconds waited before this attempt; 0.0 for the first.
+        generation_id: The `X-Generation-Id` header; None if it is absent.
+        billing: Billing status of the attempt.
     """
 
     status: int | None = None
@@ -39,15 +40,15 @@ class Attempt(Shape):
 @define(eq=False, repr=False)
 class Timings(Shape):
     """
-    How long the parts of a call took, in seconds; None where it was not reached.
+    Durations of the phases of a call in seconds; None if a phase was not reached.
 
     Attributes:
-        queued: Waiting for a slot, all attempts together.
-        connect: From the last attempt's slot to a connection, new or pooled.
-        headers: From the last attempt's slot to the reply's headers.
-        first_token: From the last attempt's slot to the first token (plain call:
-            the first byte of the body).
-        total: From the call to its end.
+        queued: Waiting for connection slots, in all attempts together.
+        connect: From the last attempt's slot to its connection, new or pooled.
+        headers: From the last attempt's slot to the response headers.
+        first_token: From the last attempt's slot to the first token; for a plain call,
+            to the first byte of the body.
+        total: From the start to the end of the call.
     """
 
     queued: float | None = None
@@ -57,36 +58,28 @@ class Timings(Shape):
     total: float | None = None
 
 
-def _no_headers() -> MultiMapping[str]:
-    return CIMultiDict()
-
-
-def _no_attempts() -> list[Attempt]:
-    return []
-
-
 @define(eq=False, repr=False)
 class Exchange(Shape):
     """
-    What one call did on the wire.
+    The HTTP side of one call.
 
     Attributes:
-        status: The HTTP status of the last reply; None if none came.
-        headers: Its headers; names are case-insensitive.
-        generation_id: OpenRouter's id of the generation, the key of
-            `GET /generation`; None if the server gave none.
-        attempts: Every attempt, the last one last; 1 or more once sent.
-        timings: Where the time went.
+        status: HTTP status of the last response; None if no response arrived.
+        headers: Headers of the last response; names are case-insensitive.
+        generation_id: OpenRouter's id of the generation, the key of `GET /generation`;
+            None if the server sent none.
+        attempts: All attempts in order; 1 or more once the request was sent.
+        timings: Durations of the phases.
     """
 
     status: int | None = None
-    headers: MultiMapping[str] = Factory(_no_headers)
+    headers: MultiMapping[str] = Factory(CIMultiDict[str])
     generation_id: str | None = None
-    attempts: list[Attempt] = Factory(_no_attempts)
+    attempts: list[Attempt] = Factory(list[Attempt])
     timings: Timings = Factory(Timings)
 
     def __reduce__(self) -> tuple[type["Exchange"], tuple[Any, ...]]:
-        # The view of the headers that came does not pickle; a copy of it does.
+        # aiohttp's read-only view of the headers cannot be pickled, but a copy can.
         headers = CIMultiDict(self.headers.items())
         return Exchange, (
             self.status,

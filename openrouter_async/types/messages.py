@@ -1,6 +1,6 @@
-"""What is said to a model, and what it said before."""
+"""The messages of a conversation, as they are sent."""
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
@@ -14,15 +14,15 @@ from .shape import Null, Shape
 from .tools import ToolCall
 
 Effort = Literal["max", "xhigh", "high", "medium", "low", "minimal", "none"] | str
-"""How hard a model thinks."""
+"""Reasoning effort."""
 
 
 class ReasoningUpdate(TypedDict, total=False):
     """
-    How hard to think from here on.
+    A change of the reasoning effort within a conversation.
 
     Attributes:
-        effort: How hard.
+        effort: Reasoning effort from this message on.
     """
 
     effort: Required[Effort]
@@ -30,10 +30,10 @@ class ReasoningUpdate(TypedDict, total=False):
 
 class ConfigurationUpdate(TypedDict, total=False):
     """
-    What changes from this message on.
+    A change of settings within a conversation.
 
     Attributes:
-        reasoning: How hard to think.
+        reasoning: Reasoning settings from this message on.
     """
 
     reasoning: Required[ReasoningUpdate]
@@ -42,13 +42,13 @@ class ConfigurationUpdate(TypedDict, total=False):
 @define(eq=False, repr=False)
 class SystemMessage(Shape):
     """
-    How the model is to behave.
+    Instructions for the model.
 
     Attributes:
         role: Always "system".
-        content: Text, or 1 or more text parts (where `cache_control` goes).
-        name: Whose words these are.
-        configuration_update: What changes from here on; nullable.
+        content: Text, or 1 or more text parts. `cache_control` belongs on a part.
+        name: Name of the author.
+        configuration_update: Settings that change from this message on. Nullable.
     """
 
     role: Literal["system"] = field(default="system", kw_only=True)
@@ -60,13 +60,13 @@ class SystemMessage(Shape):
 @define(eq=False, repr=False)
 class DeveloperMessage(Shape):
     """
-    How the model is to behave, in the word of OpenAI's newer models.
+    Instructions for OpenAI's newer models, which replace `SystemMessage` there.
 
     Attributes:
         role: Always "developer".
         content: Text, or 1 or more text parts.
-        name: Whose words these are.
-        configuration_update: What changes from here on; nullable.
+        name: Name of the author.
+        configuration_update: Settings that change from this message on. Nullable.
     """
 
     role: Literal["developer"] = field(default="developer", kw_only=True)
@@ -78,12 +78,12 @@ class DeveloperMessage(Shape):
 @define(eq=False, repr=False)
 class UserMessage(Shape):
     """
-    What the user says or shows.
+    A message of the user.
 
     Attributes:
         role: Always "user".
-        content: Text, or 1 or more parts of any kind; text first.
-        name: Who the user is, where there are several.
+        content: Text, or 1 or more parts of any kind; put text before images.
+        name: Name of the user, if there are several.
     """
 
     role: Literal["user"] = field(default="user", kw_only=True)
@@ -94,23 +94,27 @@ class UserMessage(Shape):
 @define(eq=False, repr=False)
 class AssistantMessage(Shape):
     """
-    What the model said before. A reply's own `message` is the better thing to send.
+    An earlier message of the model.
+
+    Prefer to send back `response.message` itself, which keeps every key that the
+    provider needs.
 
     Attributes:
         role: Always "assistant".
-        content: Text or parts; nullable, and sent as null where there are tool calls
-            and no content.
-        name: Its name.
-        tool_calls: What it called.
-        refusal: Why it would not answer; nullable.
-        reasoning: What it thought, as plain text; nullable.
-        reasoning_content: The same under its legacy name; nullable.
-        reasoning_details: The same in blocks, unchanged and in their order; [] is
-            sent as such.
-        annotations: Its sources; a `file` one spares a second parsing.
-        images: What it drew.
-        audio: What it spoke.
-        model: The model that spoke (`auto-router` pins it).
+        content: Text or parts. Nullable; null is sent if there are tool calls and no
+            content.
+        name: Name of the author.
+        tool_calls: Tools that the model called.
+        refusal: The reason why the model refused. Nullable.
+        reasoning: Reasoning as plain text. Nullable.
+        reasoning_content: Legacy name of `reasoning`. Nullable.
+        reasoning_details: Reasoning blocks, unchanged and in their order; an empty list
+            is sent as such.
+        annotations: Sources; a "file" annotation saves parsing the file again.
+        images: Images that the model generated.
+        audio: Audio that the model generated.
+        model: The model that wrote the message; `auto-router` uses it to stay with a
+            model.
     """
 
     role: Literal["assistant"] = field(default="assistant", kw_only=True)
@@ -130,13 +134,13 @@ class AssistantMessage(Shape):
 @define(eq=False, repr=False)
 class ToolResponseMessage(Shape):
     """
-    What came of a tool call.
+    The result of a tool call.
 
     Attributes:
         role: Always "tool".
         content: Text (often JSON), or 1 or more parts of any kind.
-        tool_call_id: The `id` of the call that this answers.
-        name: The tool's name.
+        tool_call_id: The `id` of the tool call.
+        name: Name of the tool.
     """
 
     role: Literal["tool"] = field(default="tool", kw_only=True)
@@ -157,5 +161,5 @@ MessageLike = (
 """
 A message of a conversation.
 
-A mapping goes out as it is; a reply's `Message` as its `as_request()`.
+A mapping is sent unchanged, and the `Message` of a response as its `as_request()`.
 """

@@ -1,6 +1,6 @@
-"""The parts that a message's content may be made of."""
+"""Parts of a message's content: text, images, audio, video and files."""
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 import base64
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from attrs import define, evolve, field
 
 from .shape import Null, Shape
 
+# Providers accept about 20 MB inline; a larger file would fail only after its upload.
 _LIMIT_BYTES: Final = 20 * 1024 * 1024
-# What providers take inline is some 20 MB at most; what is larger fails after the
-# upload.
 
+# Audio media types whose subtype is not the name of the format in a request.
 _FORMATS: Final = {
     "mpeg": "mp3",
     "mp4": "m4a",
@@ -25,7 +25,6 @@ _FORMATS: Final = {
     "x-flac": "flac",
     "x-aac": "aac",
 }
-# Audio's media types that do not end as the wire names the format.
 
 
 class PathLike(Protocol):
@@ -36,11 +35,11 @@ class PathLike(Protocol):
 
 class CacheControl(TypedDict, total=False):
     """
-    Where a provider may cut the prompt for its cache (Anthropic, Gemini, ...).
+    The end of a prompt prefix that the provider caches (Anthropic, Gemini and others).
 
     Attributes:
         type: Always "ephemeral".
-        ttl: How long the entry lives; absent: the provider's default, "5m".
+        ttl: Lifetime of the cache entry; if absent, the provider's default, "5m".
     """
 
     type: Required[Literal["ephemeral"]]
@@ -49,11 +48,12 @@ class CacheControl(TypedDict, total=False):
 
 class PromptCacheBreakpoint(TypedDict, total=False):
     """
-    Where OpenAI's explicit cache may cut the prompt.
+    The end of a prompt prefix that OpenAI's explicit cache stores.
 
     Attributes:
         mode: Always "explicit".
-        ttl: How long the entry lives, such as "30m"; null: the provider's default.
+        ttl: Lifetime of the cache entry, such as "30m"; null for the provider's
+            default.
     """
 
     mode: Required[Literal["explicit"]]
@@ -62,11 +62,12 @@ class PromptCacheBreakpoint(TypedDict, total=False):
 
 class ImageUrl(TypedDict, total=False):
     """
-    Where an image is.
+    The URL of an image.
 
     Attributes:
-        url: `https://...`, or `data:image/png;base64,...` (jpeg, webp, gif too).
-        detail: How closely the model looks.
+        url: `https://...`, or a data URL of a PNG, JPEG, WebP or GIF
+            (`data:image/png;base64,...`).
+        detail: Resolution at which the model sees the image.
     """
 
     url: Required[str]
@@ -75,11 +76,11 @@ class ImageUrl(TypedDict, total=False):
 
 class InputAudio(TypedDict, total=False):
     """
-    A recording.
+    An audio recording.
 
     Attributes:
-        data: The bytes as base64; URLs are not accepted.
-        format: "wav", "mp3", "aiff", "aac", "ogg", "flac", "m4a", "pcm16", ...
+        data: The recording in base64; URLs are not accepted.
+        format: "wav", "mp3", "aiff", "aac", "ogg", "flac", "m4a", "pcm16" and others.
     """
 
     data: Required[str]
@@ -88,12 +89,11 @@ class InputAudio(TypedDict, total=False):
 
 class VideoUrl(TypedDict, total=False):
     """
-    Where a video is.
+    The URL of a video.
 
     Attributes:
-        url: A URL that the provider can read (AI Studio: YouTube only), or a data
-            URL.
-        processing: How the provider takes it in.
+        url: A URL that the provider can read (AI Studio: YouTube only), or a data URL.
+        processing: The way in which the provider processes the video.
     """
 
     url: Required[str]
@@ -102,12 +102,12 @@ class VideoUrl(TypedDict, total=False):
 
 class FileSource(TypedDict, total=False):
     """
-    A file, by content or by id.
+    A file, given by its content, a URL or the id of an upload.
 
     Attributes:
-        filename: Its name, as the model is told.
+        filename: Name of the file, as the model sees it.
         file_data: A URL or a data URL.
-        file_id: The id of an uploaded file.
+        file_id: Id of an uploaded file.
     """
 
     filename: str
@@ -119,7 +119,7 @@ def _data_url(encoded: str, media_type: str) -> str:
     return f"data:{media_type};base64,{encoded}"
 
 
-def _encoded(data: bytes) -> str:
+def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
@@ -134,13 +134,14 @@ def _video_url(value: str | VideoUrl) -> str | VideoUrl:
 @define(eq=False, repr=False)
 class TextPart(Shape):
     """
-    Words.
+    A text.
 
     Attributes:
         type: Always "text".
-        text: The words.
-        cache_control: Ends a cached prefix here (Anthropic: at most 4 in all).
-        prompt_cache_breakpoint: The same for OpenAI's explicit cache; nullable.
+        text: The text.
+        cache_control: Ends a cached prefix after this part (Anthropic: at most 4 in a
+            request).
+        prompt_cache_breakpoint: Ends a prefix in OpenAI's explicit cache. Nullable.
     """
 
     type: Literal["text"] = field(default="text", kw_only=True)
@@ -150,10 +151,10 @@ class TextPart(Shape):
 
     def cached(self, *, ttl: Literal["5m", "1h"] | str | None = None) -> Self:
         """
-        Return the same words with a mark that ends a cached prefix here.
+        Return a copy that ends a cached prefix after this part.
 
         Args:
-            ttl: How long the entry lives; the provider's default unless given.
+            ttl: Lifetime of the cache entry; None for the provider's default.
         """
         mark: CacheControl = {"type": "ephemeral"}
         if ttl is not None:
@@ -164,11 +165,11 @@ class TextPart(Shape):
 @define(eq=False, repr=False)
 class ImagePart(Shape):
     """
-    An image to look at.
+    An image.
 
     Attributes:
         type: Always "image_url".
-        image_url: Where it is; a plain string is its `url`.
+        image_url: The image; a string is converted to `{"url": ...}`.
     """
 
     type: Literal["image_url"] = field(default="image_url", kw_only=True)
@@ -176,15 +177,19 @@ class ImagePart(Shape):
 
     @classmethod
     def from_url(cls, url: str, *, detail: str | None = None) -> Self:
-        """Show the image at a URL; `detail` is how closely the model looks."""
+        """Create a part from a URL; `detail` is the resolution that the model sees."""
         return cls({"url": url} if detail is None else {"url": url, "detail": detail})
 
     @classmethod
     def from_bytes(
         cls, data: bytes, media_type: str = "image/png", *, detail: str | None = None
     ) -> Self:
-        """Show an image that is at hand; large ones are better encoded in a thread."""
-        return cls.from_url(_data_url(_encoded(data), media_type), detail=detail)
+        """
+        Create a part from an encoded image.
+
+        Use `from_path` for large files, because it encodes in a thread.
+        """
+        return cls.from_url(_data_url(_base64(data), media_type), detail=detail)
 
     @classmethod
     async def from_path(
@@ -196,17 +201,18 @@ class ImagePart(Shape):
         limit_bytes: int = _LIMIT_BYTES,
     ) -> Self:
         """
-        Show an image from a file, read and encoded in a thread.
+        Create a part from a file, which is read and encoded in a thread.
 
         Args:
-            path: The file.
-            media_type: By its name unless given.
-            detail: How closely the model looks.
-            limit_bytes: The largest file taken; 20 MiB.
+            path: Path of the file.
+            media_type: Media type; by default guessed from the file's name.
+            detail: Resolution at which the model sees the image.
+            limit_bytes: Maximum size of the file; 20 MiB by default.
 
         Raises:
-            ConfigurationError: It is larger, or its name tells no media type.
-            OSError: It cannot be read.
+            ConfigurationError: If the file is too large, or its name has no known
+                extension.
+            OSError: If the file cannot be read.
         """
         from ..files import encode_file
 
@@ -223,7 +229,7 @@ class ImagePart(Shape):
 @define(eq=False, repr=False)
 class AudioPart(Shape):
     """
-    A recording to listen to.
+    An audio recording.
 
     Attributes:
         type: Always "input_audio".
@@ -234,29 +240,30 @@ class AudioPart(Shape):
     input_audio: InputAudio
 
     @classmethod
-    def from_bytes(cls, data: bytes, format: str) -> Self:  # noqa: A002 -- wire's name
-        """Play a recording that is at hand; `format` is "wav", "mp3", ..."""
-        return cls({"data": _encoded(data), "format": format})
+    def from_bytes(cls, data: bytes, format: str) -> Self:  # noqa: A002 - API name
+        """Create a part from encoded audio; `format` is "wav", "mp3" and so on."""
+        return cls({"data": _base64(data), "format": format})
 
     @classmethod
     async def from_path(
         cls,
         path: str | PathLike,
         *,
-        format: str | None = None,  # noqa: A002 -- the wire's name
+        format: str | None = None,  # noqa: A002 - API name
         limit_bytes: int = _LIMIT_BYTES,
     ) -> Self:
         """
-        Play a recording from a file, read and encoded in a thread.
+        Create a part from a file, which is read and encoded in a thread.
 
         Args:
-            path: The file.
-            format: By its name unless given.
-            limit_bytes: The largest file taken; 20 MiB.
+            path: Path of the file.
+            format: Audio format; by default guessed from the file's name.
+            limit_bytes: Maximum size of the file; 20 MiB by default.
 
         Raises:
-            ConfigurationError: It is larger, or its name tells no format.
-            OSError: It cannot be read.
+            ConfigurationError: If the file is too large, or its name has no known
+                extension.
+            OSError: If the file cannot be read.
         """
         from ..files import encode_file
 
@@ -271,11 +278,11 @@ class AudioPart(Shape):
 @define(eq=False, repr=False)
 class VideoPart(Shape):
     """
-    A video to watch.
+    A video.
 
     Attributes:
-        type: "video_url"; "input_video" is its legacy name.
-        video_url: Where it is; a plain string is its `url`.
+        type: "video_url", or its legacy name "input_video".
+        video_url: The video; a string is converted to `{"url": ...}`.
     """
 
     type: Literal["video_url", "input_video"] = field(default="video_url", kw_only=True)
@@ -283,13 +290,17 @@ class VideoPart(Shape):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Show the video at a URL that the provider can read."""
+        """Create a part from a URL that the provider can read."""
         return cls({"url": url})
 
     @classmethod
     def from_bytes(cls, data: bytes, media_type: str = "video/mp4") -> Self:
-        """Show a video that is at hand; large ones are better encoded in a thread."""
-        return cls.from_url(_data_url(_encoded(data), media_type))
+        """
+        Create a part from an encoded video.
+
+        Use `from_path` for large files, because it encodes in a thread.
+        """
+        return cls.from_url(_data_url(_base64(data), media_type))
 
     @classmethod
     async def from_path(
@@ -300,16 +311,17 @@ class VideoPart(Shape):
         limit_bytes: int = _LIMIT_BYTES,
     ) -> Self:
         """
-        Show a video from a file, read and encoded in a thread.
+        Create a part from a file, which is read and encoded in a thread.
 
         Args:
-            path: The file.
-            media_type: By its name unless given.
-            limit_bytes: The largest file taken; 20 MiB.
+            path: Path of the file.
+            media_type: Media type; by default guessed from the file's name.
+            limit_bytes: Maximum size of the file; 20 MiB by default.
 
         Raises:
-            ConfigurationError: It is larger, or its name tells no media type.
-            OSError: It cannot be read.
+            ConfigurationError: If the file is too large, or its name has no known
+                extension.
+            OSError: If the file cannot be read.
         """
         from ..files import encode_file
 
@@ -324,7 +336,7 @@ class VideoPart(Shape):
 @define(eq=False, repr=False)
 class FilePart(Shape):
     """
-    A file to read, a PDF above all.
+    A file, such as a PDF.
 
     Attributes:
         type: Always "file".
@@ -336,7 +348,7 @@ class FilePart(Shape):
 
     @classmethod
     def from_url(cls, url: str, *, filename: str | None = None) -> Self:
-        """Give the file at a URL to read."""
+        """Create a part from the URL of a file."""
         source: FileSource = {} if filename is None else {"filename": filename}
         return cls({**source, "file_data": url})
 
@@ -344,8 +356,12 @@ class FilePart(Shape):
     def from_bytes(
         cls, data: bytes, filename: str, media_type: str = "application/pdf"
     ) -> Self:
-        """Give a file that is at hand; large ones are better encoded in a thread."""
-        return cls.from_url(_data_url(_encoded(data), media_type), filename=filename)
+        """
+        Create a part from the bytes of a file.
+
+        Use `from_path` for large files, because it encodes in a thread.
+        """
+        return cls.from_url(_data_url(_base64(data), media_type), filename=filename)
 
     @classmethod
     async def from_path(
@@ -357,17 +373,18 @@ class FilePart(Shape):
         limit_bytes: int = _LIMIT_BYTES,
     ) -> Self:
         """
-        Give a file to read, which is read and encoded in a thread.
+        Create a part from a file, which is read and encoded in a thread.
 
         Args:
-            path: The file.
-            media_type: By its name unless given.
-            filename: What the model is told; the file's own name unless given.
-            limit_bytes: The largest file taken; 20 MiB.
+            path: Path of the file.
+            media_type: Media type; by default guessed from the file's name.
+            filename: Name of the file, as the model sees it; by default that of `path`.
+            limit_bytes: Maximum size of the file; 20 MiB by default.
 
         Raises:
-            ConfigurationError: It is larger, or its name tells no media type.
-            OSError: It cannot be read.
+            ConfigurationError: If the file is too large, or its name has no known
+                extension.
+            OSError: If the file cannot be read.
         """
         from ..files import encode_file
 
@@ -382,7 +399,7 @@ class FilePart(Shape):
 
 
 Part = TextPart | ImagePart | AudioPart | VideoPart | FilePart
-"""A part of a message, as a class."""
+"""A part of a message's content, as an object."""
 
 PartLike = Part | Mapping[str, Any]
-"""A part of a message; a mapping goes out as it is."""
+"""A part of a message's content; a mapping is sent unchanged."""

@@ -1,10 +1,10 @@
 """
-Plugins: what OpenRouter does to the request or the answer.
+Plugins, which change the request or the response.
 
-`enabled: False` switches off one that the account has on by default.
+`enabled: False` switches off a plugin that the account enables by default.
 """
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
@@ -17,25 +17,25 @@ from .server_tools import (
 )
 
 CostTier = Literal["low", "medium", "high", "xhigh", "max"] | str
-"""How much a router may spend."""
+"""Price range of the models that a router may choose."""
 
 
 class WebPlugin(TypedDict, total=False):
     """
-    Searches the web before the model answers; `openrouter:web_search` is newer.
+    Searches the web before the model answers; `openrouter:web_search` replaces it.
 
     Attributes:
         id: Always "web".
-        enabled: False switches it off.
-        engine: Who searches.
-        mode: How thoroughly.
-        max_results: Results per search; 5 unless told.
-        max_uses: Searches in all.
-        search_prompt: What introduces the results to the model.
-        include_domains: Only these.
-        exclude_domains: None of these.
-        user_location: Where the user is; nullable.
-        x_search: What xAI's search of X takes in.
+        enabled: If False, the plugin is off.
+        engine: Search engine.
+        mode: Thoroughness of the search.
+        max_results: Maximum number of results per search; defaults to 5.
+        max_uses: Maximum number of searches.
+        search_prompt: Text that introduces the results to the model.
+        include_domains: The only domains to search.
+        exclude_domains: Domains to leave out.
+        user_location: Approximate location of the user. Nullable.
+        x_search: Filter of xAI's search of X.
     """
 
     id: Required[Literal["web"]]
@@ -53,14 +53,14 @@ class WebPlugin(TypedDict, total=False):
 
 class WebFetchPlugin(TypedDict, total=False):
     """
-    Reads the web pages that the prompt names.
+    Fetches the web pages that the prompt mentions.
 
     Attributes:
         id: Always "web-fetch".
-        max_uses: Pages in all.
-        max_content_tokens: Tokens taken of each page.
-        allowed_domains: Only these.
-        blocked_domains: None of these.
+        max_uses: Maximum number of pages.
+        max_content_tokens: Maximum number of tokens per page.
+        allowed_domains: The only domains to fetch from.
+        blocked_domains: Domains to leave out.
     """
 
     id: Required[Literal["web-fetch"]]
@@ -72,11 +72,11 @@ class WebFetchPlugin(TypedDict, total=False):
 
 class PdfOptions(TypedDict, total=False):
     """
-    How PDFs are read.
+    Settings of PDF parsing.
 
     Attributes:
-        engine: "mistral-ocr" is paid, and the default where the model reads no
-            files; "pdf-text" is the old name of "cloudflare-ai".
+        engine: PDF parser. "mistral-ocr" costs extra and is the default for models that
+            do not read files; "pdf-text" is the old name of "cloudflare-ai".
     """
 
     engine: Literal["mistral-ocr", "native", "cloudflare-ai", "pdf-text"] | str
@@ -84,12 +84,12 @@ class PdfOptions(TypedDict, total=False):
 
 class FileParserPlugin(TypedDict, total=False):
     """
-    Reads files for models that cannot.
+    Parses files for models that do not read them.
 
     Attributes:
         id: Always "file-parser".
-        enabled: False switches it off.
-        pdf: How PDFs are read.
+        enabled: If False, the plugin is off.
+        pdf: Settings of PDF parsing.
     """
 
     id: Required[Literal["file-parser"]]
@@ -99,11 +99,11 @@ class FileParserPlugin(TypedDict, total=False):
 
 class ResponseHealingPlugin(TypedDict, total=False):
     """
-    Repairs JSON in the answer; not in streams.
+    Repairs invalid JSON in the output; not in streams.
 
     Attributes:
         id: Always "response-healing".
-        enabled: False switches it off.
+        enabled: If False, the plugin is off.
     """
 
     id: Required[Literal["response-healing"]]
@@ -112,12 +112,12 @@ class ResponseHealingPlugin(TypedDict, total=False):
 
 class ContextCompressionPlugin(TypedDict, total=False):
     """
-    Cuts a prompt that is too long; on by default up to 8k of context.
+    Shortens a prompt that is too long; on by default for contexts up to 8k tokens.
 
     Attributes:
         id: Always "context-compression".
-        enabled: False switches it off.
-        engine: "middle-out" is the only one.
+        enabled: If False, the plugin is off.
+        engine: Method; "middle-out" is the only one.
     """
 
     id: Required[Literal["context-compression"]]
@@ -127,7 +127,7 @@ class ContextCompressionPlugin(TypedDict, total=False):
 
 class ModerationPlugin(TypedDict, total=False):
     """
-    Has the prompt moderated.
+    Moderates the prompt.
 
     Attributes:
         id: Always "moderation".
@@ -138,16 +138,16 @@ class ModerationPlugin(TypedDict, total=False):
 
 class AutoRouterPlugin(TypedDict, total=False):
     """
-    What `openrouter/auto` chooses from.
+    Settings of `openrouter/auto`.
 
     Attributes:
         id: Always "auto-router".
-        enabled: False switches it off.
-        allowed_models: Only these; "*" stands for anything.
-        excluded_models: None of these.
-        cost_tier: How much it may spend.
-        cost_quality_tradeoff: 0 to 10; deprecated for `cost_tier`.
-        pin_model: Whether a conversation stays with its first model.
+        enabled: If False, the plugin is off.
+        allowed_models: The only models to choose from; "*" matches any text.
+        excluded_models: Models to leave out.
+        cost_tier: Price range of the models.
+        cost_quality_tradeoff: 0 to 10; deprecated in favour of `cost_tier`.
+        pin_model: If True, a conversation stays with its first model.
     """
 
     id: Required[Literal["auto-router"]]
@@ -161,15 +161,15 @@ class AutoRouterPlugin(TypedDict, total=False):
 
 class AutoBetaRouterPlugin(TypedDict, total=False):
     """
-    What `openrouter/auto-beta` chooses from.
+    Settings of `openrouter/auto-beta`.
 
     Attributes:
         id: Always "auto-beta-router".
-        enabled: False switches it off.
-        allowed_models: Only these; "*" stands for anything.
-        excluded_models: None of these.
-        cost_tier: How much it may spend.
-        cost_quality_tradeoff: 0 to 10; deprecated for `cost_tier`.
+        enabled: If False, the plugin is off.
+        allowed_models: The only models to choose from; "*" matches any text.
+        excluded_models: Models to leave out.
+        cost_tier: Price range of the models.
+        cost_quality_tradeoff: 0 to 10; deprecated in favour of `cost_tier`.
     """
 
     id: Required[Literal["auto-beta-router"]]
@@ -182,14 +182,14 @@ class AutoBetaRouterPlugin(TypedDict, total=False):
 
 class JevRouterPlugin(TypedDict, total=False):
     """
-    What the jev router chooses from.
+    Settings of the jev router.
 
     Attributes:
         id: Always "jev-router".
-        models: The candidates.
-        allowed_models: Only these; "*" stands for anything.
-        excluded_models: None of these.
-        cost_tier: How much it may spend.
+        models: Models to choose from.
+        allowed_models: The only models to choose from; "*" matches any text.
+        excluded_models: Models to leave out.
+        cost_tier: Price range of the models.
     """
 
     id: Required[Literal["jev-router"]]
@@ -201,14 +201,14 @@ class JevRouterPlugin(TypedDict, total=False):
 
 class ParetoRouterPlugin(TypedDict, total=False):
     """
-    What `openrouter/pareto-code` chooses from.
+    Settings of `openrouter/pareto-code`.
 
     Attributes:
         id: Always "pareto-router".
-        enabled: False switches it off.
-        min_coding_score: 0 to 1.
-        max_price: US dollars per million tokens.
-        price_source: Which price counts.
+        enabled: If False, the plugin is off.
+        min_coding_score: Minimum coding score, 0 to 1.
+        max_price: Maximum price in US dollars per million tokens.
+        price_source: The price that `max_price` limits.
     """
 
     id: Required[Literal["pareto-router"]]
@@ -220,12 +220,12 @@ class ParetoRouterPlugin(TypedDict, total=False):
 
 class SwitchyardRouterPlugin(TypedDict, total=False):
     """
-    How the switchyard router chooses.
+    Settings of the switchyard router.
 
     Attributes:
         id: Always "switchyard-router".
-        algorithm: By what.
-        judge_model: Who judges.
+        algorithm: Algorithm that chooses the model.
+        judge_model: Model that judges.
     """
 
     id: Required[Literal["switchyard-router"]]
@@ -238,16 +238,16 @@ class SwitchyardRouterPlugin(TypedDict, total=False):
 
 class FusionPlugin(TypedDict, total=False):
     """
-    Has several models answer as one.
+    Combines the answers of several models.
 
     Attributes:
         id: Always "fusion".
-        enabled: False switches it off.
-        preset: A set of models.
-        model: Who puts the answers together.
-        analysis_models: Who answers; at most 8.
-        max_tool_calls: Calls of each; at most 16.
-        tools: What they may use.
+        enabled: If False, the plugin is off.
+        preset: A predefined set of models.
+        model: Model that combines the answers.
+        analysis_models: Models that answer; at most 8.
+        max_tool_calls: Maximum number of tool calls per model; at most 16.
+        tools: Tools that the models may use.
     """
 
     id: Required[Literal["fusion"]]
@@ -261,11 +261,11 @@ class FusionPlugin(TypedDict, total=False):
 
 class AlignmentRule(TypedDict, total=False):
     """
-    What an answer must not do.
+    A rule for the output.
 
     Attributes:
-        rule: In words.
-        watch: Where to look.
+        rule: The rule as text.
+        watch: Parts of the output to check.
     """
 
     rule: Required[str]
@@ -276,15 +276,15 @@ class AlignmentRule(TypedDict, total=False):
 
 class AlignmentPlugin(TypedDict, total=False):
     """
-    Holds the answer against rules (beta).
+    Tells the model rules and checks its output against them (beta).
 
     Attributes:
         id: Always "alignment".
-        rules: 1 or more.
-        mode: Whether a broken rule blocks, or is only told.
-        instruct: Whether the model is told the rules.
-        max_retries: How often the model may try again.
-        threshold: 0 to 1; the probability from which a rule counts as broken.
+        rules: The rules, 1 or more.
+        mode: "enforce" blocks output that breaks a rule; "audit" only reports it.
+        instruct: If True, the model is told the rules.
+        max_retries: Maximum number of further tries of the model.
+        threshold: Probability from which a rule counts as broken, 0 to 1.
     """
 
     id: Required[Literal["alignment"]]
@@ -297,13 +297,13 @@ class AlignmentPlugin(TypedDict, total=False):
 
 class ArmorRule(TypedDict, total=False):
     """
-    A rule on tool calls.
+    A rule for tool calls.
 
     Attributes:
-        id: Its id.
-        instructions: In words.
-        name: Its name.
-        threshold: 0 to 1; the probability from which it holds.
+        id: Id of the rule.
+        instructions: The rule as text.
+        name: Name of the rule.
+        threshold: Probability from which the rule applies, 0 to 1.
     """
 
     id: Required[str]
@@ -314,11 +314,11 @@ class ArmorRule(TypedDict, total=False):
 
 class ArmorEnvironmentEntry(TypedDict, total=False):
     """
-    A fact about where the tools run.
+    A fact about the environment in which the tools run.
 
     Attributes:
-        name: Which.
-        value: In words.
+        name: Name of the fact.
+        value: The fact as text.
     """
 
     name: Required[str]
@@ -327,13 +327,13 @@ class ArmorEnvironmentEntry(TypedDict, total=False):
 
 class ArmorAutoMode(TypedDict, total=False):
     """
-    What tool calls may do unasked; a rule may be a plain string.
+    Rules for tool calls without confirmation. A rule may be a string.
 
     Attributes:
-        allow: May be done.
-        soft_deny: May be done if the user asked for it.
-        hard_deny: May not be done.
-        environment: Where the tools run.
+        allow: Calls that are allowed.
+        soft_deny: Calls that are allowed if the user asked for them.
+        hard_deny: Calls that are not allowed.
+        environment: Facts about the environment in which the tools run.
     """
 
     allow: Sequence[ArmorRule | str]
@@ -344,11 +344,11 @@ class ArmorAutoMode(TypedDict, total=False):
 
 class ArmorContext(TypedDict, total=False):
     """
-    What the classifier is told; more keys may be given.
+    The input of the classifier. Other keys are allowed.
 
     Attributes:
-        v: The version of this shape.
-        auto_mode: What may be done.
+        v: Version of this format.
+        auto_mode: Rules for tool calls.
     """
 
     v: Required[float]
@@ -357,17 +357,18 @@ class ArmorContext(TypedDict, total=False):
 
 class ArmorPlugin(TypedDict, total=False):
     """
-    Looks for dangerous tool calls.
+    Checks tool calls for danger before the caller receives them.
 
     Attributes:
         id: Always "armor".
-        enabled: False switches it off.
-        mode: Whether a dangerous call is blocked, or only told.
-        on_error: What happens where it cannot look.
-        output_mode: How it tells.
-        evaluate_native_tools: Whether providers' own tools count.
-        use_cc_style_default_rules: Whether its own rules hold too.
-        classifier_context: What the classifier is told.
+        enabled: If False, the plugin is off.
+        mode: "enforce" blocks dangerous calls; "audit" only reports them.
+        on_error: "block" blocks calls that cannot be checked; "log" lets them pass.
+        output_mode: Form in which a blocked call is reported.
+        evaluate_native_tools: If True, check the providers' own tools too.
+        use_cc_style_default_rules: If True, apply default rules in the style of Claude
+            Code too.
+        classifier_context: Input of the classifier.
     """
 
     id: Required[Literal["armor"]]
@@ -396,4 +397,4 @@ Plugin = (
     | AlignmentPlugin
     | ArmorPlugin
 )
-"""A plugin that is known."""
+"""A known plugin."""

@@ -1,6 +1,6 @@
-"""What is asked for."""
+"""The chat request."""
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
@@ -25,7 +25,7 @@ else:
 ServiceTier = (
     Literal["auto", "default", "fast", "flex", "priority", "scale", "ultrafast"] | str
 )
-"""How fast, at what price; "fast" is "priority"."""
+"""Service tier: trades speed for price. "fast" is the same as "priority"."""
 
 Modality = Literal["text", "image", "audio"] | str
 """A kind of output."""
@@ -33,17 +33,18 @@ Modality = Literal["text", "image", "audio"] | str
 
 class ReasoningOptions(TypedDict, total=False):
     """
-    How the model thinks; give `effort` or `max_tokens`, not both.
+    Settings of the model's reasoning. Set either `effort` or `max_tokens`.
 
     Attributes:
-        effort: How hard; "none" is a 400 where thinking cannot be switched off.
+        effort: Reasoning effort; "none" fails with 400 if the model always reasons.
             Nullable.
-        summary: How much of it is summed up; nullable.
-        max_tokens: Tokens to think with.
-        exclude: Think, and do not return it; it is billed all the same.
-        enabled: Think, with medium effort.
-        context: Which earlier thoughts the model reads again.
-        mode: "pro" goes to the pro model.
+        summary: Level of detail of the reasoning summary. Nullable.
+        max_tokens: Maximum number of reasoning tokens.
+        exclude: If True, reasoning is left out of the response; it is billed all the
+            same.
+        enabled: If True, reason with medium effort.
+        context: The earlier reasoning that the model reads again.
+        mode: "pro" selects the pro version of the model.
     """
 
     effort: Effort | None
@@ -57,7 +58,7 @@ class ReasoningOptions(TypedDict, total=False):
 
 class TextFormat(TypedDict, total=False):
     """
-    Answer in words.
+    Plain text output.
 
     Attributes:
         type: Always "text".
@@ -68,7 +69,7 @@ class TextFormat(TypedDict, total=False):
 
 class JsonObjectFormat(TypedDict, total=False):
     """
-    Answer with some JSON object.
+    Output of any JSON object.
 
     Attributes:
         type: Always "json_object".
@@ -79,14 +80,14 @@ class JsonObjectFormat(TypedDict, total=False):
 
 class JsonSchema(TypedDict, total=False):
     """
-    What the JSON must look like.
+    A JSON Schema for the output.
 
     Attributes:
-        name: At most 64 of a-z, A-Z, 0-9, "_" and "-".
-        description: What it is, for the model.
-        schema: The JSON schema.
-        strict: Whether the answer must match it; true may leave no endpoint, a 404.
-            Nullable.
+        name: Name of the schema: 1 to 64 letters, digits, "_" or "-".
+        description: Description for the model.
+        schema: The JSON Schema.
+        strict: If True, the output must match the schema; if no endpoint supports that,
+            the request fails with 404. Nullable.
     """
 
     name: Required[str]
@@ -97,11 +98,11 @@ class JsonSchema(TypedDict, total=False):
 
 class JsonSchemaFormat(TypedDict, total=False):
     """
-    Answer with JSON of this shape.
+    Output of JSON that matches a schema.
 
     Attributes:
         type: Always "json_schema".
-        json_schema: The shape.
+        json_schema: The schema.
     """
 
     type: Required[Literal["json_schema"]]
@@ -110,7 +111,7 @@ class JsonSchemaFormat(TypedDict, total=False):
 
 class GrammarFormat(TypedDict, total=False):
     """
-    Answer with what this grammar allows.
+    Output that a grammar allows.
 
     Attributes:
         type: Always "grammar".
@@ -123,7 +124,7 @@ class GrammarFormat(TypedDict, total=False):
 
 class PythonFormat(TypedDict, total=False):
     """
-    Answer with Python.
+    Output of Python code.
 
     Attributes:
         type: Always "python".
@@ -140,16 +141,16 @@ ResponseFormat = (
     | PythonFormat
     | Mapping[str, Any]
 )
-"""What the answer looks like."""
+"""The format of the output."""
 
 
 class StepCountIs(TypedDict, total=False):
     """
-    Stop after so many steps.
+    Stop after a number of steps.
 
     Attributes:
         type: Always "step_count_is".
-        step_count: 1 or more.
+        step_count: Number of steps, 1 or more.
     """
 
     type: Required[Literal["step_count_is"]]
@@ -158,11 +159,11 @@ class StepCountIs(TypedDict, total=False):
 
 class HasToolCall(TypedDict, total=False):
     """
-    Stop once this tool was called.
+    Stop after a call of a tool.
 
     Attributes:
         type: Always "has_tool_call".
-        tool_name: Which one.
+        tool_name: Name of the tool.
     """
 
     type: Required[Literal["has_tool_call"]]
@@ -171,11 +172,11 @@ class HasToolCall(TypedDict, total=False):
 
 class MaxTokensUsed(TypedDict, total=False):
     """
-    Stop after so many tokens.
+    Stop after a number of tokens.
 
     Attributes:
         type: Always "max_tokens_used".
-        max_tokens: 1 or more.
+        max_tokens: Number of tokens, 1 or more.
     """
 
     type: Required[Literal["max_tokens_used"]]
@@ -184,11 +185,11 @@ class MaxTokensUsed(TypedDict, total=False):
 
 class MaxCost(TypedDict, total=False):
     """
-    Stop once so much is spent.
+    Stop at a cost.
 
     Attributes:
         type: Always "max_cost".
-        max_cost_in_dollars: US dollars.
+        max_cost_in_dollars: Cost in US dollars.
     """
 
     type: Required[Literal["max_cost"]]
@@ -197,11 +198,11 @@ class MaxCost(TypedDict, total=False):
 
 class FinishReasonIs(TypedDict, total=False):
     """
-    Stop at this finish reason.
+    Stop at a finish reason.
 
     Attributes:
         type: Always "finish_reason_is".
-        reason: Which one.
+        reason: The finish reason.
     """
 
     type: Required[Literal["finish_reason_is"]]
@@ -209,16 +210,16 @@ class FinishReasonIs(TypedDict, total=False):
 
 
 StopCondition = StepCountIs | HasToolCall | MaxTokensUsed | MaxCost | FinishReasonIs
-"""When server tools stop; any one of several suffices."""
+"""A condition that stops server tools; any one of several is enough."""
 
 
 class DeferredBm25Search(TypedDict, total=False):
     """
-    Deferred tools are found by their words.
+    Search for deferred tools by the words of their definitions (BM25).
 
     Attributes:
         type: Always "bm25".
-        max_results: Tools per search.
+        max_results: Maximum number of tools per search.
     """
 
     type: Required[Literal["bm25"]]
@@ -227,11 +228,11 @@ class DeferredBm25Search(TypedDict, total=False):
 
 class DeferredRegexSearch(TypedDict, total=False):
     """
-    Deferred tools are found by a regular expression.
+    Search for deferred tools by a regular expression.
 
     Attributes:
         type: Always "regex".
-        max_results: Tools per search.
+        max_results: Maximum number of tools per search.
     """
 
     type: Required[Literal["regex"]]
@@ -240,13 +241,13 @@ class DeferredRegexSearch(TypedDict, total=False):
 
 class DeferredCustomSearch(TypedDict, total=False):
     """
-    Deferred tools are found by a tool of yours.
+    Search for deferred tools by a tool of the caller.
 
     Attributes:
         type: Always "custom".
-        tool_id: Your tool.
-        result_key: Where in its result the found ones stand.
-        max_results: Tools per search.
+        tool_id: The tool that searches.
+        result_key: Key of its result that contains the tools it found.
+        max_results: Maximum number of tools per search.
     """
 
     type: Required[Literal["custom"]]
@@ -257,12 +258,12 @@ class DeferredCustomSearch(TypedDict, total=False):
 
 class DeferredTools(TypedDict, total=False):
     """
-    How the model finds tools with `defer_loading`.
+    The search for tools that have `defer_loading`.
 
     Attributes:
         profile: Always "portable".
         protocol: Always "v1".
-        search: By what.
+        search: The kind of search.
         validation: Always "runtime".
     """
 
@@ -278,7 +279,7 @@ class PredictedText(TypedDict, total=False):
 
     Attributes:
         type: Always "text".
-        text: The words.
+        text: Predicted text.
     """
 
     type: Required[Literal["text"]]
@@ -287,11 +288,11 @@ class PredictedText(TypedDict, total=False):
 
 class Prediction(TypedDict, total=False):
     """
-    What most of the answer will be, to make it faster.
+    A prediction of most of the output, which makes the response faster.
 
     Attributes:
         type: Always "content".
-        content: Text, or parts of it.
+        content: Predicted text, or parts of it.
     """
 
     type: Required[Literal["content"]]
@@ -300,11 +301,11 @@ class Prediction(TypedDict, total=False):
 
 class PromptCacheOptions(TypedDict, total=False):
     """
-    How OpenAI caches the prompt.
+    Settings of OpenAI's prompt cache.
 
     Attributes:
-        mode: Always "explicit": only at `prompt_cache_breakpoint`s.
-        ttl: How long entries live, such as "30m"; nullable.
+        mode: "explicit": cache only up to each `prompt_cache_breakpoint`.
+        ttl: Lifetime of the entries, such as "30m". Nullable.
     """
 
     mode: Required[Literal["explicit"]]
@@ -313,14 +314,14 @@ class PromptCacheOptions(TypedDict, total=False):
 
 class Trace(TypedDict, total=False):
     """
-    Where this request belongs in your tracing; any other key may be given.
+    The place of the request in your tracing. Other keys are allowed.
 
     Attributes:
-        trace_id: Groups requests.
-        trace_name: The group's name.
-        span_name: The step's name.
-        generation_name: This request's name.
-        parent_span_id: The step around it.
+        trace_id: Id shared by the requests of one trace.
+        trace_name: Name of the trace.
+        span_name: Name of the span.
+        generation_name: Name of this request.
+        parent_span_id: Id of the parent span.
     """
 
     trace_id: str
@@ -332,12 +333,12 @@ class Trace(TypedDict, total=False):
 
 class ImageConfig(TypedDict, total=False):
     """
-    How images are drawn; each model knows keys of its own.
+    Settings of generated images. Other keys depend on the model.
 
     Attributes:
-        aspect_ratio: Such as "16:9".
-        image_size: Such as "2K".
-        quality: Such as "high".
+        aspect_ratio: Aspect ratio, such as "16:9".
+        image_size: Size, such as "2K".
+        quality: Quality, such as "high".
     """
 
     aspect_ratio: str
@@ -347,10 +348,11 @@ class ImageConfig(TypedDict, total=False):
 
 class DebugOptions(TypedDict, total=False):
     """
-    What to tell for finding faults; streams only, never in production.
+    Debug output in streams; not for production.
 
     Attributes:
-        echo_upstream_body: Return what was sent to the provider, prompt and all.
+        echo_upstream_body: If True, return the body that OpenRouter sent to the
+            provider, including the prompt.
     """
 
     echo_upstream_body: bool
@@ -358,7 +360,7 @@ class DebugOptions(TypedDict, total=False):
 
 class StreamOptions(TypedDict, total=False):
     """
-    Deprecated, without effect: usage is always sent.
+    Deprecated and without effect: usage is always sent.
 
     Attributes:
         include_usage: Without effect.
@@ -369,7 +371,7 @@ class StreamOptions(TypedDict, total=False):
 
 class UsageOptions(TypedDict, total=False):
     """
-    Deprecated, without effect: usage is always sent.
+    Deprecated and without effect: usage is always sent.
 
     Attributes:
         include: Without effect.
@@ -380,10 +382,10 @@ class UsageOptions(TypedDict, total=False):
 
 class WebSearchOptions(TypedDict, total=False):
     """
-    How models that search by themselves do it (Perplexity and others).
+    Settings of models with built-in web search (Perplexity and others).
 
     Attributes:
-        search_context_size: How much they read.
+        search_context_size: Amount of search results that the model reads.
     """
 
     search_context_size: SearchContextSize
@@ -391,11 +393,11 @@ class WebSearchOptions(TypedDict, total=False):
 
 class AudioOptions(TypedDict, total=False):
     """
-    How the model sounds.
+    Settings of generated audio.
 
     Attributes:
-        voice: Whose voice, such as "alloy".
-        format: "wav", "mp3", "flac", "opus", "pcm16", ...
+        voice: Voice, such as "alloy".
+        format: "wav", "mp3", "flac", "opus", "pcm16" and others.
     """
 
     voice: str
@@ -407,71 +409,77 @@ class ChatGenerationParams(Shape):
     """
     A chat request.
 
-    None is "not given" and is not sent; where a field is nullable, `NULL` sends null.
-    A field that is not given leaves the choice to OpenRouter, which sends nothing on
-    to the provider. Wherever a class is expected a plain mapping will do, and goes
-    out as it is.
+    A field that is None is not sent, and the provider's default applies. In a nullable
+    field, `NULL` sends null. Where a class is expected, a mapping is accepted too and
+    sent unchanged.
 
     Attributes:
-        model: A slug ("openai/gpt-4o-mini"), with a variant ("...:free"), a preset
-            ("@preset/mine") or a router ("openrouter/auto"). Not given: the
-            account's default.
-        models: Others to try, in this order, if that one fails.
-        messages: The conversation; 1 or more.
+        model: A slug ("openai/gpt-4o-mini"), also with a variant ("...:free"), a preset
+            ("@preset/mine") or a router ("openrouter/auto"). Defaults to the account's
+            model.
+        models: Models to try, in this order, if `model` fails.
+        messages: The conversation, 1 or more messages.
         prompt: Text to complete, instead of messages (legacy).
-        tools: What the model may call; again on every turn.
-        tool_choice: Whether it may, must or must not.
-        parallel_tool_calls: Whether several at once; nullable.
-        max_tool_calls: Steps that server tools may take; 30 at most and unless told.
-        stop_server_tools_when: When they stop; overrides `max_tool_calls`.
-        deferred_tools: How the model finds tools with `defer_loading`.
-        plugins: What OpenRouter does to the request or the answer.
-        provider: Which providers may answer; nullable.
-        preset: The slug of a preset.
-        reasoning: How the model thinks.
-        reasoning_effort: Short for `reasoning.effort`; nullable.
-        include_reasoning: Legacy; false is `reasoning.exclude`.
-        verbosity: How long the answer is.
-        response_format: What the answer looks like.
-        structured_outputs: Only endpoints that can hold to a schema.
-        max_completion_tokens: Tokens to write, reasoning included; 1 or more, some
-            providers 16. Nullable.
-        max_tokens: The same under its old name, still the most widely known;
-            nullable.
-        temperature: 0 to 2; nullable.
-        top_p: 0 to 1; nullable.
-        top_k: 0 or more, 0 is off; nullable.
-        min_p: 0 to 1; nullable.
-        top_a: 0 to 1; nullable.
-        frequency_penalty: -2 to 2; nullable.
-        presence_penalty: -2 to 2; nullable.
-        repetition_penalty: 0 to 2; nullable.
-        seed: The same seed tends to give the same answer; nullable.
-        stop: Text that ends the answer, or at most 4 of these; nullable.
-        logit_bias: Token id -> -100 to 100; nullable.
-        logprobs: Whether to tell how likely each token was; nullable.
-        top_logprobs: 0 to 20 alternatives for each; needs `logprobs`. Nullable.
-        prediction: What most of the answer will be; nullable.
-        modalities: Kinds of output; text unless told.
-        image_config: How images are drawn.
-        audio: How the model sounds; needs a stream.
-        web_search_options: How models that search by themselves do it.
-        x_search_filter: What xAI's search of X takes in.
-        cache_control: Caches the prompt as a whole (Anthropic).
-        prompt_cache_key: Which cache to look in (OpenAI); nullable.
-        prompt_cache_options: How it caches (OpenAI); nullable.
-        service_tier: How fast, at what price; nullable.
-        speed: Anthropic's own word for a tier.
-        session_id: Groups requests, and keeps them with one provider; at most 256
-            characters.
-        user: Your end user's id; at most 128 characters.
-        metadata: At most 16 pairs of at most 64 and 512 characters.
-        trace: Where the request belongs in your tracing.
-        debug: What to tell for finding faults.
-        route: Deprecated; nullable.
+        tools: Tools that the model may call; sent again in every turn.
+        tool_choice: None, optional, required, or one particular tool.
+        parallel_tool_calls: If True, the model may call several tools at once.
+            Nullable.
+        max_tool_calls: Maximum number of steps of server tools; 30 at most, and by
+            default.
+        stop_server_tools_when: Conditions that stop server tools; overrides
+            `max_tool_calls`.
+        deferred_tools: The search for tools that have `defer_loading`.
+        plugins: Plugins that change the request or the response.
+        provider: Providers that may serve the request, and their order. Nullable.
+        preset: Slug of a preset.
+        reasoning: Settings of the model's reasoning.
+        reasoning_effort: Short form of `reasoning.effort`. Nullable.
+        include_reasoning: Legacy; False is the same as `reasoning.exclude`.
+        verbosity: Length of the output.
+        response_format: Format of the output.
+        structured_outputs: If True, use only endpoints that support structured outputs.
+        max_completion_tokens: Maximum number of output tokens, including reasoning; 1
+            or more (some providers: 16). Nullable.
+        max_tokens: Older name of `max_completion_tokens`, which more providers support.
+            Nullable.
+        temperature: Sampling temperature, 0 to 2. Nullable.
+        top_p: Nucleus sampling, 0 to 1. Nullable.
+        top_k: Number of most likely tokens to sample from; 0 for no limit. Nullable.
+        min_p: Minimum probability relative to the most likely token, 0 to 1. Nullable.
+        top_a: Minimum probability relative to the square of the highest, 0 to 1.
+            Nullable.
+        frequency_penalty: Penalty for tokens by their frequency so far, -2 to 2.
+            Nullable.
+        presence_penalty: Penalty for tokens that already occurred, -2 to 2. Nullable.
+        repetition_penalty: Penalty for repeated tokens, 0 to 2. Nullable.
+        seed: Seed; the same seed tends to give the same output. Nullable.
+        stop: Text that ends the output, or up to 4 such texts. Nullable.
+        logit_bias: Bias of -100 to 100 by token id. Nullable.
+        logprobs: If True, return the log probability of each output token. Nullable.
+        top_logprobs: Number of alternatives per token, 0 to 20; needs `logprobs`.
+            Nullable.
+        prediction: Prediction of most of the output. Nullable.
+        modalities: Kinds of output; defaults to text.
+        image_config: Settings of generated images.
+        audio: Settings of generated audio; needs a stream.
+        web_search_options: Settings of models with built-in web search.
+        x_search_filter: Filter of xAI's search of X.
+        cache_control: Caches the whole prompt (Anthropic).
+        prompt_cache_key: Key of the prompt cache (OpenAI). Nullable.
+        prompt_cache_options: Settings of the prompt cache (OpenAI). Nullable.
+        service_tier: Service tier. Nullable.
+        speed: Anthropic's name for the service tier.
+        session_id: Id of a group of requests, which are routed to the same provider; at
+            most 256 characters.
+        user: Id of your end user; at most 128 characters.
+        metadata: At most 16 pairs of a key (64 characters) and a value (512
+            characters).
+        trace: The place of the request in your tracing.
+        debug: Debug output in streams.
+        route: Deprecated. Nullable.
         transforms: Legacy; ["middle-out"] is the plugin "context-compression".
-        stream_options: Deprecated, without effect; nullable.
-        usage: Deprecated, without effect.
+        stream_options: Deprecated and without effect. Nullable.
+        usage: Deprecated and without effect.
     """
 
     model: str | None = None

@@ -1,6 +1,6 @@
-"""The request's fields as keywords of `send`."""
+"""The fields of a request as keywords of `send`."""
 
-# ruff: noqa: PYI051 - open vocabularies name the known values.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -37,7 +37,7 @@ else:
 
 
 class ChatFields(TypedDict, total=False):
-    """The fields of `ChatGenerationParams`, as keywords: same names, same types."""
+    """The fields of `ChatGenerationParams` as keywords."""
 
     model: str | None
     models: Sequence[str] | None

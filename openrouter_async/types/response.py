@@ -1,8 +1,9 @@
 """
-What comes back.
+The response to a plain call, or the complete response of a stream.
 
-Every field has a value whatever the server sent: an absent, null or mistyped leaf is
-None, lists are [], nested objects are empty ones. `raw` keeps what came.
+Every attribute has a value of its declared type, whatever the server sent: values that
+are absent, null or of the wrong type are None, lists are empty and nested objects are
+empty objects. `raw` has the response as received.
 """
 
 from typing import Any
@@ -24,20 +25,20 @@ from .response_metadata import (
     ServerToolUseDetails,
     UrlCitation,
 )
-from .shape import Shape, given
+from .shape import Shape, as_plain
 from .tools import ToolCall
 
 
 @define(eq=False, repr=False)
 class PromptTokensDetails(Shape):
     """
-    What the tokens that were read were.
+    Kinds of input tokens.
 
     Attributes:
-        cached_tokens: Read from a cache.
-        cache_write_tokens: Written to a cache.
-        audio_tokens: Sound.
-        video_tokens: Video.
+        cached_tokens: Tokens read from a cache.
+        cache_write_tokens: Tokens written to a cache.
+        audio_tokens: Audio tokens.
+        video_tokens: Video tokens.
     """
 
     cached_tokens: int | None = None
@@ -49,14 +50,14 @@ class PromptTokensDetails(Shape):
 @define(eq=False, repr=False)
 class CompletionTokensDetails(Shape):
     """
-    What the tokens that were written were.
+    Kinds of output tokens.
 
     Attributes:
-        reasoning_tokens: Reasoning; may exceed `completion_tokens`.
-        image_tokens: Images.
-        audio_tokens: Sound.
-        accepted_prediction_tokens: Predicted, and so.
-        rejected_prediction_tokens: Predicted, and otherwise.
+        reasoning_tokens: Reasoning tokens; may exceed `completion_tokens`.
+        image_tokens: Image tokens.
+        audio_tokens: Audio tokens.
+        accepted_prediction_tokens: Tokens of the prediction that were used.
+        rejected_prediction_tokens: Tokens of the prediction that were not used.
     """
 
     reasoning_tokens: int | None = None
@@ -69,12 +70,12 @@ class CompletionTokensDetails(Shape):
 @define(eq=False, repr=False)
 class CostDetails(Shape):
     """
-    What the cost is made of, in US dollars.
+    Parts of the cost, in US dollars.
 
     Attributes:
-        upstream_inference_cost: What the provider charges.
-        upstream_inference_prompt_cost: Of that, for reading.
-        upstream_inference_completions_cost: Of that, for writing.
+        upstream_inference_cost: Price charged by the provider.
+        upstream_inference_prompt_cost: The input's share of it.
+        upstream_inference_completions_cost: The output's share of it.
         server_tool_cost: Fees for server tools.
     """
 
@@ -87,19 +88,19 @@ class CostDetails(Shape):
 @define(eq=False, repr=False)
 class Usage(Shape):
     """
-    What one request used up.
+    Token counts and cost of one request.
 
     Attributes:
-        prompt_tokens: Tokens read, cached ones included.
-        completion_tokens: Tokens written, reasoning included.
-        total_tokens: Both; some providers count otherwise.
-        cost: US dollars charged; None where the server left it out.
-        is_byok: Whether your own provider key was used; `cost` is then only the fee.
-        prompt_tokens_details: What was read.
-        completion_tokens_details: What was written.
-        cost_details: What the cost is made of.
-        server_tool_use: What server tools did, under its older name.
-        server_tool_use_details: What server tools did.
+        prompt_tokens: Input tokens, including cached ones.
+        completion_tokens: Output tokens, including reasoning.
+        total_tokens: Sum of both; some providers count differently.
+        cost: Amount charged in US dollars; None if the server did not report it.
+        is_byok: If True, your own provider key was used, and `cost` is only the fee.
+        prompt_tokens_details: Kinds of input tokens.
+        completion_tokens_details: Kinds of output tokens.
+        cost_details: Parts of the cost.
+        server_tool_use: Use of server tools, under its older name.
+        server_tool_use_details: Use of server tools.
     """
 
     prompt_tokens: int | None = None
@@ -123,20 +124,20 @@ class ReasoningDetail(Shape):
 
     Attributes:
         type: "reasoning.text", "reasoning.summary", "reasoning.encrypted",
-            "reasoning.server_tool_call", or a new kind.
-        text: The words of a text block.
-        summary: The words of a summary.
-        data: An encrypted block; opaque, tens of kilobytes.
-        signature: The provider's seal on a text block.
-        id: The block's id.
-        format: Whose block it is, such as "anthropic-claude-v1".
-        index: The block's position.
-        tool_name: The server tool that was called.
-        arguments: What with.
-        result: What it gave.
-        tool_call_id: The call's id.
-        raw: The block as it came; empty if it was built by hand. Where it is not, it
-            is what `as_request()` returns, whatever the other fields say.
+            "reasoning.server_tool_call" or another value.
+        text: Text of a text block.
+        summary: Text of a summary.
+        data: Content of an encrypted block, up to tens of kilobytes.
+        signature: The provider's signature of a text block.
+        id: Id of the block.
+        format: Format of the block, such as "anthropic-claude-v1".
+        index: Position of the block.
+        tool_name: Name of the server tool that was called.
+        arguments: Arguments of that call.
+        result: Result of that call.
+        tool_call_id: Id of that call.
+        raw: The block as received; empty if it was created by hand. If it is not empty,
+            `as_request()` returns it and ignores the other fields.
     """
 
     type: str | None = None
@@ -154,22 +155,22 @@ class ReasoningDetail(Shape):
     raw: dict[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
 
     def as_request(self) -> dict[str, Any]:
-        """Return the block to send back, with every key that came, in its order."""
-        return self.raw or given(self)
+        """Return the block to send back, with all keys as received."""
+        return self.raw or as_plain(self)
 
 
 @define(eq=False, repr=False)
 class Annotation(Shape):
     """
-    A source of the answer, or a file as OpenRouter read it.
+    A source of the output, or a file that OpenRouter parsed.
 
     Attributes:
-        type: "url_citation", "file", "file_annotation", or a new kind.
-        url_citation: The web page.
-        file: The file; sent back, it is not parsed and billed again.
-        file_annotation: The quoted file, in an old form.
-        raw: The annotation as it came; empty if it was built by hand. Where it is
-            not, it is what `as_request()` returns, whatever the other fields say.
+        type: "url_citation", "file", "file_annotation" or another value.
+        url_citation: A web page.
+        file: A parsed file; if it is sent back, it is not parsed and billed again.
+        file_annotation: A quotation from a file, in an older form.
+        raw: The annotation as received; empty if it was created by hand. If it is not
+            empty, `as_request()` returns it and ignores the other fields.
     """
 
     type: str | None = None
@@ -179,30 +180,30 @@ class Annotation(Shape):
     raw: dict[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
 
     def as_request(self) -> dict[str, Any]:
-        """Return the annotation to send back, with every key that came."""
-        return self.raw or given(self)
+        """Return the annotation to send back, with all keys as received."""
+        return self.raw or as_plain(self)
 
 
 @define(eq=False, repr=False)
 class Message(Shape):
     """
-    What the model said.
+    The message of the model.
 
     Attributes:
         role: "assistant".
-        content: The words; None if there are none. Of content in parts, the words
-            of its text parts.
-        refusal: Why the model will not answer, in words.
-        reasoning: What it thought, as plain text.
-        reasoning_details: The same in blocks; providers want them back unchanged.
-        tool_calls: What it calls. If there are any, there are calls, whatever the
-            finish reason says.
-        annotations: Its sources.
-        images: What it drew.
-        audio: What it spoke.
-        name: Its name.
-        model: The model that spoke.
-        raw: The message as it came; empty if it was built by hand.
+        content: The text; None if there is none. If the content has parts, their texts
+            joined.
+        refusal: The reason why the model refused.
+        reasoning: Reasoning as plain text.
+        reasoning_details: Reasoning blocks; providers want them back unchanged.
+        tool_calls: Tools that the model called. They are to be executed whatever the
+            finish reason is.
+        annotations: Sources.
+        images: Generated images.
+        audio: Generated audio.
+        name: Name of the author.
+        model: The model that wrote the message.
+        raw: The message as received; empty if it was created by hand.
     """
 
     role: str | None = None
@@ -222,13 +223,13 @@ class Message(Shape):
         """
         Return the message to send back in the next turn.
 
-        It is what came, key for key and in its order; the nested values are shared
-        with `raw`. Two things are set right because providers refuse them: a role
-        that is missing, and blank content beside tool calls, which goes out as null.
-        A message built by hand is made of the fields that are set.
+        It has all keys as received, in their order; nested values are shared with
+        `raw`. Two things that providers reject are corrected: a missing role, and empty
+        content beside tool calls, which becomes null. A message created by hand is
+        built from the fields that are set.
         """
         if not self.raw:
-            sent: dict[str, Any] = {"role": "assistant", **given(self)}
+            sent: dict[str, Any] = {"role": "assistant", **as_plain(self)}
             if self.tool_calls:
                 sent["content"] = self.content or None
             return sent
@@ -244,16 +245,16 @@ class Message(Shape):
 @define(eq=False, repr=False)
 class Choice(Shape):
     """
-    One answer; in practice there is one.
+    One answer of the model. In practice, a response has one.
 
     Attributes:
-        index: Its position.
-        finish_reason: "stop", "length", "tool_calls", "content_filter", "error", or
-            a new word.
-        native_finish_reason: The provider's own word.
-        message: What the model said.
-        logprobs: How likely each token was.
-        error: What went wrong with this answer.
+        index: Position of the choice.
+        finish_reason: "stop", "length", "tool_calls", "content_filter", "error" or
+            another value.
+        native_finish_reason: The provider's own finish reason.
+        message: The message of the model.
+        logprobs: Log probabilities of the tokens.
+        error: The error of this choice.
     """
 
     index: int | None = None
@@ -267,25 +268,25 @@ class Choice(Shape):
 @define(eq=False, repr=False)
 class ChatResponse(Shape):
     """
-    A whole reply.
+    A complete chat response.
 
     Attributes:
         id: OpenRouter's id of the generation.
         object: "chat.completion".
-        created: Unix seconds.
-        model: The model that answered; not always by the name that was asked for.
-        provider: The display name of who ran it, such as "Amazon Bedrock".
+        created: Time of creation in Unix seconds.
+        model: The model that answered; its name may differ from the requested one.
+        provider: Display name of the provider, such as "Amazon Bedrock".
         choices: The answers.
-        usage: What it used up.
-        system_fingerprint: The provider's build.
-        service_tier: The tier that served it.
-        openrouter_metadata: How it was routed, if a header asked for that.
-        alignment: What the alignment plugin found.
-        safeguard_results: What safeguards found.
-        error: What went wrong, inside a 200.
-        user_id: Your account's id, on some errors.
-        raw: The reply as it came.
-        http: What happened on the wire.
+        usage: Token counts and cost.
+        system_fingerprint: Identifier of the provider's build.
+        service_tier: Service tier of the request.
+        openrouter_metadata: Routing of the request, if a header asked for it.
+        alignment: Result of the alignment plugin.
+        safeguard_results: Results of safeguards.
+        error: An error inside a response with status 200.
+        user_id: Id of your account, in some errors.
+        raw: The response as received.
+        http: The HTTP exchange.
     """
 
     id: str | None = None
@@ -307,25 +308,25 @@ class ChatResponse(Shape):
 
     @property
     def message(self) -> Message:
-        """The first choice's message; an empty one if there is no choice."""
+        """The message of the first choice; an empty one if there are no choices."""
         return self.choices[0].message if self.choices else Message()
 
     @property
     def text(self) -> str:
-        """The first choice's words; "" if there are none."""
+        """The text of the first choice; "" if there is none."""
         return self.message.content or ""
 
     @property
     def reasoning(self) -> str | None:
-        """What the first choice's model thought; None if that is not told."""
+        """The reasoning of the first choice as plain text; None if there is none."""
         return self.message.reasoning
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """What the first choice calls."""
+        """The tool calls of the first choice."""
         return self.message.tool_calls
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the first choice ended; None if that is not told."""
+        """The finish reason of the first choice; None if there is none."""
         return self.choices[0].finish_reason if self.choices else None

@@ -1,11 +1,11 @@
 """
-The long tail of a reply, as it came.
+Rarer parts of a response, as received.
 
-Nothing here is checked or converted: a `TypedDict` says what the wire documents, any
-key may be missing, and unknown ones stay.
+They are neither validated nor converted. A `TypedDict` lists the documented keys: any
+of them may be missing, and unknown keys are kept.
 """
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from typing import Any, Literal, TypedDict
 
@@ -41,18 +41,18 @@ ErrorType = (
     ]
     | str
 )
-"""The stable kind of an error."""
+"""The kind of an error."""
 
 
 class ErrorMetadata(TypedDict, total=False):
     """
-    What is known of an error inside a 200.
+    Details of an error inside a response with status 200.
 
     Attributes:
-        error_type: Its stable kind.
-        provider_code: The provider's own code.
-        provider_name: Who failed; null if it was OpenRouter.
-        raw: The provider's own words: text, JSON text or an object.
+        error_type: Kind of the error.
+        provider_code: The provider's own error code.
+        provider_name: Provider that failed; null if OpenRouter failed.
+        raw: The provider's own message: text, JSON text or an object.
     """
 
     error_type: ErrorType
@@ -63,12 +63,12 @@ class ErrorMetadata(TypedDict, total=False):
 
 class ErrorBody(TypedDict, total=False):
     """
-    An error inside a 200.
+    An error inside a response with status 200.
 
     Attributes:
         code: An HTTP status; gateways send strings.
-        message: What went wrong, in words.
-        metadata: What else is known.
+        message: Message of the error.
+        metadata: Details.
     """
 
     code: int | str | None
@@ -78,11 +78,11 @@ class ErrorBody(TypedDict, total=False):
 
 class Debug(TypedDict, total=False):
     """
-    What `debug=` asked for; one chunk per provider that was tried.
+    The output that `debug=` requested, in one chunk per provider that was tried.
 
     Attributes:
-        echo_upstream_body: The body that OpenRouter sent to the provider; it holds
-            the prompt.
+        echo_upstream_body: The body that OpenRouter sent to the provider, including the
+            prompt.
     """
 
     echo_upstream_body: dict[str, Any]
@@ -90,12 +90,12 @@ class Debug(TypedDict, total=False):
 
 class TopLogprob(TypedDict, total=False):
     """
-    A token that might have stood there.
+    A possible token at one position of the output.
 
     Attributes:
-        token: Its text.
-        logprob: The natural logarithm of its probability.
-        bytes: Its UTF-8 bytes; null where it has no text.
+        token: Text of the token.
+        logprob: Natural logarithm of its probability.
+        bytes: Its UTF-8 bytes; null if it has no text.
     """
 
     token: str
@@ -105,10 +105,10 @@ class TopLogprob(TypedDict, total=False):
 
 class TokenLogprob(TopLogprob, total=False):
     """
-    A token that was written.
+    A token of the output.
 
     Attributes:
-        top_logprobs: The likeliest at that place, as many as were asked for.
+        top_logprobs: The most likely tokens at this position, as many as requested.
     """
 
     top_logprobs: list[TopLogprob]
@@ -116,11 +116,11 @@ class TokenLogprob(TopLogprob, total=False):
 
 class Logprobs(TypedDict, total=False):
     """
-    How likely each token was.
+    Log probabilities of the output tokens.
 
     Attributes:
-        content: Of the content; null if there are none.
-        refusal: Of the refusal; null if there are none.
+        content: Tokens of the content; null if there are none.
+        refusal: Tokens of the refusal; null if there are none.
     """
 
     content: list[TokenLogprob] | None
@@ -129,7 +129,7 @@ class Logprobs(TypedDict, total=False):
 
 class OutputImageUrl(TypedDict, total=False):
     """
-    Where a written image is.
+    The URL of a generated image.
 
     Attributes:
         url: A data URL.
@@ -140,12 +140,13 @@ class OutputImageUrl(TypedDict, total=False):
 
 class OutputImage(TypedDict, total=False):
     """
-    An image that the model made.
+    A generated image.
 
     Attributes:
         type: "image_url".
         image_url: The image.
-        index: Its position; in a stream the same one again replaces it.
+        index: Position of the image; in a stream, an image with the same index replaces
+            the earlier one.
     """
 
     type: str
@@ -155,13 +156,13 @@ class OutputImage(TypedDict, total=False):
 
 class OutputAudio(TypedDict, total=False):
     """
-    Sound that the model made; in a stream, a fragment of it.
+    Generated audio; in a stream, a fragment of it.
 
     Attributes:
-        id: Its id, to refer to it in a later turn.
-        data: Base64.
-        transcript: What is said.
-        expires_at: Unix seconds when `id` stops to be valid.
+        id: Id of the audio, for later turns.
+        data: The audio in base64.
+        transcript: Transcript of the audio.
+        expires_at: Time when `id` expires, in Unix seconds.
     """
 
     id: str
@@ -172,14 +173,15 @@ class OutputAudio(TypedDict, total=False):
 
 class UrlCitation(TypedDict, total=False):
     """
-    A web page that the answer rests on.
+    A web page that the output cites.
 
     Attributes:
-        url: Its address.
-        title: Its title.
+        url: URL of the page.
+        title: Title of the page.
         content: An excerpt.
-        start_index: The first character of the content that it backs.
-        end_index: One past the last; 0 and 0: the provider does not tell.
+        start_index: Index of the first cited character of the content.
+        end_index: Index after the last cited character; both are 0 if the provider does
+            not report them.
     """
 
     url: str
@@ -191,11 +193,13 @@ class UrlCitation(TypedDict, total=False):
 
 class ParsedFile(TypedDict, total=False):
     """
-    A file as OpenRouter read it; sent back, it is not parsed and billed again.
+    A file that OpenRouter parsed.
+
+    If it is sent back, it is not parsed and billed again.
 
     Attributes:
-        hash: What it is recognised by.
-        name: Its name.
+        hash: Hash that identifies the file.
+        name: Name of the file.
         content: Text and image parts.
     """
 
@@ -206,10 +210,10 @@ class ParsedFile(TypedDict, total=False):
 
 class FileQuote(TypedDict, total=False):
     """
-    A file that the answer rests on; an old form.
+    A quotation from a file, in an older form.
 
     Attributes:
-        file_id: Its id.
+        file_id: Id of the file.
         quote: An excerpt.
     """
 
@@ -219,10 +223,10 @@ class FileQuote(TypedDict, total=False):
 
 class ServerToolUse(TypedDict, total=False):
     """
-    What server tools did; the older name of `ServerToolUseDetails`.
+    Use of server tools, under the older name of `ServerToolUseDetails`.
 
     Attributes:
-        web_search_requests: Searches.
+        web_search_requests: Number of web searches.
     """
 
     web_search_requests: int | None
@@ -230,12 +234,12 @@ class ServerToolUse(TypedDict, total=False):
 
 class ServerToolUseDetails(TypedDict, total=False):
     """
-    What server tools did.
+    Use of server tools.
 
     Attributes:
-        tool_calls_executed: Calls that ran.
-        tool_calls_requested: Calls that the model asked for.
-        web_search_requests: Searches.
+        tool_calls_executed: Number of calls that were executed.
+        tool_calls_requested: Number of calls that the model requested.
+        web_search_requests: Number of web searches.
     """
 
     tool_calls_executed: int | None
@@ -245,12 +249,12 @@ class ServerToolUseDetails(TypedDict, total=False):
 
 class RouterEndpoint(TypedDict, total=False):
     """
-    An endpoint that could have answered.
+    An endpoint that the router considered.
 
     Attributes:
-        provider: Its display name.
-        model: The model there.
-        selected: Whether it answered.
+        provider: Display name of the provider.
+        model: The model at this endpoint.
+        selected: True if this endpoint served the request.
     """
 
     provider: str
@@ -260,11 +264,11 @@ class RouterEndpoint(TypedDict, total=False):
 
 class RouterEndpoints(TypedDict, total=False):
     """
-    The endpoints there were to choose from.
+    The endpoints of the requested model.
 
     Attributes:
-        total: How many.
-        available: Those that met the request's conditions.
+        total: Number of endpoints.
+        available: Endpoints that met the request's conditions.
     """
 
     total: int
@@ -276,9 +280,9 @@ class RouterAttempt(TypedDict, total=False):
     One endpoint that was tried.
 
     Attributes:
-        provider: Its display name.
-        model: The model there.
-        status: The HTTP status that came of it.
+        provider: Display name of the provider.
+        model: The model at this endpoint.
+        status: HTTP status of the attempt.
     """
 
     provider: str
@@ -288,12 +292,12 @@ class RouterAttempt(TypedDict, total=False):
 
 class RouterParams(TypedDict, total=False):
     """
-    What the router went by; more keys may come.
+    Parameters of the router. Other keys are possible.
 
     Attributes:
-        version_group: Which versions of the model count.
-        quality_floor: The least quality.
-        throughput_floor: The least throughput, tokens per second.
+        version_group: Group of model versions to choose from.
+        quality_floor: Minimum quality.
+        throughput_floor: Minimum throughput in tokens per second.
     """
 
     version_group: str
@@ -303,16 +307,16 @@ class RouterParams(TypedDict, total=False):
 
 class PipelineStage(TypedDict, total=False):
     """
-    Something that worked on the request or the answer.
+    A stage that processed the request or the response.
 
     Attributes:
-        type: What kind of thing.
-        name: Its name.
-        summary: What it did.
-        guardrail_id: The guardrail's id.
-        guardrail_scope: Whom the guardrail covers.
-        cost_usd: US dollars; null if it is free.
-        data: Its own findings.
+        type: Kind of the stage.
+        name: Name of the stage.
+        summary: Summary of its work.
+        guardrail_id: Id of the guardrail.
+        guardrail_scope: Scope of the guardrail.
+        cost_usd: Cost in US dollars; null if it is free.
+        data: Details, depending on the stage.
     """
 
     type: (
@@ -335,20 +339,21 @@ class PipelineStage(TypedDict, total=False):
 
 class RouterMetadata(TypedDict, total=False):
     """
-    How the request was routed; comes only if a header asked for it.
+    The routing of a request; sent only if a header asked for it.
 
     Attributes:
-        requested: The model that was asked for.
-        strategy: How the model was found.
-        region: Where it was served; null if that is not known.
-        summary: All of this in a sentence.
-        attempt: Which try answered; 1 is the first, 0: none reached a provider.
-        is_byok: Whether your own provider key was used.
-        endpoints: What there was to choose from.
-        attempts: What was tried.
-        params: What the router went by.
-        pipeline: What else worked on it.
-        generation_time: Milliseconds that the provider took.
+        requested: The requested model.
+        strategy: The way in which the model was chosen.
+        region: Region that served the request; null if unknown.
+        summary: Summary of the routing.
+        attempt: Number of the attempt that succeeded, from 1; 0 if none reached a
+            provider.
+        is_byok: True if your own provider key was used.
+        endpoints: The endpoints of the requested model.
+        attempts: The endpoints that were tried.
+        params: Parameters of the router.
+        pipeline: Stages that processed the request or the response.
+        generation_time: Time that the provider took, in milliseconds.
     """
 
     requested: str
@@ -379,12 +384,13 @@ class RouterMetadata(TypedDict, total=False):
 
 class AlignmentRuleRecord(TypedDict, total=False):
     """
-    What came of one alignment rule.
+    The result of one alignment rule.
 
     Attributes:
-        applicable: Whether it had anything to judge.
-        broken: Whether the answer broke it.
-        probability: From 0 to 1; null if it was not judged.
+        applicable: True if the rule applied to the output.
+        broken: True if the output broke the rule.
+        probability: Probability that the rule was broken, 0 to 1; null if not
+            evaluated.
     """
 
     applicable: bool
@@ -394,13 +400,13 @@ class AlignmentRuleRecord(TypedDict, total=False):
 
 class AlignmentCall(TypedDict, total=False):
     """
-    One time the alignment plugin looked.
+    One evaluation by the alignment plugin.
 
     Attributes:
-        call: Which time.
-        outcome: What came of it.
-        rules: The rules one by one, where it could look.
-        reason: Why it could not, where it could not.
+        call: Number of the evaluation.
+        outcome: Result of the evaluation.
+        rules: Results of the rules, if they were evaluated.
+        reason: The reason why they were not evaluated.
     """
 
     call: int
@@ -411,10 +417,10 @@ class AlignmentCall(TypedDict, total=False):
 
 class Alignment(TypedDict, total=False):
     """
-    What the alignment plugin found (beta).
+    The result of the alignment plugin (beta).
 
     Attributes:
-        calls: Each time it looked, the first one first.
+        calls: All evaluations in order.
     """
 
     calls: list[AlignmentCall]
@@ -422,13 +428,13 @@ class Alignment(TypedDict, total=False):
 
 class SafeguardToolUse(TypedDict, total=False):
     """
-    What the armor plugin thought of one tool call.
+    The armor plugin's evaluation of one tool call.
 
     Attributes:
-        type: Whether it looked.
-        outcome: What it found, where it looked.
-        explanation: Why.
-        reason: Why it could not look, where it could not.
+        type: "evaluated", "skipped" or "unavailable".
+        outcome: Result of the evaluation.
+        explanation: Explanation of the result.
+        reason: The reason why the call was not evaluated.
     """
 
     type: Literal["evaluated", "skipped", "unavailable"] | str
@@ -439,11 +445,11 @@ class SafeguardToolUse(TypedDict, total=False):
 
 class SafeguardStatus(TypedDict, total=False):
     """
-    What a safeguard found.
+    The status of a safeguard.
 
     Attributes:
         type: "available".
-        tool_uses: By the id of the tool call.
+        tool_uses: Evaluations by tool call id.
     """
 
     type: str
@@ -452,11 +458,11 @@ class SafeguardStatus(TypedDict, total=False):
 
 class SafeguardResult(TypedDict, total=False):
     """
-    One safeguard's result.
+    The result of one safeguard.
 
     Attributes:
-        type: What was guarded against, such as "dangerous_tool_use".
-        status: What was found.
+        type: Kind of the safeguard, such as "dangerous_tool_use".
+        status: Status of the safeguard.
     """
 
     type: str

@@ -1,6 +1,6 @@
-"""Which providers may answer, and in what order."""
+"""Provider routing: which providers may serve a request, and in which order."""
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
@@ -10,7 +10,7 @@ from attrs import define
 from .shape import Null, Shape
 
 SortBy = Literal["price", "throughput", "latency", "exacto"] | str
-"""What the best endpoint is best at."""
+"""The property by which endpoints are sorted."""
 
 Quantization = (
     Literal[
@@ -29,19 +29,19 @@ Quantization = (
     ]
     | str
 )
-"""How a model's weights are stored."""
+"""Number format of a model's weights."""
 
 
 class MaxPrice(TypedDict, total=False):
     """
-    The most that an endpoint may cost, in US dollars; strings keep decimals exact.
+    The maximum price of an endpoint in US dollars; strings keep decimals exact.
 
     Attributes:
-        prompt: Per million tokens read.
-        completion: Per million tokens written.
-        image: Per image.
-        audio: Per unit of sound.
-        request: Per request.
+        prompt: Price per million input tokens.
+        completion: Price per million output tokens.
+        image: Price per image.
+        audio: Price per unit of audio.
+        request: Price per request.
     """
 
     prompt: str | float
@@ -53,13 +53,13 @@ class MaxPrice(TypedDict, total=False):
 
 class Percentiles(TypedDict, total=False):
     """
-    A limit for each share of an endpoint's recent requests; each nullable.
+    A threshold for each percentile of an endpoint's recent requests; each is nullable.
 
     Attributes:
-        p50: For half of them.
-        p75: For 75 per cent.
-        p90: For 90 per cent.
-        p99: For 99 per cent.
+        p50: Threshold for 50 % of the requests.
+        p75: Threshold for 75 % of the requests.
+        p90: Threshold for 90 % of the requests.
+        p99: Threshold for 99 % of the requests.
     """
 
     p50: float | None
@@ -71,12 +71,12 @@ class Percentiles(TypedDict, total=False):
 @define(eq=False, repr=False)
 class ProviderSort(Shape):
     """
-    How endpoints are sorted.
+    The order in which endpoints are tried.
 
     Attributes:
-        by: By what; nullable.
-        partition: "model" keeps the order of `models` and sorts within each; "none"
-            sorts the endpoints of all of them together. Nullable.
+        by: Property by which endpoints are sorted. Nullable.
+        partition: "model" keeps the order of `models` and sorts the endpoints of each;
+            "none" sorts the endpoints of all models together. Nullable.
     """
 
     by: SortBy | Null | None = None
@@ -86,25 +86,32 @@ class ProviderSort(Shape):
 @define(eq=False, repr=False, kw_only=True)
 class ProviderPreferences(Shape):
     """
-    Which providers may answer, and in what order. All fields are nullable.
+    Providers that may serve a request, and their order. All fields are nullable.
 
     Attributes:
-        order: Slugs to try first, in this order; a slug may name a variant
+        order: Provider slugs to try first, in this order. A slug may name a variant
             ("deepinfra/turbo").
-        only: Slugs that alone may answer; adds to the account's list.
-        ignore: Slugs that may not; adds to the account's list.
-        allow_fallbacks: Whether others may answer if these cannot; true unless told.
-        require_parameters: Whether an endpoint must know every parameter that is
-            sent; false unless told. Too strict a wish is a 404.
-        data_collection: "deny": only who stores nothing; no free model is left.
-        zdr: Only endpoints with zero data retention; can only tighten.
-        enforce_distillable_text: Only models whose text may be trained on.
-        quantizations: Only weights stored like this.
-        sort: By what endpoints are sorted; switches load balancing off.
-        max_price: The most that an endpoint may cost.
-        preferred_max_latency: Seconds; slower endpoints come last.
-        preferred_min_throughput: Tokens per second; slower endpoints come last.
-        options: Provider slug -> what is handed to that provider as it is.
+        only: The only provider slugs that are allowed, in addition to the account's
+            list.
+        ignore: Provider slugs that are not allowed, in addition to the account's list.
+        allow_fallbacks: If True (the default), try other providers after those in
+            `order`.
+        require_parameters: If True, use only endpoints that support every parameter in
+            the request; if there are none, the request fails with 404. Defaults to
+            False.
+        data_collection: "deny" excludes providers that store data, and thus all free
+            models.
+        zdr: If True, use only endpoints with zero data retention. False does not relax
+            the account's setting.
+        enforce_distillable_text: If True, use only models whose output may be used to
+            train other models.
+        quantizations: The only quantizations that are allowed.
+        sort: Property by which endpoints are sorted; disables load balancing.
+        max_price: Maximum price of an endpoint.
+        preferred_max_latency: Latency in seconds above which endpoints are tried last.
+        preferred_min_throughput: Throughput in tokens per second below which endpoints
+            are tried last.
+        options: Options for single providers, by slug; sent to the provider unchanged.
     """
 
     order: Sequence[str] | Null | None = None

@@ -1,10 +1,10 @@
 """
-Tools that OpenRouter runs itself, within the request.
+Tools that OpenRouter executes itself, within the request.
 
-An answer shows them only as annotations, as counts in `usage`, and in its cost.
+A response shows them only as annotations, as counts in `usage`, and in its cost.
 """
 
-# ruff: noqa: PYI051 -- open vocabularies name the words that are known.
+# ruff: noqa: PYI051 - open vocabularies list the known values.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
@@ -15,7 +15,7 @@ from .parts import CacheControl
 SearchEngine = (
     Literal["auto", "native", "exa", "parallel", "firecrawl", "perplexity"] | str
 )
-"""Who searches the web."""
+"""Web search engine."""
 
 SearchMode = (
     Literal[
@@ -31,22 +31,22 @@ SearchMode = (
     ]
     | str
 )
-"""How thoroughly to search; each engine knows some of these."""
+"""Thoroughness of a search; each engine supports some of these."""
 
 SearchContextSize = Literal["low", "medium", "high"] | str
-"""How much of the found pages the model reads."""
+"""Amount of search results that the model reads."""
 
 
 class UserLocation(TypedDict, total=False):
     """
-    Roughly where the user is.
+    The approximate location of the user.
 
     Attributes:
         type: Always "approximate".
-        city: Its name; nullable.
-        region: Its name; nullable.
-        country: Two letters, ISO 3166-1; nullable.
-        timezone: An IANA name; nullable.
+        city: Name of the city. Nullable.
+        region: Name of the region. Nullable.
+        country: Two-letter country code, ISO 3166-1. Nullable.
+        timezone: IANA name of the time zone. Nullable.
     """
 
     type: Literal["approximate"]
@@ -58,15 +58,15 @@ class UserLocation(TypedDict, total=False):
 
 class XSearchOptions(TypedDict, total=False):
     """
-    What xAI's search of X takes in.
+    A filter of xAI's search of X.
 
     Attributes:
-        allowed_x_handles: Only posts of these, without "@".
-        excluded_x_handles: No posts of these.
-        from_date: The first day, as "2026-01-31".
-        to_date: The last day.
-        enable_image_understanding: Whether it looks at images.
-        enable_video_understanding: Whether it watches videos.
+        allowed_x_handles: The only accounts to search, without "@".
+        excluded_x_handles: Accounts to leave out, without "@".
+        from_date: First day, such as "2026-01-31".
+        to_date: Last day.
+        enable_image_understanding: If True, analyze images.
+        enable_video_understanding: If True, analyze videos.
     """
 
     allowed_x_handles: Sequence[str]
@@ -79,20 +79,20 @@ class XSearchOptions(TypedDict, total=False):
 
 class WebSearchParameters(TypedDict, total=False):
     """
-    How to search the web.
+    Parameters of a web search.
 
     Attributes:
-        engine: Who searches.
-        mode: How thoroughly.
-        max_results: Results per search.
-        max_total_results: Results in all.
-        max_uses: Searches in all.
-        max_characters: Characters taken of each result.
-        search_context_size: How much the model reads.
-        allowed_domains: Only these.
-        excluded_domains: None of these.
-        user_location: Where the user is.
-        x_search: What xAI's search of X takes in.
+        engine: Search engine.
+        mode: Thoroughness of the search.
+        max_results: Maximum number of results per search.
+        max_total_results: Maximum number of results in all searches.
+        max_uses: Maximum number of searches.
+        max_characters: Maximum number of characters per result.
+        search_context_size: Amount of search results that the model reads.
+        allowed_domains: The only domains to search.
+        excluded_domains: Domains to leave out.
+        user_location: Approximate location of the user.
+        x_search: Filter of xAI's search of X.
     """
 
     engine: SearchEngine
@@ -114,7 +114,7 @@ class WebSearchTool(TypedDict, total=False):
 
     Attributes:
         type: Always "openrouter:web_search".
-        parameters: How.
+        parameters: Parameters of the search.
     """
 
     type: Required[Literal["openrouter:web_search"]]
@@ -123,11 +123,12 @@ class WebSearchTool(TypedDict, total=False):
 
 class WebSearchShorthand(WebSearchParameters, total=False):
     """
-    The same in OpenAI's form: the parameters stand beside the type.
+    A web search in OpenAI's form, with the parameters beside the type.
 
     Attributes:
-        type: Which of OpenAI's names.
-        parameters: How; where both say something, say it once.
+        type: One of OpenAI's names of the tool.
+        parameters: Parameters of the search. Set each parameter either here or beside
+            the type.
     """
 
     type: Required[
@@ -144,14 +145,14 @@ class WebSearchShorthand(WebSearchParameters, total=False):
 
 class WebFetchParameters(TypedDict, total=False):
     """
-    How to read web pages.
+    Parameters of fetching web pages.
 
     Attributes:
-        engine: Who fetches.
-        allowed_domains: Only these.
-        blocked_domains: None of these.
-        max_content_tokens: Tokens taken of each page.
-        max_uses: Pages in all.
+        engine: Service that fetches the pages.
+        allowed_domains: The only domains to fetch from.
+        blocked_domains: Domains to leave out.
+        max_content_tokens: Maximum number of tokens per page.
+        max_uses: Maximum number of pages.
     """
 
     engine: (
@@ -165,11 +166,11 @@ class WebFetchParameters(TypedDict, total=False):
 
 class WebFetchTool(TypedDict, total=False):
     """
-    Lets the model read web pages.
+    Lets the model fetch web pages.
 
     Attributes:
         type: Always "openrouter:web_fetch".
-        parameters: How.
+        parameters: Parameters of fetching.
     """
 
     type: Required[Literal["openrouter:web_fetch"]]
@@ -178,10 +179,10 @@ class WebFetchTool(TypedDict, total=False):
 
 class DatetimeParameters(TypedDict, total=False):
     """
-    Which time.
+    Parameters of the current time.
 
     Attributes:
-        timezone: An IANA name; absent: UTC.
+        timezone: IANA name of the time zone; defaults to UTC.
     """
 
     timezone: str
@@ -189,11 +190,11 @@ class DatetimeParameters(TypedDict, total=False):
 
 class DatetimeTool(TypedDict, total=False):
     """
-    Lets the model ask for the time.
+    Lets the model ask for the current time.
 
     Attributes:
         type: Always "openrouter:datetime".
-        parameters: Which time.
+        parameters: Parameters of the current time.
     """
 
     type: Required[Literal["openrouter:datetime"]]
@@ -202,7 +203,9 @@ class DatetimeTool(TypedDict, total=False):
 
 class ImageGenerationParameters(TypedDict, total=False):
     """
-    How to draw; any other key goes to the image model (as a plain mapping).
+    Parameters of image generation.
+
+    Any other key is sent to the image model; pass a plain mapping then.
 
     Attributes:
         model: The image model.
@@ -213,11 +216,11 @@ class ImageGenerationParameters(TypedDict, total=False):
 
 class ImageGenerationTool(TypedDict, total=False):
     """
-    Lets the model have images drawn.
+    Lets the model generate images.
 
     Attributes:
         type: Always "openrouter:image_generation".
-        parameters: How.
+        parameters: Parameters of image generation.
     """
 
     type: Required[Literal["openrouter:image_generation"]]
@@ -226,11 +229,11 @@ class ImageGenerationTool(TypedDict, total=False):
 
 class FilesTool(TypedDict, total=False):
     """
-    Lets the model work with your uploaded files.
+    Lets the model use your uploaded files.
 
     Attributes:
         type: Always "openrouter:files".
-        parameters: None are known.
+        parameters: Parameters; none are documented.
     """
 
     type: Required[Literal["openrouter:files"]]
@@ -239,11 +242,11 @@ class FilesTool(TypedDict, total=False):
 
 class NestedReasoning(TypedDict, total=False):
     """
-    How hard a model behind a tool thinks.
+    Reasoning settings of a model that a tool calls.
 
     Attributes:
-        effort: How hard.
-        max_tokens: Tokens to think with.
+        effort: Reasoning effort.
+        max_tokens: Maximum number of reasoning tokens.
     """
 
     effort: Effort
@@ -252,11 +255,11 @@ class NestedReasoning(TypedDict, total=False):
 
 class NestedTool(TypedDict, total=False):
     """
-    A server tool that a model behind a tool may use.
+    A server tool for a model that a tool calls.
 
     Attributes:
-        type: The tool's type.
-        parameters: How.
+        type: Type of the tool.
+        parameters: Parameters of the tool.
     """
 
     type: Required[str]
@@ -265,16 +268,17 @@ class NestedTool(TypedDict, total=False):
 
 class FusionParameters(TypedDict, total=False):
     """
-    How several models answer as one.
+    Parameters of combining several models.
 
     Attributes:
-        model: Who puts the answers together.
-        analysis_models: Who answers; at most 8.
-        tools: What they may use.
-        max_tool_calls: Calls of each; at most 16, 4 unless told.
-        reasoning: How hard they think.
-        temperature: 0 to 2.
-        max_completion_tokens: Tokens that each may write.
+        model: Model that combines the answers.
+        analysis_models: Models that answer; at most 8.
+        tools: Tools that the models may use.
+        max_tool_calls: Maximum number of tool calls per model; at most 16, 4 by
+            default.
+        reasoning: Reasoning settings of the models.
+        temperature: Sampling temperature, 0 to 2.
+        max_completion_tokens: Maximum number of output tokens per model.
         cache_control: Caches the shared prompt.
     """
 
@@ -290,11 +294,11 @@ class FusionParameters(TypedDict, total=False):
 
 class FusionTool(TypedDict, total=False):
     """
-    Lets the model ask several others.
+    Lets the model ask several other models.
 
     Attributes:
         type: Always "openrouter:fusion".
-        parameters: How.
+        parameters: Parameters of combining them.
     """
 
     type: Required[Literal["openrouter:fusion"]]
@@ -303,17 +307,17 @@ class FusionTool(TypedDict, total=False):
 
 class AdvisorParameters(TypedDict, total=False):
     """
-    Whom to ask.
+    Parameters of an advisor.
 
     Attributes:
-        model: The advisor.
-        name: Tells several advisors apart.
-        instructions: Its system prompt.
-        forward_transcript: Whether it reads the conversation.
-        reasoning: How hard it thinks.
-        temperature: 0 to 2.
-        max_completion_tokens: Tokens that it may write.
-        stream: Whether its answer streams.
+        model: The model that advises.
+        name: Name, to distinguish several advisors.
+        instructions: System prompt of the advisor.
+        forward_transcript: If True, the advisor reads the conversation.
+        reasoning: Reasoning settings.
+        temperature: Sampling temperature, 0 to 2.
+        max_completion_tokens: Maximum number of output tokens.
+        stream: If True, the advisor's answer is streamed.
     """
 
     model: str
@@ -328,11 +332,11 @@ class AdvisorParameters(TypedDict, total=False):
 
 class AdvisorTool(TypedDict, total=False):
     """
-    Lets the model ask a stronger one; may stand in `tools` several times.
+    Lets the model ask a stronger model; `tools` may contain several.
 
     Attributes:
         type: Always "openrouter:advisor".
-        parameters: Whom.
+        parameters: Parameters of the advisor.
     """
 
     type: Required[Literal["openrouter:advisor"]]
@@ -341,19 +345,19 @@ class AdvisorTool(TypedDict, total=False):
 
 class SubagentParameters(TypedDict, total=False):
     """
-    Who does the work.
+    Parameters of a subagent.
 
     Attributes:
-        model: The subagent.
-        name: Tells several subagents apart.
-        instructions: Its system prompt.
-        tools: What it may use.
-        inherit_functions: Whether it may call the request's functions.
-        inherited_function_names: Which of them.
-        max_tool_calls: At most 25.
-        reasoning: How hard it thinks.
-        temperature: 0 to 2.
-        max_completion_tokens: Tokens that it may write.
+        model: The model that does the work.
+        name: Name, to distinguish several subagents.
+        instructions: System prompt of the subagent.
+        tools: Tools that the subagent may use.
+        inherit_functions: If True, the subagent may call the functions of the request.
+        inherited_function_names: The only functions that it may call.
+        max_tool_calls: Maximum number of tool calls; at most 25.
+        reasoning: Reasoning settings.
+        temperature: Sampling temperature, 0 to 2.
+        max_completion_tokens: Maximum number of output tokens.
     """
 
     model: str
@@ -370,11 +374,11 @@ class SubagentParameters(TypedDict, total=False):
 
 class SubagentTool(TypedDict, total=False):
     """
-    Lets the model hand work on; may stand in `tools` several times.
+    Lets the model delegate tasks to another model; `tools` may contain several.
 
     Attributes:
         type: Always "openrouter:subagent".
-        parameters: Whom to.
+        parameters: Parameters of the subagent.
     """
 
     type: Required[Literal["openrouter:subagent"]]
@@ -383,10 +387,10 @@ class SubagentTool(TypedDict, total=False):
 
 class SearchModelsParameters(TypedDict, total=False):
     """
-    How to search.
+    Parameters of a search for models.
 
     Attributes:
-        max_results: Models per search.
+        max_results: Maximum number of models per search.
     """
 
     max_results: int
@@ -398,7 +402,7 @@ class SearchModelsTool(TypedDict, total=False):
 
     Attributes:
         type: Always "openrouter:experimental__search_models".
-        parameters: How.
+        parameters: Parameters of the search.
     """
 
     type: Required[Literal["openrouter:experimental__search_models"]]
@@ -407,7 +411,7 @@ class SearchModelsTool(TypedDict, total=False):
 
 class NetworkDisabled(TypedDict, total=False):
     """
-    A container without a network.
+    A container without network access.
 
     Attributes:
         type: Always "disabled".
@@ -418,11 +422,11 @@ class NetworkDisabled(TypedDict, total=False):
 
 class NetworkAllowlist(TypedDict, total=False):
     """
-    A container that reaches only these.
+    A container with access to listed domains only.
 
     Attributes:
         type: Always "allowlist".
-        allowed_domains: 1 or more.
+        allowed_domains: The domains, 1 or more.
     """
 
     type: Required[Literal["allowlist"]]
@@ -431,12 +435,12 @@ class NetworkAllowlist(TypedDict, total=False):
 
 class ContainerAuto(TypedDict, total=False):
     """
-    A container made for the request.
+    A container that is created for the request.
 
     Attributes:
         type: Always "container_auto".
-        file_ids: Uploaded files that are put in it.
-        network_policy: What it reaches.
+        file_ids: Ids of uploaded files to copy into the container.
+        network_policy: Network access of the container.
     """
 
     type: Required[Literal["container_auto"]]
@@ -446,13 +450,13 @@ class ContainerAuto(TypedDict, total=False):
 
 class ContainerReference(TypedDict, total=False):
     """
-    A container that is there already.
+    An existing container.
 
     Attributes:
         type: Always "container_reference".
-        container_id: Which one.
-        file_ids: Uploaded files that are put in it.
-        network_policy: What it reaches.
+        container_id: Id of the container.
+        file_ids: Ids of uploaded files to copy into the container.
+        network_policy: Network access of the container.
     """
 
     type: Required[Literal["container_reference"]]
@@ -463,12 +467,12 @@ class ContainerReference(TypedDict, total=False):
 
 class BashParameters(TypedDict, total=False):
     """
-    Where commands run.
+    Parameters of running commands.
 
     Attributes:
-        engine: Who runs them.
+        engine: Service that runs the commands.
         environment: The container.
-        sleep_after_seconds: Seconds of idleness until it sleeps.
+        sleep_after_seconds: Idle time after which the container sleeps, in seconds.
     """
 
     engine: Literal["auto", "native", "openrouter"] | str
@@ -478,11 +482,11 @@ class BashParameters(TypedDict, total=False):
 
 class BashTool(TypedDict, total=False):
     """
-    Lets the model run commands; chat answers 400 at the time of writing.
+    Lets the model run commands. At the time of writing, chat rejects it with 400.
 
     Attributes:
         type: Always "openrouter:bash".
-        parameters: Where.
+        parameters: Parameters of running commands.
     """
 
     type: Required[Literal["openrouter:bash"]]
@@ -502,4 +506,4 @@ ServerTool = (
     | SearchModelsTool
     | BashTool
 )
-"""A tool that OpenRouter runs itself."""
+"""A known server tool."""

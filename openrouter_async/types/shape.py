@@ -23,7 +23,7 @@ class Null(Enum):
 
 NULL = Null.NULL
 """
-JSON null, as the value of a field of a request class.
+JSON null, as the value of a field of a request.
 
 None means that the field is not sent. The two differ: OpenRouter's response cache
 treats a null field and an absent one as different requests.
@@ -32,10 +32,10 @@ treats a null field and an absent one as different requests.
 
 class Value:
     """
-    The base of the classes that do not change.
+    Base of immutable attrs classes.
 
-    attrs would compile an equality, a hash and a repr for each class, which takes as
-    long as all the rest of it.
+    attrs would compile `__eq__`, `__hash__` and `__repr__` for each class, which takes
+    as long as creating the rest of the class.
     """
 
     __slots__ = ()
@@ -70,14 +70,14 @@ class Value:
 
 class Shape(Value):
     """
-    The base of the classes that travel.
+    Base of request and response classes.
 
-    Its repr shows what is set: one of a request would list sixty Nones.
+    The repr leaves out empty fields: the repr of a request would list sixty Nones.
     """
 
     __slots__ = ()
 
-    # Values that can change have no hash.
+    # Mutable objects have no hash.
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
@@ -91,12 +91,12 @@ class Shape(Value):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def given(shape: Shape) -> dict[str, Any]:
+def as_plain(shape: Shape) -> dict[str, Any]:
     """
-    Return what is set of a shape, as plain JSON values in field order.
+    Return the fields of a shape that are set, as plain JSON values in field order.
 
-    None, empty lists, `raw` and `http` are left out; members that came from the wire
-    stand in as their `raw`.
+    None, empty lists, `raw` and `http` are left out. Nested shapes that were received
+    are represented by their `raw`.
     """
     return {
         attribute.name: _plain(value)
@@ -109,7 +109,7 @@ def given(shape: Shape) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Shape):
-        return getattr(value, "raw", None) or given(value)
+        return getattr(value, "raw", None) or as_plain(value)
     if value.__class__ is list:
         return [_plain(member) for member in value]
     return value

@@ -1,4 +1,4 @@
-"""Functions that a model may call, and its calls of them."""
+"""Tools that a model may call, and its calls."""
 
 from collections.abc import Callable, Mapping
 from typing import (
@@ -16,7 +16,7 @@ from attrs import Factory, define, field
 from typing_extensions import TypeForm
 
 from .parts import CacheControl
-from .shape import Shape, given
+from .shape import Shape, as_plain
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -25,14 +25,15 @@ _R_co = TypeVar("_R_co", covariant=True)
 
 class FunctionDefinition(TypedDict, total=False):
     """
-    A function that the model may call.
+    The function of a tool, as the model sees it.
 
     Attributes:
-        name: Its name; at most 64 of a-z, A-Z, 0-9, "_" and "-".
-        description: What it does, for the model.
-        parameters: The JSON schema of its arguments.
-        strict: Whether the arguments must match the schema; nullable.
-        defer_loading: Whether the model learns of it only by searching.
+        name: Name of the function: 1 to 64 letters, digits, "_" or "-".
+        description: Description for the model.
+        parameters: JSON Schema of the arguments.
+        strict: If True, the arguments must match the schema. Nullable.
+        defer_loading: If True, the model finds the function only by searching for
+            tools.
     """
 
     name: Required[str]
@@ -45,15 +46,15 @@ class FunctionDefinition(TypedDict, total=False):
 @define(eq=False, repr=False)
 class FunctionTool(Shape):
     """
-    A function offered to the model.
+    A function that the model may call.
 
     Attributes:
         type: Always "function".
         function: The function.
         cache_control: Ends a cached prefix after this tool (Anthropic).
-        defer_loading: Whether the model learns of it only by searching.
-        eager_input_streaming: Whether arguments stream as they are written, before
-            they are known to be JSON (Anthropic).
+        defer_loading: If True, the model finds the tool only by searching for tools.
+        eager_input_streaming: If True, arguments are streamed before they are known to
+            be valid JSON (Anthropic).
     """
 
     type: Literal["function"] = field(default="function", kw_only=True)
@@ -73,19 +74,20 @@ class FunctionTool(Shape):
         cache_control: CacheControl | None = None,
     ) -> "Tool[_P, _R_co]":
         """
-        Make a tool of a plain or async function, as the decorator `tool` does.
+        Create a tool from a plain or async function, as the decorator `tool` does.
 
         Args:
-            function: What is called; its annotations become the schema.
-            name: The function's own unless given.
-            description: The first paragraph of its docstring unless given.
-            strict: Whether the provider must hold to the schema; all parameters are
-                then asked for, those with defaults too.
+            function: The function; its annotations become the schema.
+            name: Name of the tool; by default that of the function.
+            description: Description for the model; by default the first paragraph of
+                the function's docstring.
+            strict: If True, the provider must follow the schema, and the model must
+                pass all parameters, including those with defaults.
             cache_control: Ends a cached prefix after this tool (Anthropic).
 
         Raises:
-            TypeError: JSON has nothing for a parameter's type, or the name is none
-                that providers take.
+            TypeError: If a parameter's type cannot be expressed in JSON, or the name is
+                invalid.
         """
         from ..tools import make_tool
 
@@ -100,11 +102,12 @@ class FunctionTool(Shape):
 
 class Tool(FunctionTool, Generic[_P, _R_co]):
     """
-    A function tool with the function behind it; called, it is the function.
+    A function tool with a Python function; calling it calls the function.
 
     Attributes:
         wrapped: The function.
-        arguments_of: Reads the positional and keyword arguments of a `ToolCall`.
+        arguments_of: A function that returns the positional and keyword arguments of a
+            `ToolCall`.
     """
 
     __slots__ = ("__name__", "arguments_of", "wrapped")
@@ -126,20 +129,20 @@ class Tool(FunctionTool, Generic[_P, _R_co]):
 
     @property
     def name(self) -> str:
-        """What the model calls it."""
+        """Name of the tool, as the model sees it."""
         return str(self.function["name"])
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
-        """Call the function, as if it were no tool."""
+        """Call the function."""
         return self.wrapped(*args, **kwargs)
 
 
 class ToolChoiceFunctionName(TypedDict, total=False):
     """
-    Which function.
+    The name of a function.
 
     Attributes:
-        name: Its name.
+        name: Name of the function.
     """
 
     name: Required[str]
@@ -147,11 +150,11 @@ class ToolChoiceFunctionName(TypedDict, total=False):
 
 class ToolChoiceFunction(TypedDict, total=False):
     """
-    Makes the model call this one function.
+    A tool choice that makes the model call one function.
 
     Attributes:
         type: Always "function".
-        function: Which one.
+        function: The function to call.
     """
 
     type: Required[Literal["function"]]
@@ -160,10 +163,10 @@ class ToolChoiceFunction(TypedDict, total=False):
 
 class ToolChoiceServerTool(TypedDict, total=False):
     """
-    Makes the model use this one server tool.
+    A tool choice that makes the model use one server tool.
 
     Attributes:
-        type: The tool's type, such as "openrouter:web_search".
+        type: Type of the tool, such as "openrouter:web_search".
     """
 
     type: Required[str]
@@ -175,18 +178,18 @@ ToolChoice = (
     | ToolChoiceServerTool
     | Mapping[str, Any]
 )
-"""Whether the model may, must or must not call tools, or which one it must."""
+"""The tool choice: none, optional, required, or one particular tool."""
 
 
 @define(eq=False, repr=False)
 class ToolCallFunction(Shape):
     """
-    The function that a call is of.
+    The function of a tool call.
 
     Attributes:
-        name: Its name; "" where the wire had none.
-        arguments: JSON text, never parsed here: models write invalid JSON, and a cut
-            reply ends in the middle of it. "" where the wire had none.
+        name: Name of the function; "" if the response had none.
+        arguments: Arguments as JSON text, not decoded: models write invalid JSON, and a
+            truncated response ends in the middle of it. "" if the response had none.
     """
 
     name: str = ""
@@ -196,15 +199,16 @@ class ToolCallFunction(Shape):
 @define(eq=False, repr=False)
 class ToolCall(Shape):
     """
-    One call that the model makes.
+    A call of a tool by the model.
 
     Attributes:
-        id: What `ToolResponseMessage.tool_call_id` refers to; "" if it has none.
+        id: The value for `ToolResponseMessage.tool_call_id`; "" if the response had
+            none.
         type: "function".
-        function: What is called, and with what.
-        index: The position among the message's calls; None if the wire had none.
-        raw: The call as it came; empty if it was built by hand. Where it is not, it
-            is what `as_request()` returns, whatever the other fields say.
+        function: The function and its arguments.
+        index: Position among the calls of the message; None if the response had none.
+        raw: The call as received; empty if it was created by hand. If it is not empty,
+            `as_request()` returns it and ignores the other fields.
     """
 
     id: str = ""
@@ -221,18 +225,18 @@ class ToolCall(Shape):
 
     def parse(self, kind: Any = dict[str, Any]) -> Any:
         """
-        Return the arguments, read as JSON, or as a value of a type.
+        Return the arguments as a dict, or converted to a type.
 
-        No arguments at all are an empty object.
+        Missing arguments are an empty object.
 
         Raises:
-            ToolArgumentsError: They are no JSON object, or do not fit; `call` is what
-                came, `path` the place.
+            ToolArgumentsError: If the arguments are not a JSON object, or do not fit
+                the type; `errors` has every problem with its path.
         """
         from ..tools.arguments import parse_arguments
 
         return parse_arguments(self, kind)
 
     def as_request(self) -> dict[str, Any]:
-        """Return the call to send back, with every key that came, in its order."""
-        return self.raw or given(self)
+        """Return the call to send back, with all keys as received."""
+        return self.raw or as_plain(self)

@@ -26,14 +26,14 @@ BASE64 = base64.b64encode(DATA).decode()
 
 @pytest.fixture
 def make(tmp_path: Path) -> Any:
-    """Make a file of a name, with the bytes that all have."""
+    """Return a function that writes DATA to a file of the given name."""
 
-    def written(name: str) -> Path:
+    def write(name: str) -> Path:
         path = tmp_path / name
         path.write_bytes(DATA)
         return path
 
-    return written
+    return write
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,9 @@ def make(tmp_path: Path) -> Any:
         ("a.webp", "image/webp"),
     ],
 )
-async def test_an_image_from_a_path(make: Any, name: str, media: str) -> None:
-    """Its name tells the media type; a plain string is a path too."""
+async def test_image_from_path_guesses_the_media_type(
+    make: Any, name: str, media: str
+) -> None:
     part = await ImagePart.from_path(make(name), detail="low")
 
     url = f"data:{media};base64,{BASE64}"
@@ -54,8 +55,7 @@ async def test_an_image_from_a_path(make: Any, name: str, media: str) -> None:
     assert await ImagePart.from_path(str(make(name))) == ImagePart(url)
 
 
-async def test_what_the_name_does_not_tell_is_given(make: Any) -> None:
-    """Or it is asked for."""
+async def test_unknown_extension_needs_a_media_type(make: Any) -> None:
     path = make("picture")
 
     part = await ImagePart.from_path(path, media_type="image/png")
@@ -77,22 +77,21 @@ async def test_what_the_name_does_not_tell_is_given(make: Any) -> None:
         ("a.ogg", "ogg"),
     ],
 )
-async def test_a_recording_from_a_path(make: Any, name: str, kind: str) -> None:
-    """Formats have the wire's names, not those of media types."""
+async def test_audio_from_path_uses_the_api_name_of_the_format(
+    make: Any, name: str, kind: str
+) -> None:
     part = await AudioPart.from_path(make(name))
 
     assert part == AudioPart({"data": BASE64, "format": kind})
 
 
-async def test_a_format_may_be_given(make: Any) -> None:
-    """Raw sound has no name that tells."""
+async def test_audio_format_overrides_the_extension(make: Any) -> None:
     part = await AudioPart.from_path(make("a.raw"), format="pcm16")
 
     assert part == AudioPart.from_bytes(DATA, "pcm16")
 
 
-async def test_a_video_and_a_file_from_a_path(make: Any) -> None:
-    """A file keeps its name."""
+async def test_video_and_file_from_path_become_data_urls(make: Any) -> None:
     video = await VideoPart.from_path(make("a.mp4"))
     file = await FilePart.from_path(make("a.pdf"))
     other = await FilePart.from_path(make("b.pdf"), filename="c.pdf")
@@ -104,8 +103,8 @@ async def test_a_video_and_a_file_from_a_path(make: Any) -> None:
 
 
 @pytest.mark.parametrize("part", [ImagePart, VideoPart, FilePart])
-async def test_what_is_too_large_is_told(make: Any, part: Any) -> None:
-    """The limit is exact, and its name is in the error."""
+async def test_file_larger_than_the_limit_is_rejected(make: Any, part: Any) -> None:
+    """The limit is exact, and the error names its keyword."""
     path = make("a.png")
 
     await part.from_path(path, limit_bytes=len(DATA))
@@ -113,16 +112,14 @@ async def test_what_is_too_large_is_told(make: Any, part: Any) -> None:
         await part.from_path(path, limit_bytes=len(DATA) - 1)
 
 
-async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """The system's own error."""
+async def test_missing_file_raises_file_not_found_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await ImagePart.from_path(tmp_path / "none.png")
 
 
-async def test_files_are_read_off_the_loop(
+async def test_file_is_read_and_encoded_in_a_thread(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading and encoding are another thread's."""
     threads: list[threading.Thread] = []
     encode = base64.b64encode
 
@@ -138,8 +135,7 @@ async def test_files_are_read_off_the_loop(
     assert threading.current_thread() not in threads
 
 
-def test_from_bytes() -> None:
-    """What is at hand is encoded at once."""
+def test_from_bytes_encodes_as_base64() -> None:
     pdf = f"data:application/pdf;base64,{BASE64}"
 
     assert ImagePart.from_bytes(DATA) == ImagePart(f"data:image/png;base64,{BASE64}")
@@ -153,8 +149,7 @@ def test_from_bytes() -> None:
     )
 
 
-def test_from_url() -> None:
-    """A URL goes out as it is."""
+def test_from_url_keeps_the_url() -> None:
     url = "https://x.test/a"
 
     assert ImagePart.from_url(url, detail="auto") == ImagePart(
@@ -168,8 +163,10 @@ def test_from_url() -> None:
     )
 
 
-async def test_a_cached_text(server: LocalOpenRouter, client: AsyncOpenRouter) -> None:
-    """The mark ends a prefix; the part it was made of has none."""
+async def test_cached_text_is_sent_with_cache_control(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """The original part is unchanged."""
     part = TextPart("A long text")
 
     await client.chat.send(

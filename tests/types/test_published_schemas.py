@@ -1,8 +1,8 @@
 """
-Every field of OpenRouter's published schemas can be sent, or read, typed.
+Every field of OpenRouter's published schemas has a typed field in a shape.
 
-The schemas are not part of this repository: `OPENROUTER_WIRE` names a folder with
-`schema/chat-*.schema.json`.
+The schemas are not part of this repository: `OPENROUTER_WIRE` names a folder that
+contains `schema/chat-*.schema.json`.
 """
 
 import importlib.util
@@ -45,22 +45,22 @@ LEAVES: Mapping[str, tuple[type[Any], ...]] = {
     "boolean": (bool,),
 }
 
-SENT = (".request", ".messages", ".parts", ".routing")
-"""The modules of classes that are only ever sent."""
+SENT_MODULES = (".request", ".messages", ".parts", ".routing")
+"""Modules of classes that are only sent."""
 
-ELSEWHERE = {
+LEFT_OUT = {
     "stream": "an argument of `send`, not a field",
-    "tools[].ChatDynamicServerTool": "any other tool is a plain mapping",
-    "choices[].message.content[]": "parts are read as their words",
+    "tools[].ChatDynamicServerTool": "any other tool is a mapping",
+    "choices[].message.content[]": "parts are joined to one text",
 }
-"""What the schemas have and the classes mean to leave out."""
+"""Parts of the schemas that the classes leave out, with the reason."""
 
 
-LITTLE = Literal["a"] | str  # noqa: PYI051 -- as the classes have it.
+OPEN_LITERAL = Literal["a"] | str  # noqa: PYI051 - as in the classes
 
 
-def as_checked() -> Any:
-    """The class of requests as type checkers see it; at run time much is a mapping."""
+def request_class_for_type_checkers() -> Any:
+    """Return ChatGenerationParams with the annotations that type checkers see."""
     spec = importlib.util.spec_from_file_location(request.__name__, request.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -71,11 +71,11 @@ def as_checked() -> Any:
     return module.ChatGenerationParams
 
 
-REQUEST: Any = as_checked()
+REQUEST: Any = request_class_for_type_checkers()
 
 
-class Walk:
-    """A walk through a schema beside the annotations; collects what is missing."""
+class SchemaComparison:
+    """Compares a JSON Schema with annotations, and returns what these lack."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -83,7 +83,7 @@ class Walk:
         self.used: set[str] = set()
 
     def alternatives(self, schema: Any) -> list[dict[str, Any]]:
-        """Return what a schema may be, references and unions resolved."""
+        """Return the alternatives of a schema, with references and unions resolved."""
         if "$ref" in schema:
             return self.alternatives(
                 self.schema["$defs"][schema["$ref"].removeprefix("#/$defs/")]
@@ -95,34 +95,34 @@ class Walk:
                 ]
         return [schema]
 
-    def missing(self, schema: Any, annotation: Any, place: str) -> list[str]:
-        """Return the places under `place` that the annotation has no room for."""
+    def missing(self, schema: Any, annotation: Any, path: str) -> list[str]:
+        """Return the paths below `path` that the annotation does not cover."""
         self.steps += 1
-        if place in ELSEWHERE:
-            self.used.add(place)
+        if path in LEFT_OUT:
+            self.used.add(path)
             return []
         found: list[str] = []
         for one in self.alternatives(schema):
             title = one.get("title", "")
             if title.startswith("Unknown") or one.get("type") == "null":
                 continue
-            if f"{place}.{title}" in ELSEWHERE:
-                self.used.add(f"{place}.{title}")
+            if f"{path}.{title}" in LEFT_OUT:
+                self.used.add(f"{path}.{title}")
             elif one.get("properties"):
-                found += self.object_missing(one, members(annotation), place)
+                found += self.object_missing(one, members(annotation), path)
             elif one.get("type") == "array":
-                found += self.array_missing(one, members(annotation), place)
-            elif not takes(members(annotation), one):
-                found.append(f"{place}: {annotation} is no {one}")
+                found += self.array_missing(one, members(annotation), path)
+            elif not matches(members(annotation), one):
+                found.append(f"{path}: {annotation} does not match {one}")
         return found
 
     def array_missing(
-        self, schema: dict[str, Any], annotations: list[Any], place: str
+        self, schema: dict[str, Any], annotations: list[Any], path: str
     ) -> list[str]:
-        """Check the items against what a list may hold."""
-        place += "[]"
-        if place in ELSEWHERE:
-            self.used.add(place)
+        """Compare the items with the type of a list's items."""
+        path += "[]"
+        if path in LEFT_OUT:
+            self.used.add(path)
             return []
         items = [
             argument
@@ -131,41 +131,41 @@ class Walk:
             for argument in get_args(each)
         ]
         if not items:
-            return [] if Any in annotations or not schema["items"] else [place]
-        return self.missing(schema["items"], Union[tuple(items)], place)  # noqa: UP007
+            return [] if Any in annotations or not schema["items"] else [path]
+        return self.missing(schema["items"], Union[tuple(items)], path)  # noqa: UP007 - computed
 
     def object_missing(
-        self, schema: dict[str, Any], annotations: list[Any], place: str
+        self, schema: dict[str, Any], annotations: list[Any], path: str
     ) -> list[str]:
-        """Check against the class that fits best."""
+        """Compare with the class that fits best."""
         tried = [
-            self.class_missing(schema, fields(each), each, place)
+            self.class_missing(schema, fields(each), each, path)
             for each in annotations
             if attrs.has(each) or is_typeddict(each)
         ]
         tried += [
             self.class_missing(
-                schema, dict.fromkeys(schema["properties"], value), each, place
+                schema, dict.fromkeys(schema["properties"], value), each, path
             )
             for each in annotations
             if get_origin(each) is Mapping and (value := get_args(each)[1]) is not Any
         ]
-        return min(tried, key=len, default=[f"{place}: no class for {schema['title']}"])
+        return min(tried, key=len, default=[f"{path}: no class for {schema['title']}"])
 
     def class_missing(
-        self, schema: dict[str, Any], known: dict[str, Any], shape: Any, place: str
+        self, schema: dict[str, Any], known: dict[str, Any], shape: Any, path: str
     ) -> list[str]:
-        """Check each property against the field of its name."""
+        """Compare each property with the field of its name."""
         found: list[str] = []
         for name, member in schema["properties"].items():
-            inner = f"{place}.{name}".removeprefix(".")
-            if inner in ELSEWHERE:
+            inner = f"{path}.{name}".removeprefix(".")
+            if inner in LEFT_OUT:
                 self.used.add(inner)
             elif name not in known:
                 found.append(f"{inner}: not in {shape}")
             else:
                 found += self.missing(member, known[name], inner)
-                null = nothing(shape)
+                null = null_type(shape)
                 if (
                     "OptionalNullable" in str(member.get("$ref"))
                     and null is not Any
@@ -176,17 +176,17 @@ class Walk:
 
 
 def members(annotation: Any) -> list[Any]:
-    """Return the members of a union, or the one type that it is."""
+    """Return the members of a union, or the type itself."""
     if get_origin(annotation) in {Union, UnionType}:
         return [one for each in get_args(annotation) for one in members(each)]
     return [annotation]
 
 
-def nothing(shape: Any) -> Any:
-    """Return what null is in a class; in a reply, lists and objects are empty."""
+def null_type(shape: Any) -> Any:
+    """Return the type of null in a class; Any for responses, where nothing is null."""
     if is_typeddict(shape):
         return NoneType
-    return Null if shape.__module__.endswith(SENT) else Any
+    return Null if shape.__module__.endswith(SENT_MODULES) else Any
 
 
 def fields(shape: Any) -> dict[str, Any]:
@@ -196,9 +196,9 @@ def fields(shape: Any) -> dict[str, Any]:
     return get_type_hints(shape)
 
 
-def takes(annotations: list[Any], schema: dict[str, Any]) -> bool:
-    """Tell whether a leaf, or an object of any keys, has room in one of the types."""
-    words = {word for each in annotations for word in literals(each)}
+def matches(annotations: list[Any], schema: dict[str, Any]) -> bool:
+    """Return True if a leaf, or an object of any keys, matches one of the types."""
+    values = {value for each in annotations for value in literals(each)}
     allowed = set(schema.get("enum", [schema["const"]] if "const" in schema else []))
     kind = schema.get("type", "string" if allowed else None)
     if kind == "object":
@@ -207,56 +207,58 @@ def takes(annotations: list[Any], schema: dict[str, Any]) -> bool:
             for each in annotations
         )
     if allowed:
-        # Known words are named, not only let through.
-        return allowed <= words or (not words and str in annotations)
+        # Known values must be listed, not only be allowed by `str`.
+        return allowed <= values or (not values and str in annotations)
     return any(leaf in annotations for leaf in LEAVES.get(str(kind), ())) or (
         kind is None or Any in annotations
     )
 
 
 def literals(annotation: Any) -> tuple[Any, ...]:
-    """Return the words of a `Literal`."""
+    """Return the values of a `Literal`."""
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "least"),
+    ("name", "shape", "minimum_steps"),
     [
         ("chat-request", REQUEST, 500),
         ("chat-result", ChatResponse, 100),
         ("chat-stream-chunk", ChatStreamingResponseChunk, 80),
     ],
 )
-def test_every_documented_field_has_a_place(name: str, shape: Any, least: int) -> None:
-    """A field of the schema that no class has, or with another type, is a failure."""
-    path = Path(FOLDER or ".") / "schema" / f"{name}.schema.json"
-    walk = Walk(json.loads(path.read_text()))
+def test_every_published_field_has_a_typed_field(
+    name: str, shape: Any, minimum_steps: int
+) -> None:
+    file = Path(FOLDER or ".") / "schema" / f"{name}.schema.json"
+    comparison = SchemaComparison(json.loads(file.read_text()))
 
-    assert walk.missing(walk.schema, shape, "") == []
-    assert walk.steps > least
+    assert comparison.missing(comparison.schema, shape, "") == []
+    assert comparison.steps > minimum_steps
 
 
-def test_what_is_left_out_is_documented() -> None:
-    """Each exception is met on the walk; one that is not would be stale."""
+def test_every_exception_is_still_needed() -> None:
     used: set[str] = set()
     for name, shape in (
         ("chat-request", REQUEST),
         ("chat-result", ChatResponse),
     ):
-        path = Path(FOLDER or ".") / "schema" / f"{name}.schema.json"
-        walk = Walk(json.loads(path.read_text()))
-        walk.missing(walk.schema, shape, "")
-        used |= walk.used
+        file = Path(FOLDER or ".") / "schema" / f"{name}.schema.json"
+        comparison = SchemaComparison(json.loads(file.read_text()))
+        comparison.missing(comparison.schema, shape, "")
+        used |= comparison.used
 
-    assert used == set(ELSEWHERE)
+    assert used == set(LEFT_OUT)
 
 
-def test_the_walk_sees_what_is_missing() -> None:
-    """A class without a documented field, or with another type, does not pass."""
-    path = Path(FOLDER or ".") / "schema" / "chat-result.schema.json"
-    walk = Walk(json.loads(path.read_text()))
+def test_comparison_finds_missing_fields_and_wrong_types() -> None:
+    file = Path(FOLDER or ".") / "schema" / "chat-result.schema.json"
+    comparison = SchemaComparison(json.loads(file.read_text()))
 
-    assert walk.missing(walk.schema, attrs.make_class("Bare", ["id"]), "")
-    assert walk.missing({"type": "integer"}, str | None, "x") != []
-    assert walk.missing({"type": "array", "items": {"type": "string"}}, str, "x") != []
-    assert walk.missing({"enum": ["a", "b"]}, LITTLE, "x") != []
+    assert comparison.missing(comparison.schema, attrs.make_class("Bare", ["id"]), "")
+    assert comparison.missing({"type": "integer"}, str | None, "x") != []
+    assert (
+        comparison.missing({"type": "array", "items": {"type": "string"}}, str, "x")
+        != []
+    )
+    assert comparison.missing({"enum": ["a", "b"]}, OPEN_LITERAL, "x") != []

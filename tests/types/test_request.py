@@ -1,4 +1,4 @@
-"""The shapes that requests are built of, and what replies offer to read."""
+"""Shapes of requests and responses: fields, defaults, equality, and sending back."""
 
 import ast
 import copy
@@ -70,21 +70,20 @@ INNER = {"Value", "Shape", "PathLike"}
 
 
 def test_all_lists_every_public_class_and_alias() -> None:
-    made: set[str] = set()
+    declared: set[str] = set()
     for module in MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
-                made.add(node.name)
+                declared.add(node.name)
             elif isinstance(node, ast.Assign):
-                made |= {ast.unparse(target) for target in node.targets}
-    public = {name for name in made if not name.startswith("_")} - INNER
+                declared |= {ast.unparse(target) for target in node.targets}
+    public = {name for name in declared if not name.startswith("_")} - INNER
 
     assert set(types.__all__) == public
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_every_field_is_documented(shape: type[Any]) -> None:
-    """A class names each of its own fields under "Attributes:", in their order."""
+def test_attributes_section_lists_every_field_in_order(shape: type[Any]) -> None:
     body = ast.parse(inspect.getsource(shape)).body[0]
     assert isinstance(body, ast.ClassDef)
     own = [ast.unparse(n.target) for n in body.body if isinstance(n, ast.AnnAssign)]
@@ -93,8 +92,7 @@ def test_every_field_is_documented(shape: type[Any]) -> None:
     assert re.findall(r"^    (\w+): \S", section, re.MULTILINE) == own
 
 
-def test_the_keywords_are_the_fields() -> None:
-    """`ChatFields` has the names and the types of `ChatGenerationParams`."""
+def test_chat_fields_has_the_fields_of_chat_generation_params() -> None:
     assert get_type_hints(ChatFields) == fields_of(ChatGenerationParams)
     assert ChatFields.__total__ is False
     assert "stream" not in ChatFields.__annotations__
@@ -108,8 +106,8 @@ def test_the_keywords_are_the_fields() -> None:
         *("speed", "transforms", "usage", "route"),
     ],
 )
-def test_fields_that_only_the_docs_know_can_be_sent(name: str) -> None:
-    """What is documented in prose, and absent from the schema, has a field too."""
+def test_field_documented_only_in_prose_exists(name: str) -> None:
+    """The published schema does not have these."""
     assert name in fields_of(ChatGenerationParams)
 
 
@@ -123,22 +121,22 @@ def test_fields_that_only_the_docs_know_can_be_sent(name: str) -> None:
         (ToolResponseMessage("t", "call_1"), "tool"),
     ],
 )
-def test_content_comes_first_and_the_role_is_given(message: Any, role: str) -> None:
-    """A message takes its content as its first argument and knows its role."""
+def test_message_takes_its_content_first_and_has_its_role(
+    message: Any, role: str
+) -> None:
     assert message.role == role
     assert message.content == role[0]
 
 
 @pytest.mark.parametrize("part", [ImagePart, VideoPart])
-def test_a_plain_string_is_a_url(part: Any) -> None:
-    """An image or a video may be given by its URL alone."""
+def test_image_and_video_parts_accept_a_url_as_a_string(part: Any) -> None:
     assert part("https://x") == part({"url": "https://x"})
 
 
-def test_parts_know_their_type() -> None:
+def test_part_has_its_type() -> None:
     """Each part names its type as the wire does."""
     parts: list[Any] = [
-        TextPart("words"),
+        TextPart("text"),
         ImagePart("https://x"),
         AudioPart({"data": "", "format": "wav"}),
         VideoPart("https://x"),
@@ -151,8 +149,7 @@ def test_parts_know_their_type() -> None:
     ]
 
 
-def test_a_repr_shows_what_is_set() -> None:
-    """A repr leaves out what is None or empty, and what came on the wire."""
+def test_repr_leaves_out_empty_fields_and_raw() -> None:
     params = ChatGenerationParams(model="m", temperature=NULL, stop=[])
 
     assert repr(params) == "ChatGenerationParams(model='m', temperature=NULL)"
@@ -162,8 +159,7 @@ def test_a_repr_shows_what_is_set() -> None:
     )
 
 
-def test_equality_is_by_class_and_fields_and_not_by_raw() -> None:
-    """Two shapes are equal if class and fields are; `raw` and `http` do not count."""
+def test_equality_compares_class_and_fields_but_not_raw() -> None:
     assert UserMessage("a") == UserMessage("a")
     assert UserMessage("a") != UserMessage("b")
     assert UserMessage("a") != SystemMessage("a")
@@ -172,7 +168,7 @@ def test_equality_is_by_class_and_fields_and_not_by_raw() -> None:
     assert ChatResponse(id="1", raw={"id": "2"}) == ChatResponse(id="1")
 
 
-def test_what_can_change_has_no_hash() -> None:
+def test_shape_has_no_hash() -> None:
     """Shapes are values that can be changed, so they cannot be keys."""
     with pytest.raises(TypeError, match="unhashable"):
         hash(UserMessage("a"))
@@ -186,8 +182,8 @@ def test_what_can_change_has_no_hash() -> None:
         ChatGenerationParams(temperature=NULL, provider=ProviderPreferences(zdr=True)),
     ],
 )
-def test_shapes_are_pickled_and_copied(shape: Any) -> None:
-    """A shape survives pickle and deepcopy, `NULL` as the one that it is."""
+def test_shape_survives_pickle_and_deepcopy(shape: Any) -> None:
+    """`NULL` stays the same object."""
     again = pickle.loads(pickle.dumps(shape))
 
     assert again == shape == copy.deepcopy(shape)
@@ -195,42 +191,38 @@ def test_shapes_are_pickled_and_copied(shape: Any) -> None:
 
 
 def test_null_is_false() -> None:
-    """`NULL` counts as false, as None does, and says its name."""
     assert not NULL
     assert repr(NULL) == "NULL"
 
 
-def test_a_response_reads_its_first_choice() -> None:
-    """The shortcuts of a response are those of its first choice."""
+def test_response_shortcuts_read_the_first_choice() -> None:
     call = ToolCall("1", function=ToolCallFunction("f", "{}"))
-    message = Message(content="words", reasoning="thoughts", tool_calls=[call])
-    reply = ChatResponse(choices=[Choice(message=message, finish_reason="stop")])
+    message = Message(content="text", reasoning="because", tool_calls=[call])
+    response = ChatResponse(choices=[Choice(message=message, finish_reason="stop")])
 
-    assert reply.message is message
-    assert reply.text == "words"
-    assert reply.reasoning == "thoughts"
-    assert reply.tool_calls == [call]
-    assert reply.finish_reason == "stop"
+    assert response.message is message
+    assert response.text == "text"
+    assert response.reasoning == "because"
+    assert response.tool_calls == [call]
+    assert response.finish_reason == "stop"
 
 
-def test_a_response_without_choices_can_be_read() -> None:
-    """The shortcuts are safe where there is no choice, or no content."""
-    reply = ChatResponse()
+def test_response_shortcuts_without_choices_are_empty() -> None:
+    response = ChatResponse()
 
-    assert reply.message == Message()
-    assert reply.text == ""
-    assert reply.reasoning is None
-    assert reply.tool_calls == []
-    assert reply.finish_reason is None
+    assert response.message == Message()
+    assert response.text == ""
+    assert response.reasoning is None
+    assert response.tool_calls == []
+    assert response.finish_reason is None
     assert ChatResponse(choices=[Choice()]).text == ""
 
 
-def test_a_chunk_reads_its_first_choice() -> None:
-    """The shortcuts of a chunk are those of its first choice, and safe without one."""
-    delta = Delta(content="words", reasoning="thoughts")
+def test_chunk_shortcuts_read_the_first_choice() -> None:
+    delta = Delta(content="text", reasoning="because")
     chunk = ChatStreamingResponseChunk(choices=[StreamingChoice(delta=delta)])
 
-    assert (chunk.text, chunk.reasoning) == ("words", "thoughts")
+    assert (chunk.text, chunk.reasoning) == ("text", "because")
     assert ChatStreamingResponseChunk().text == ""
     assert ChatStreamingResponseChunk().reasoning is None
     assert ChatStreamingResponseChunk(choices=[StreamingChoice()]).text == ""
@@ -262,10 +254,10 @@ def test_a_chunk_reads_its_first_choice() -> None:
         ),
     ],
 )
-def test_a_message_is_sent_back_as_it_came(
+def test_message_is_sent_back_with_all_keys_as_received(
     raw: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    """`as_request()` keeps keys and order, mends role and blank content, adds nothing."""
+    """Only a missing role and blank content beside tool calls are corrected."""
     before = copy.deepcopy(raw)
 
     request = Message(content="ignored", raw=raw).as_request()
@@ -275,8 +267,8 @@ def test_a_message_is_sent_back_as_it_came(
     assert raw == before
 
 
-def test_a_message_built_by_hand_is_sent_by_its_fields() -> None:
-    """Without `raw`, what is set is sent, and members that came keep their own `raw`."""
+def test_message_without_raw_is_sent_by_its_fields() -> None:
+    """Nested shapes that were received are sent as their `raw`."""
     image: OutputImage = {"image_url": {"url": "data:,"}}
     message = Message(
         content="",
@@ -306,8 +298,7 @@ def test_a_message_built_by_hand_is_sent_by_its_fields() -> None:
 
 
 @pytest.mark.parametrize("shape", [ToolCall, ReasoningDetail, Annotation])
-def test_members_are_sent_back_as_they_came(shape: Any) -> None:
-    """A call, a detail or an annotation is sent as its `raw`, else by its fields."""
+def test_received_part_of_a_message_is_sent_back_as_its_raw(shape: Any) -> None:
     assert shape(type="t", raw={"z": 1, "type": "u"}).as_request() == {
         "z": 1,
         "type": "u",
