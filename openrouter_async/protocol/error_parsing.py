@@ -259,8 +259,7 @@ def _mentions(
 
 
 def _message(body: Any, fields: Mapping[str, Any], http: Exchange) -> str:
-    # A message of white space is no better than none, and `detail` (FastAPI) may
-    # have more.
+    # If the message is only white space, `detail` (FastAPI's key) may have more.
     message = fields.get("message")
     if isinstance(message, str) and message.strip():
         return _summary(message)

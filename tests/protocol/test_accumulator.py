@@ -399,7 +399,6 @@ def test_deeply_nested_json_is_accumulated() -> None:
 
 def test_without_chunks_the_response_has_no_choices() -> None:
     assert Accumulator().build() == {"object": "chat.completion", "choices": []}
-    assert not Accumulator().finished
 
 
 # --- The top level. ---
@@ -498,7 +497,6 @@ def test_first_finish_reason_is_kept_unless_an_error_follows(name: str) -> None:
 
     assert found["finish_reason"] == finish
     assert found.get("native_finish_reason") == native
-    assert result.finished is (finish is not None)
 
 
 def test_chunks_that_resemble_plain_text_are_read_completely() -> None:

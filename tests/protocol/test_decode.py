@@ -13,7 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openrouter_async.errors import MalformedResponseError
-from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.decode import (
+    decode,
+    parse_chunk,
+    read_chunk,
+    read_response,
+)
 from openrouter_async.types import (
     Annotation,
     ChatResponse,
@@ -395,6 +400,10 @@ def test_content_in_parts_is_read_as_its_text(content: Any, text: str | None) ->
     assert response.message.content == text
     assert chunk.choices[0].delta.content == text
     assert response.message.raw == {"content": content}
+
+
+def test_chunk_that_orjson_rejects_is_parsed() -> None:
+    assert parse_chunk('{"model": "\\ud800"}').model == "\ud800"
 
 
 def test_list_items_that_are_not_objects_are_skipped() -> None:

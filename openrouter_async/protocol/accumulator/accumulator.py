@@ -73,11 +73,6 @@ class Accumulator:
                 known = self._choices[index] = ChoiceAccumulator()
             known.add(choice)
 
-    @property
-    def finished(self) -> bool:
-        """True if a choice has received its finish reason."""
-        return any(choice.finish_reason for choice in self._choices.values())
-
     def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
         Return the body that a plain call would have returned, as far as received.

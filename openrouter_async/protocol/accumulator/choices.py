@@ -36,17 +36,13 @@ _CUT_OFF: Final = ("length", "error", "content_filter")
 
 
 class ChoiceAccumulator:
-    """
-    One choice, as far as received.
-
-    Attributes:
-        finish_reason: The finish reason; None as long as there is none.
-    """
+    """One choice, as far as received."""
 
     __slots__ = (
         "_annotations",
         "_audio",
         "_content",
+        "_finish_reason",
         "_function_call",
         "_image_positions",
         "_images",
@@ -56,7 +52,6 @@ class ChoiceAccumulator:
         "_role",
         "_tool_calls",
         "_values",
-        "finish_reason",
     )
 
     def __init__(self) -> None:
@@ -64,7 +59,7 @@ class ChoiceAccumulator:
         # be used.
         self._content: list[str] | None = None
         self._role: Any = None
-        self.finish_reason: str | None = None
+        self._finish_reason: str | None = None
         self._values: dict[str, Any] = {}
         self._logprobs: dict[str, Any] | None = None
         self._message = PartialObject()
@@ -128,8 +123,8 @@ class ChoiceAccumulator:
             # The first one counts: the usage chunk may have null again. An error after
             # it replaces it.
             if isinstance(value, str) and value:
-                if self.finish_reason is None or value == "error":
-                    self.finish_reason = value
+                if self._finish_reason is None or value == "error":
+                    self._finish_reason = value
             else:
                 self._values.setdefault(key, None)
         elif key == "native_finish_reason":
@@ -227,12 +222,12 @@ class ChoiceAccumulator:
             choice["logprobs"] = deep_copy(self._logprobs)
         elif "logprobs" in self._values:
             choice["logprobs"] = deep_copy(self._values["logprobs"])
-        choice["finish_reason"] = self.finish_reason
+        choice["finish_reason"] = self._finish_reason
         if "native_finish_reason" in self._values:
             native = self._values["native_finish_reason"]
             choice["native_finish_reason"] = deep_copy(native)
-        complete = ended or self.finish_reason is not None
-        complete = complete and self.finish_reason not in _CUT_OFF
+        complete = ended or self._finish_reason is not None
+        complete = complete and self._finish_reason not in _CUT_OFF
         choice["message"] = self._build_message(
             f"{id_prefix}{index}", complete=complete
         )
