@@ -1,4 +1,4 @@
-"""`openrouter-async batch`: many requests from a file, with a file to go on from."""
+"""`openrouter-async batch`: send requests from a file, and resume from its output."""
 
 import asyncio
 import collections
@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from openrouter_async.batch import (
     BatchResult,
@@ -34,7 +34,7 @@ from openrouter_async.types import Usage
 
 from .connect import connect
 from .console import Terminal
-from .exit_codes import CommandError, ExitCode, code_of
+from .exit_codes import CommandError, ExitCode, exit_code_of
 from .signals import run_async
 
 _ERRORS = ".errors.jsonl"
@@ -43,23 +43,23 @@ _ERRORS = ".errors.jsonl"
 @frozen
 class BatchArgs:
     """
-    What is to be sent, and how.
+    Arguments of `batch run` and `batch retry`.
 
     Attributes:
-        source: A file of JSON lines, or "-".
-        out: The journal.
-        model: Of the rows that name none; with `again`, of all.
-        prompt: A template that the fields of each line are put into.
-        concurrency: "auto" or a number.
-        rpm: Requests a minute.
-        max_cost: US dollars.
-        timeout: Seconds for a request, repeats included.
-        max_tokens: Of the rows that name none.
-        limit: How many rows are taken.
+        source: File of JSON lines; "-" is stdin.
+        out: Output file, the journal of the run.
+        model: Model id for rows that have none; with `is_retry`, for all rows.
+        prompt: Template of the prompt, with fields of the row.
+        concurrency: "auto", or the number of requests in flight.
+        rpm: Maximum requests per minute.
+        max_cost: Maximum cost of the run in US dollars.
+        timeout: Time limit for each request in seconds, including retries.
+        max_tokens: Maximum number of output tokens, for rows that have none.
+        limit: Maximum number of rows to read.
         progress: "auto", "json" or "none".
-        dry_run: Whether nothing is sent.
-        local: Whether a local server answers.
-        again: Whether they are rows that failed.
+        dry_run: If True, send nothing.
+        local: If True, use a local server.
+        is_retry: If True, the source is the errors file of an earlier run.
     """
 
     source: str
@@ -75,31 +75,47 @@ class BatchArgs:
     progress: Literal["auto", "json", "none"] = "auto"
     dry_run: bool = False
     local: bool = False
-    again: bool = False
+    is_retry: bool = False
 
 
-def send(work: BatchArgs, screen: Terminal) -> ExitCode:
-    """Send the rows, all that are not in the journal yet."""
-    if work.source != "-" and Path(work.source).absolute() == work.out.absolute():
-        raise CommandError("the output can not be the input.", ExitCode.USAGE)
-    rows = _open_rows(work.source, work.prompt, work.limit)
-    if work.dry_run:
-        return run_async(_rehearse(work, rows, screen))
-    return run_async(_send(work, rows, screen))
+def send(args: BatchArgs, terminal: Terminal) -> ExitCode:
+    """
+    Send the rows whose response is not in the output file.
+
+    Raises:
+        CommandError: If an argument is invalid or the source cannot be read.
+    """
+    if args.source != "-" and Path(args.source).absolute() == args.out.absolute():
+        raise CommandError(
+            "the input and the output are the same file.", ExitCode.USAGE
+        )
+    rows = _open_rows(args.source, args.prompt, args.limit)
+    if args.dry_run:
+        return run_async(_dry_run(args, rows, terminal))
+    return run_async(_send(args, rows, terminal))
 
 
-def retry(work: BatchArgs, screen: Terminal) -> ExitCode:
-    """Send again what failed: `out.errors.jsonl`, into `out.jsonl`."""
-    given = Path(work.source)
-    if given.name.endswith(_ERRORS):
-        out = given.with_name(given.name.removesuffix(_ERRORS) + ".jsonl")
+def retry(args: BatchArgs, terminal: Terminal) -> ExitCode:
+    """
+    Send the failed rows of `<name>.errors.jsonl` again, into `<name>.jsonl`.
+
+    Args:
+        args: Arguments; `source` is one of the two files, and `out` is ignored.
+        terminal: Output.
+
+    Raises:
+        CommandError: If an argument is invalid or the errors file cannot be read.
+    """
+    source = Path(args.source)
+    if source.name.endswith(_ERRORS):
+        out = source.with_name(source.name.removesuffix(_ERRORS) + ".jsonl")
     else:
-        given, out = errors_path(given), given
-    if not given.exists():
-        screen.note(f"Nothing to send again: there is no {given}.")
+        source, out = errors_path(source), source
+    if not source.exists():
+        terminal.note(f"Nothing to retry: {source} does not exist.")
         return ExitCode.OK
-    rows = _open_rows(str(given), None, work.limit)
-    return run_async(_send(_into(work, out), rows, screen))
+    rows = _open_rows(str(source), None, args.limit)
+    return run_async(_send(evolve(args, out=out, is_retry=True), rows, terminal))
 
 
 def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesSource:
@@ -117,56 +133,47 @@ def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesS
         raise CommandError(f"--prompt: {error}", ExitCode.USAGE) from error
 
 
-def _into(work: BatchArgs, out: Path) -> BatchArgs:
-    return BatchArgs(
-        source=work.source,
-        out=out,
-        model=work.model,
-        concurrency=work.concurrency,
-        rpm=work.rpm,
-        max_cost=work.max_cost,
-        timeout=work.timeout,
-        progress=work.progress,
-        local=work.local,
-        again=True,
-    )
-
-
-async def _send(work: BatchArgs, rows: JsonLinesSource, screen: Terminal) -> ExitCode:
-    options: dict[str, Any] = {"max_tokens": work.max_tokens}
-    if work.again:
-        # A row that failed brings the model that failed it.
-        options["extra_body"] = {"model": work.model} if work.model else None
+async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> ExitCode:
+    options: dict[str, Any] = {"max_tokens": args.max_tokens}
+    if args.is_retry:
+        # A failed row contains the model that it was sent to; `model=` would not
+        # replace it.
+        options["extra_body"] = {"model": args.model} if args.model else None
     else:
-        options["model"] = work.model
-    teller, end = _teller(work)
-    async with connect(local=work.local, timeout=work.timeout) as client:
+        options["model"] = args.model
+    progress, end_progress = _progress(args)
+    async with connect(local=args.local, timeout=args.timeout) as client:
         run = client.chat.send_many(
             rows,
-            concurrency=_concurrency(work.concurrency),
-            max_cost=work.max_cost,
-            rpm=work.rpm,
-            journal=work.out,
-            progress=teller,
+            concurrency=_concurrency(args.concurrency),
+            max_cost=args.max_cost,
+            rpm=args.rpm,
+            journal=args.out,
+            progress=progress,
             **options,
         )
-        with _Signals(run) as signals:
-            failure = await _read(run)
-        end()
+        with _SignalHandlers(run) as signals:
+            error = await _consume(run)
+        end_progress()
     stats = run.stats
-    screen.note(_summary(stats, work.out))
-    if failure is not None:
-        screen.fail(str(failure))
-        return _code(failure)
+    terminal.note(_summary(stats, args.out))
+    if error is not None:
+        terminal.error(str(error))
+        return _exit_code(error)
     if signals.count:
         return ExitCode.INTERRUPTED
     if stats.stop_reason == "budget":
-        screen.note("Stopped by --max-cost; a higher one goes on from here.", "yellow")
+        terminal.note(
+            "Stopped by --max-cost; the same command with a higher limit resumes the "
+            "run.",
+            "yellow",
+        )
         return ExitCode.BUDGET
     return ExitCode.ROWS_FAILED if stats.failed else ExitCode.OK
 
 
-async def _read(run: BatchRun) -> OpenRouterError | None:
+async def _consume(run: BatchRun) -> OpenRouterError | None:
+    """Consume all results, which are in the journal; return the error of the run."""
     try:
         async with run:
             async for _ in run:
@@ -176,31 +183,39 @@ async def _read(run: BatchRun) -> OpenRouterError | None:
     return None
 
 
-def _code(failure: OpenRouterError) -> ExitCode:
-    if isinstance(failure, BatchStoppedError):
-        stalled = failure.reason == "stalled"
+def _exit_code(error: OpenRouterError) -> ExitCode:
+    if isinstance(error, BatchStoppedError):
+        stalled = error.reason == "stalled"
         return ExitCode.STALLED if stalled else ExitCode.ROWS_FAILED
-    if isinstance(failure, JournalError):
+    if isinstance(error, JournalError):
         return ExitCode.USAGE
-    code = code_of(failure)
-    # Whatever else ends a run, it is the account: a cap, say.
+    code = exit_code_of(error)
+    # An API error ends a run only if it concerns the account, such as a spending cap.
     return ExitCode.ACCOUNT if code is ExitCode.API else code
 
 
-class _Signals:
-    """The first SIGINT or SIGTERM lets what is out come home, the second does not."""
+class _SignalHandlers:
+    """
+    Handlers for SIGINT and SIGTERM while a run is active.
+
+    The first signal stops the run and waits for the requests in flight; the second
+    one cancels them.
+
+    Attributes:
+        count: Number of signals received.
+    """
 
     def __init__(self, run: BatchRun) -> None:
         self._run = run
         self._loop = asyncio.get_running_loop()
-        self._stops: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.count = 0
 
     def __enter__(self) -> Self:
-        # Where the loop can not take signals (Windows), Ctrl-C cancels at once.
+        # Where the event loop cannot handle signals (Windows), Ctrl-C cancels at once.
         with suppress(NotImplementedError):
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._loop.add_signal_handler(number, self._heard)
+                self._loop.add_signal_handler(number, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,21 +223,21 @@ class _Signals:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
 
-    def _heard(self) -> None:
+    def _stop(self) -> None:
         self.count += 1
-        stop = self._loop.create_task(self._run.stop(drain=self.count == 1))
-        self._stops.add(stop)
-        stop.add_done_callback(self._stops.discard)
+        task = self._loop.create_task(self._run.stop(drain=self.count == 1))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _teller(
-    work: BatchArgs,
+def _progress(
+    args: BatchArgs,
 ) -> tuple[Callable[[BatchStats], None] | None, Callable[[], None]]:
-    """Return who tells how it goes, and what ends that."""
-    if work.progress == "none":
+    """Return the progress callback, and a function to call when the run has ended."""
+    if args.progress == "none":
         return None, lambda: None
-    if work.progress == "auto" and sys.stderr.isatty():
-        line = ProgressLine(sys.stderr, work.max_cost)
+    if args.progress == "auto" and sys.stderr.isatty():
+        line = ProgressLine(sys.stderr, args.max_cost)
         return line, line.end
     return ProgressRecords(sys.stderr), lambda: None
 
@@ -234,51 +249,56 @@ def _concurrency(text: str) -> int | Literal["auto"]:
         return int(text)
     except ValueError:
         raise CommandError(
-            f"--concurrency is 'auto' or a number, not {text!r}.", ExitCode.USAGE
+            f"Invalid value for --concurrency: {text!r} is not 'auto' or a number.",
+            ExitCode.USAGE,
         ) from None
 
 
 def _summary(stats: BatchStats, out: Path) -> str:
     parts = [f"{stats.ok:,} ok", f"{stats.failed:,} failed"]
     if stats.resumed:
-        parts.append(f"{stats.resumed:,} were done before")
+        parts.append(f"{stats.resumed:,} done before")
     if stats.abandoned:
-        parts.append(f"{stats.abandoned:,} abandoned")
+        parts.append(f"{stats.abandoned:,} cancelled")
     parts.append(f"${stats.cost:.6g}")
     parts.append(f"{stats.seconds:.1f} s")
-    where = f"; failures in {errors_path(out)}" if stats.failed else ""
-    return f"{', '.join(parts)}: {out}{where}"
+    files = f"output in {out}"
+    if stats.failed:
+        files += f", failed rows in {errors_path(out)}"
+    return f"{', '.join(parts)}; {files}"
 
 
-async def _rehearse(
-    work: BatchArgs, rows: JsonLinesSource, screen: Terminal
+async def _dry_run(
+    args: BatchArgs, rows: JsonLinesSource, terminal: Terminal
 ) -> ExitCode:
-    """Read all rows and tell what would be sent."""
-    done = _names(work.out)
-    count = bad = there = 0
+    """Read and check all rows, and print the body of the first valid request."""
+    done = _done_names(args.out)
+    count = invalid = already_done = 0
     first: Mapping[str, Any] | None = None
     async with aclosing(rows):
         async for item in rows:
             try:
                 row = read_item(item, count)
             except ConfigurationError as error:
-                bad += 1
-                if bad == 1:
-                    screen.note(str(error), "yellow")
+                invalid += 1
+                if invalid == 1:
+                    terminal.note(str(error), "yellow")
             else:
-                there += row.name in done
+                already_done += row.name in done
                 if first is None and isinstance(row.params, Mapping):
                     first = row.params
             count += 1
-    screen.note(f"{count:,} rows, {bad:,} of them no request, {there:,} done before.")
+    terminal.note(
+        f"{count:,} rows, {invalid:,} of them invalid, {already_done:,} done before."
+    )
     if first is not None:
-        common = {"model": work.model, "max_tokens": work.max_tokens}
+        common = {"model": args.model, "max_tokens": args.max_tokens}
         given = {name: value for name, value in common.items() if value is not None}
         sys.stdout.write(encode({**given, **first}).decode() + "\n")
-    return ExitCode.ROWS_FAILED if bad else ExitCode.OK
+    return ExitCode.ROWS_FAILED if invalid else ExitCode.OK
 
 
-def _names(out: Path) -> set[str]:
+def _done_names(out: Path) -> set[str]:
     if not out.exists():
         return set()
     return {_name(result) for result in read_journal(out)}
@@ -288,24 +308,36 @@ def _name(result: BatchResult) -> str:
     return row_name(result.index) if result.custom_id is None else result.custom_id
 
 
-def _failures(path: Path, done: HashSet64) -> collections.Counter[str]:
-    """Count what failed by kind: each row once, and not if it has a reply by now."""
+def _count_errors(path: Path, done: HashSet64) -> collections.Counter[str]:
+    """
+    Count the failed rows by error type.
+
+    A row that failed several times is counted once, and one that has a response by
+    now is not counted.
+    """
     failed: dict[str, str] = {}
     if path.exists():
         with path.open("rb") as file:
             for line in file:
+                # A run that was killed may have left an incomplete line.
                 with suppress(ValueError, KeyError, TypeError):
-                    found = json.loads(line)
-                    failed[found["custom_id"]] = found["error"]["type"]
+                    row = json.loads(line)
+                    failed[row["custom_id"]] = row["error"]["type"]
     return collections.Counter(
-        kind for name, kind in failed.items() if name_key(name) not in done
+        error_type for name, error_type in failed.items() if name_key(name) not in done
     )
 
 
-def status(out: Path, screen: Terminal) -> ExitCode:
-    """Tell what a journal has."""
+def status(out: Path, terminal: Terminal) -> ExitCode:
+    """
+    Print the totals of an output file as JSON.
+
+    Raises:
+        CommandError: If the file does not exist.
+        JournalError: If it is not the output of a run.
+    """
     if not out.exists():
-        raise CommandError(f"there is no {out}.", ExitCode.USAGE)
+        raise CommandError(f"{out} does not exist.", ExitCode.USAGE)
     count = tokens = 0
     cost = seconds = 0.0
     providers: collections.Counter[str] = collections.Counter()
@@ -318,15 +350,15 @@ def status(out: Path, screen: Terminal) -> ExitCode:
         usage = result.usage or Usage()
         tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         providers[result.provider or "unknown"] += 1
-    failures = _failures(errors_path(out), done)
-    facts = {
+    errors = _count_errors(errors_path(out), done)
+    totals = {
         "ok": count,
-        "failed": sum(failures.values()),
+        "failed": errors.total(),
         "cost": round(cost, 9),
         "tokens": tokens,
         "mean_seconds": round(seconds / count, 3) if count else None,
         "providers": dict(providers.most_common()),
-        "errors": dict(failures.most_common()),
+        "errors": dict(errors.most_common()),
     }
-    screen.out.print(json.dumps(facts, indent=2), soft_wrap=True)
+    terminal.out.print(json.dumps(totals, indent=2), soft_wrap=True)
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`openrouter-async chat`: one question, one answer."""
+"""`openrouter-async chat`: send one prompt and print the response."""
 
 import json
 import sys
@@ -15,9 +15,9 @@ from openrouter_async.types import (
 )
 
 from .connect import connect
-from .console import Speaker, Terminal, printable
+from .console import ResponsePrinter, Terminal, printable
 from .exit_codes import CommandError, ExitCode
-from .formatting import bill
+from .formatting import summary
 from .signals import run_async
 
 STDIN = "-"
@@ -26,23 +26,23 @@ STDIN = "-"
 @frozen
 class ChatArgs:
     """
-    What is asked, and how the answer is wanted.
+    Arguments of `chat`.
 
     Attributes:
-        words: The prompt; "-" stands for stdin, and so does nothing at all.
-        model: The model.
-        system: How it is to behave.
-        temperature: From 0 to 2.
-        max_tokens: The most that it may write.
-        effort: How hard it thinks.
-        timeout: Seconds for everything.
-        stream: Whether the answer is printed as it arrives.
-        as_json: Whether the whole reply is printed, as JSON.
-        local: Whether a local server answers.
-        quiet: Whether only the answer and errors are printed.
+        prompt: Parts of the prompt; "-" inserts stdin, and so does an empty prompt.
+        model: Model id.
+        system: System message.
+        temperature: Sampling temperature, from 0 to 2.
+        max_tokens: Maximum number of output tokens.
+        effort: Reasoning effort.
+        timeout: Time limit of the call in seconds, including retries.
+        stream: If True, print the text as it arrives.
+        as_json: If True, print the whole response as JSON; it is not streamed.
+        local: If True, use a local server.
+        quiet: If True, print only the text and errors.
     """
 
-    words: Sequence[str]
+    prompt: Sequence[str]
     model: str
     system: str | None = None
     temperature: float | None = None
@@ -55,22 +55,31 @@ class ChatArgs:
     quiet: bool = False
 
 
-def ask(question: ChatArgs, screen: Terminal) -> ExitCode:
-    """Ask, and print the answer."""
-    params = _params(question, read_prompt(question.words))
-    run_async(_ask(question, params, screen))
+def chat(args: ChatArgs, terminal: Terminal) -> ExitCode:
+    """
+    Send the prompt and print the response.
+
+    Raises:
+        CommandError: If there is no prompt or no API key.
+        OpenRouterError: If the call fails.
+    """
+    params = _params(args, read_prompt(args.prompt))
+    run_async(_chat(args, params, terminal))
     return ExitCode.OK
 
 
-def read_prompt(words: Sequence[str]) -> str:
+def read_prompt(parts: Sequence[str]) -> str:
     """
-    Return the prompt: the words, with stdin as a paragraph in place of each "-".
+    Join the parts of a prompt with spaces.
+
+    Each "-" is replaced by stdin, as a paragraph of its own. Without any part, the
+    prompt is stdin, unless that is a terminal.
 
     Raises:
-        CommandError: There is nothing to ask, or stdin is no text.
+        CommandError: If the prompt is empty, or stdin is not UTF-8.
     """
-    piped = not words and sys.stdin is not None and not sys.stdin.isatty()
-    parts = (STDIN,) if piped else words
+    if not parts and sys.stdin is not None and not sys.stdin.isatty():
+        parts = (STDIN,)
     text = ""
     for part in parts:
         if part == STDIN:
@@ -79,7 +88,7 @@ def read_prompt(words: Sequence[str]) -> str:
             text += part if text[-1:] in ("", "\n") else f" {part}"
     if not text.strip():
         raise CommandError(
-            "nothing to ask: give a prompt, or pipe one in.", ExitCode.USAGE
+            "the prompt is empty: pass it as an argument or on stdin.", ExitCode.USAGE
         )
     return text.strip("\n")
 
@@ -90,88 +99,91 @@ def _read_stdin() -> str:
         return data.decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
         raise CommandError(
-            f"stdin is no UTF-8 text (byte {error.start}).", ExitCode.USAGE
+            f"stdin is not UTF-8 text: invalid byte at position {error.start}.",
+            ExitCode.USAGE,
         ) from error
 
 
-def _params(question: ChatArgs, prompt: str) -> ChatGenerationParams:
-    system = [SystemMessage(question.system)] if question.system else []
+def _params(args: ChatArgs, prompt: str) -> ChatGenerationParams:
+    system = [SystemMessage(args.system)] if args.system else []
     return ChatGenerationParams(
-        model=question.model,
+        model=args.model,
         messages=[*system, UserMessage(prompt)],
-        temperature=question.temperature,
-        max_tokens=question.max_tokens,
-        reasoning={"effort": question.effort} if question.effort else None,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        reasoning={"effort": args.effort} if args.effort else None,
     )
 
 
-async def _ask(
-    question: ChatArgs, params: ChatGenerationParams, screen: Terminal
+async def _chat(
+    args: ChatArgs, params: ChatGenerationParams, terminal: Terminal
 ) -> None:
-    streamed = question.stream and not question.as_json
-    async with connect(local=question.local, timeout=question.timeout) as client:
+    streamed = args.stream and not args.as_json
+    async with connect(local=args.local, timeout=args.timeout) as client:
         if streamed:
-            reply = await _stream(client, params, screen, quiet=question.quiet)
+            response = await _stream(client, params, terminal, quiet=args.quiet)
         else:
-            reply = await client.chat.send(params)
-    if question.as_json:
-        _print_json(reply, screen)
+            response = await client.chat.send(params)
+    if args.as_json:
+        _print_json(response, terminal)
     elif not streamed:
-        _print_whole(reply, screen, quiet=question.quiet)
-    if not question.quiet:
-        screen.note(bill(reply, streamed=streamed))
+        _print_plain(response, terminal, quiet=args.quiet)
+    if not args.quiet:
+        terminal.note(summary(response, streamed=streamed))
 
 
 async def _stream(
     client: AsyncOpenRouter,
     params: ChatGenerationParams,
-    screen: Terminal,
+    terminal: Terminal,
     *,
     quiet: bool,
 ) -> ChatResponse:
-    speaker = Speaker(screen)
+    printer = ResponsePrinter(terminal)
     try:
         async with client.chat.send(params, stream=True) as stream:
             async for chunk in stream:
                 if not quiet:
-                    speaker.think(chunk.reasoning)
-                speaker.speak(chunk.text)
+                    printer.print_reasoning(chunk.reasoning)
+                printer.print_text(chunk.text)
     finally:
-        speaker.end()
-    _mention_rest(stream.response, screen)
+        printer.end()
+    _note_missing_text(stream.response, terminal)
     return stream.response
 
 
-def _print_whole(reply: ChatResponse, screen: Terminal, *, quiet: bool) -> None:
-    speaker = Speaker(screen)
+def _print_plain(response: ChatResponse, terminal: Terminal, *, quiet: bool) -> None:
+    printer = ResponsePrinter(terminal)
     if not quiet:
-        speaker.think(reply.reasoning)
-    speaker.speak(reply.text)
-    speaker.end()
-    _mention_rest(reply, screen)
+        printer.print_reasoning(response.reasoning)
+    printer.print_text(response.text)
+    printer.end()
+    _note_missing_text(response, terminal)
 
 
-def _mention_rest(reply: ChatResponse, screen: Terminal) -> None:
-    """Say so where the answer is not in its text."""
-    if reply.message.refusal:
-        screen.note(f"refused: {reply.message.refusal}", "yellow")
-    elif not reply.text:
-        screen.note("no text in the reply; --json prints all of it.", "yellow")
-
-
-def _print_json(reply: ChatResponse, screen: Terminal) -> None:
-    """Print what came: indented for people, one line for programs."""
-    indent = 2 if screen.out.is_terminal else None
-    try:
-        text = json.dumps(reply.raw, ensure_ascii=False, indent=indent)
-    except RecursionError:
-        deep = (
-            "The reply is nested too deeply to be printed; without --json its text is."
+def _note_missing_text(response: ChatResponse, terminal: Terminal) -> None:
+    if response.message.refusal:
+        terminal.note(f"The model refused: {response.message.refusal}", "yellow")
+    elif not response.text:
+        terminal.note(
+            "The response contains no text; --json prints all of it.", "yellow"
         )
-        raise CommandError(deep, ExitCode.API) from None
+
+
+def _print_json(response: ChatResponse, terminal: Terminal) -> None:
+    """Print the received JSON: indented on a terminal, else on one line."""
+    indent = 2 if terminal.out.is_terminal else None
+    try:
+        text = json.dumps(response.raw, ensure_ascii=False, indent=indent)
+    except RecursionError:
+        raise CommandError(
+            "The response is nested too deeply to be printed as JSON; without --json, "
+            "its text is printed.",
+            ExitCode.API,
+        ) from None
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        text = json.dumps(reply.raw, indent=indent)
+        text = json.dumps(response.raw, indent=indent)
     sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()

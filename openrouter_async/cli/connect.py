@@ -1,4 +1,4 @@
-"""Which server a command talks to, and with which key."""
+"""Clients for the commands: of OpenRouter or of a local server."""
 
 import os
 from collections.abc import AsyncGenerator, Callable
@@ -11,24 +11,29 @@ from openrouter_async.testing import LocalOpenRouter
 
 from .exit_codes import CommandError, ExitCode
 
-# Seconds between the chunks of the local server: about as fast as a quick model.
-PACE = 0.02
+# Seconds between the chunks of a local server: about the speed of a fast model.
+CHUNK_DELAY = 0.02
 
 
 def require_key() -> None:
-    """Find out before anything else that there is no key."""
+    """
+    Check that there is an API key, before anything is sent.
+
+    Raises:
+        CommandError: If OPENROUTER_API_KEY is not set.
+    """
     if not os.environ.get("OPENROUTER_API_KEY", "").strip():
         raise CommandError(
-            "no API key. Set OPENROUTER_API_KEY (keys: "
-            "https://openrouter.ai/settings/keys), or try --local, which needs none.",
+            "no API key. Set OPENROUTER_API_KEY (create a key at "
+            "https://openrouter.ai/settings/keys), or use --local, which needs none.",
             ExitCode.ACCOUNT,
         )
 
 
-def client_of(
+def local_client(
     url: str, key: str, on_call: Callable[[CallRecord], object] | None = None
 ) -> AsyncOpenRouter:
-    """Make a client of a local server; no proxy knows the way there."""
+    """Return a client of a local server, which is never behind a proxy."""
     return AsyncOpenRouter(key, base_url=url, env_proxies=False, on_call=on_call)
 
 
@@ -38,11 +43,20 @@ async def connect(
     local: bool,
     timeout: float | None,  # noqa: ASYNC109 - an option of the client
 ) -> AsyncGenerator[AsyncOpenRouter]:
-    """Open a client: of a local server that is started for it, or of OpenRouter."""
+    """
+    Open a client.
+
+    Args:
+        local: If True, start a local server and connect to it.
+        timeout: Time limit of a call in seconds, including retries; None: no limit.
+
+    Raises:
+        CommandError: If OPENROUTER_API_KEY is needed and not set.
+    """
     if local:
         async with (
-            LocalOpenRouter(chunk_delay=PACE) as server,
-            client_of(server.url, server.api_key) as client,
+            LocalOpenRouter(chunk_delay=CHUNK_DELAY) as server,
+            local_client(server.url, server.api_key) as client,
         ):
             yield client.with_options(timeouts=timeout)
     else:

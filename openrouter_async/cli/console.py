@@ -1,4 +1,4 @@
-"""What is written where: text on stdout, everything about it on stderr."""
+"""Terminal output: results go to stdout, everything else goes to stderr."""
 
 import io
 import logging
@@ -10,76 +10,79 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-# A reply must not move the cursor or retitle the window: C0, DEL and C1, all but
-# the line feed and the tab.
+# Control characters, with which a response could move the cursor or set the window's
+# title: C0, DEL and C1, except for line feed and tab.
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 
 
 def printable(text: str) -> str:
-    """Return the text without characters that a terminal takes as commands."""
+    """Remove the control characters that a terminal would interpret."""
     return text.translate(_CONTROLS)
 
 
 def one_line(text: str) -> str:
-    """Return the text as one printable line."""
+    """Replace white space by single spaces, and remove control characters."""
     return printable(" ".join(text.split()))
 
 
 class Terminal:
     """
-    The two outputs of a command; plain where they are no terminal.
+    The outputs of a command; without colours if they are not terminals.
 
     Attributes:
-        out: stdout, for what was asked for.
-        err: stderr, for what is told about it.
+        out: stdout, for results.
+        err: stderr, for notes, progress and errors.
     """
 
     def __init__(self) -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A half emoji, or a terminal of 1985, is no reason to stop.
+                # Half an emoji, or a terminal without UTF-8, must not end the command.
                 stream.reconfigure(errors="replace")
         self.out = Console(highlight=False, markup=False, emoji=False)
         self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def note(self, text: str, style: str = "dim") -> None:
-        """Tell something about what is going on, in one line on stderr."""
-        self.err.print(Text(one_line(text), style=style), soft_wrap=True)
+        """Print a note to stderr: one line, which a terminal wraps between words."""
+        self._print(Text(one_line(text), style=style))
 
-    def fail(self, text: str) -> None:
-        """Tell why it did not work, in one line on stderr."""
-        line = Text.assemble(("error:", "bold red"), " ", one_line(text))
-        self.err.print(line, soft_wrap=True)
+    def error(self, text: str) -> None:
+        """Print an error message to stderr, as `note()` does."""
+        self._print(Text.assemble(("error:", "bold red"), " ", one_line(text)))
+
+    def _print(self, line: Text) -> None:
+        self.err.print(line, soft_wrap=not self.err.is_terminal)
 
 
-class Speaker:
-    """Writes a reply as it arrives: thoughts dim on stderr, words on stdout."""
+class ResponsePrinter:
+    """Prints a response as it arrives: reasoning to stderr, text to stdout."""
 
-    def __init__(self, screen: Terminal) -> None:
-        self._screen = screen
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        # The output of the last text, and the last character written to it.
         self._last: tuple[TextIO, str] | None = None
 
-    def think(self, text: str | None) -> None:
-        """Write a piece of reasoning; None and "" are none."""
+    def print_reasoning(self, text: str | None) -> None:
+        """Print a part of the reasoning; None and "" are ignored."""
         if text:
-            thought = Text(printable(text), style="dim italic")
-            self._screen.err.print(thought, end="", soft_wrap=True)
+            styled = Text(printable(text), style="dim italic")
+            self._terminal.err.print(styled, end="", soft_wrap=True)
             self._last = sys.stderr, text[-1]
 
-    def speak(self, text: str) -> None:
-        """Write a piece of the answer; what is piped gets it as it came."""
+    def print_text(self, text: str) -> None:
+        """Print a part of the text; unchanged if stdout is not a terminal."""
         if not text:
             return
         if self._last is not None and self._last[0] is not sys.stdout:
             self.end()
-            self._screen.err.line()
-        shown = printable(text) if self._screen.out.is_terminal else text
+            self._terminal.err.line()
+        shown = printable(text) if self._terminal.out.is_terminal else text
         sys.stdout.write(shown)
         sys.stdout.flush()
         self._last = sys.stdout, text[-1]
 
     def end(self) -> None:
-        """End the line, if one was begun."""
+        """End the current line."""
         if self._last is not None:
             stream, last = self._last
             self._last = None
@@ -88,25 +91,25 @@ class Speaker:
                 stream.flush()
 
 
-class _Notes(logging.Handler):
-    def __init__(self, screen: Terminal, level: int) -> None:
+class _LogHandler(logging.Handler):
+    def __init__(self, terminal: Terminal, level: int) -> None:
         super().__init__(level)
-        self._screen = screen
+        self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.note(record.getMessage())
+        self._terminal.note(record.getMessage())
 
 
 @contextmanager
-def library_log(screen: Terminal, level: int) -> Generator[None]:
-    """Show what the library logs, from a level on."""
+def library_log(terminal: Terminal, level: int) -> Generator[None]:
+    """Print the library's log records from a level on to stderr."""
     logger = logging.getLogger("openrouter_async")
-    handler = _Notes(screen, level)
-    before = logger.level
+    handler = _LogHandler(terminal, level)
+    previous = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(previous)

@@ -1,4 +1,4 @@
-"""`openrouter-async demo`: what the library does, on a real socket, in seconds."""
+"""`openrouter-async demo`: a completion, a stream, an error and concurrent calls."""
 
 import asyncio
 import time
@@ -18,116 +18,115 @@ from openrouter_async.stream import ChatStream
 from openrouter_async.types import UserMessage
 from openrouter_async.version import __version__
 
-from .connect import client_of, require_key
+from .connect import local_client, require_key
 from .console import Terminal, printable
-from .demo_server import (
-    BURST,
-    HELLO,
-    WHY_STREAM,
-    backdrop,
-)
-from .exit_codes import ExitCode, code_of, line_of
-from .formatting import Step, bill, table
+from .demo_server import CONCURRENT_PROMPT, HELLO, WHY_STREAM, run_demo_server
+from .exit_codes import ExitCode, exit_code_of, message_of
+from .formatting import Step, summary, table
 from .signals import run_async
 
-_NO_MODEL = "openai/gpt-0"
-_MANY, _FEW = 200, 5
+_UNKNOWN_MODEL = "openai/gpt-0"
+# Concurrent calls on the local server, and with --live, where they cost money.
+_LOCAL_CALLS, _LIVE_CALLS = 200, 5
 _INDENT = (0, 0, 0, 2)
 
 
 @frozen
 class DemoArgs:
     """
-    What is shown.
+    Arguments of `demo`.
 
     Attributes:
-        model: Who is asked.
-        live: Whether OpenRouter is, rather than a local server.
+        model: Model id.
+        live: If True, call OpenRouter; if False, a local server.
     """
 
     model: str
     live: bool
 
 
-def demo(tour: DemoArgs, screen: Terminal) -> ExitCode:
-    """Show it all."""
+def demo(args: DemoArgs, terminal: Terminal) -> ExitCode:
+    """
+    Run the demo.
+
+    Raises:
+        CommandError: If the local server does not start, or the API key is missing.
+    """
     records: list[CallRecord] = []
     with ExitStack() as stack:
-        if tour.live:
+        if args.live:
             require_key()
             client = AsyncOpenRouter(on_call=records.append)
-            where = "These calls reach OpenRouter, with your key."
+            server = "OpenRouter: the calls are charged to your API key."
         else:
-            place = stack.enter_context(backdrop())
-            client = client_of(place.url, place.key, records.append)
-            where = f"A local OpenRouter answers on {place.url}: no key, no bill."
-        screen.out.print(Text(f"openrouter_async {__version__}", style="bold"))
-        screen.out.print(where, soft_wrap=True)
-        return run_async(Guide(tour, screen, client, records).show())
+            address = stack.enter_context(run_demo_server())
+            client = local_client(address.url, address.key, records.append)
+            server = f"Local server: {address.url} (no API key, no cost)."
+        terminal.out.print(Text(f"openrouter_async {__version__}", style="bold"))
+        terminal.out.print(server, soft_wrap=True)
+        return run_async(Demo(args, terminal, client, records).run())
 
 
 @define
-class Guide:
+class Demo:
     """
-    Makes the calls and shows them.
+    Makes the calls and prints their results.
 
     Attributes:
-        records: What the client's `on_call` was told.
-        steps: What was measured so far.
+        records: Records of all calls; the client's `on_call` appends to it.
+        steps: Measurements of the steps so far.
     """
 
-    tour: DemoArgs
-    screen: Terminal
+    args: DemoArgs
+    terminal: Terminal
     client: AsyncOpenRouter
     records: list[CallRecord]
     steps: list[Step] = field(factory=list[Step])
 
-    async def show(self) -> ExitCode:
-        """Show everything, then the figures."""
+    async def run(self) -> ExitCode:
+        """Run all steps and print the table of measurements."""
         async with self.client:
             await self._completion()
             await self._stream()
             await self._error()
-            code = await self._many()
-        out = self.screen.out
-        self._title("What was measured")
+            code = await self._concurrent_calls()
+        out = self.terminal.out
+        self._title("Measurements")
         out.print(table(self.steps, plain=not out.is_terminal))
-        if not self.tour.live:
-            self._tell("")
-            self._tell('Next: openrouter-async chat --local "Hello"', "dim")
-            self._tell("      openrouter-async serve", "dim")
-            self._tell(
-                "      openrouter-async demo --live (with OPENROUTER_API_KEY)", "dim"
-            )
+        if not self.args.live:
+            self._title("Next steps")
+            self._print('openrouter-async chat --local "Hello"')
+            self._print("openrouter-async serve")
+            self._print("openrouter-async demo --live  (needs OPENROUTER_API_KEY)")
         return code
 
     async def _completion(self) -> None:
         self._title("A completion")
-        self._code("reply = await client.chat.send(model=..., messages=[...])")
+        self._code("response = await client.chat.send(model=..., messages=[...])")
         with self._measured("completion"):
-            reply = await self.client.chat.send(
-                model=self.tour.model, messages=[UserMessage(HELLO)], max_tokens=64
+            response = await self.client.chat.send(
+                model=self.args.model, messages=[UserMessage(HELLO)], max_tokens=64
             )
-        self._tell(reply.text)
-        self._tell(bill(reply, streamed=False), "dim")
+        self._print(response.text)
+        self._print(summary(response, streamed=False), "dim")
 
     async def _stream(self) -> None:
-        self._title("A live stream")
+        self._title("A stream")
         self._code("async with client.chat.send(..., stream=True) as stream:")
         self._code("    async for chunk in stream: ...")
         with self._measured("stream"):
             async with self.client.chat.send(
-                model=self.tour.model,
+                model=self.args.model,
                 messages=[UserMessage(WHY_STREAM)],
                 max_tokens=128,
                 stream=True,
             ) as stream:
-                await self._print(stream)
-        self._tell(bill(stream.response, streamed=True), "dim")
+                await self._print_stream(stream)
+        self._print(summary(stream.response, streamed=True), "dim")
 
-    async def _print(self, stream: ChatStream) -> None:
-        """Print chunks as they arrive; on a terminal, wrapped between words."""
-        out = self.screen.out
+    async def _print_stream(self, stream: ChatStream) -> None:
+        """Print chunks as they arrive; on a terminal, wrap lines between words."""
+        out = self.terminal.out
         if out.is_terminal:
             text = Text()
             shown = Padding(text, _INDENT)
@@ -145,27 +144,28 @@ class Guide:
         out.file.write("\n")
 
     async def _error(self) -> None:
-        self._title("An error has a type")
-        self._code(f'await client.chat.send(model="{_NO_MODEL}", messages=[...])')
+        self._title("An error")
+        self._code(f'await client.chat.send(model="{_UNKNOWN_MODEL}", messages=[...])')
         with self._measured("error"):
             try:
                 await self.client.chat.send(
-                    model=_NO_MODEL, messages=[UserMessage("Hello?")], max_tokens=16
+                    model=_UNKNOWN_MODEL,
+                    messages=[UserMessage("Hello?")],
+                    max_tokens=16,
                 )
             except OpenRouterError as error:
-                self._tell(f"{type(error).__name__}: {error}", "yellow")
-                facts = (
-                    f"retryable: {error.retryable} · attempts: {len(error.attempts)}"
-                )
-                self._tell(facts, "dim")
+                self._print(f"{type(error).__name__}: {error}", "yellow")
+                retryable = "yes" if error.retryable else "no"
+                attempts = len(error.attempts)
+                self._print(f"retryable: {retryable} · attempts: {attempts}", "dim")
 
-    async def _many(self) -> ExitCode:
-        count = _FEW if self.tour.live else _MANY
-        self._title(f"{count} calls at once")
+    async def _concurrent_calls(self) -> ExitCode:
+        count = _LIVE_CALLS if self.args.live else _LOCAL_CALLS
+        self._title(f"{count} concurrent calls")
         self._code("await asyncio.gather(*(client.chat.send(...) for ...))")
-        out = self.screen.out
+        out = self.terminal.out
         progress = Progress(
-            "",
+            " ",
             BarColumn(bar_width=40),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -173,14 +173,14 @@ class Guide:
             disable=not out.is_terminal,
         )
         failures: list[OpenRouterError] = []
-        with progress, self._measured(f"{count} at once"):
+        with progress, self._measured(f"{count} calls"):
             bar = progress.add_task("", total=count)
 
-            async def ask(number: int) -> None:
-                prompt = f"{BURST} {number} of {count}: is {number} a number?"
+            async def call(number: int) -> None:
+                prompt = f"{CONCURRENT_PROMPT} {number} of {count}: is it a number?"
                 try:
                     await self.client.chat.send(
-                        model=self.tour.model,
+                        model=self.args.model,
                         messages=[UserMessage(prompt)],
                         max_tokens=16,
                     )
@@ -188,34 +188,37 @@ class Guide:
                     failures.append(error)
                 progress.advance(bar)
 
-            await asyncio.gather(*(ask(number) for number in range(1, count + 1)))
-        self._sum_up(self.steps[-1], failures)
-        return code_of(failures[0]) if failures else ExitCode.OK
+            await asyncio.gather(*(call(number) for number in range(1, count + 1)))
+        self._print_outcome(self.steps[-1], failures)
+        return exit_code_of(failures[0]) if failures else ExitCode.OK
 
-    def _sum_up(self, step: Step, failures: list[OpenRouterError]) -> None:
-        one_by_one, wall = step.one_by_one, step.wall
-        self._tell(f"{one_by_one:.1f} s of waiting, done in {wall:.1f} s", "dim")
-        again = step.attempts - len(step.records)
-        if again:
-            self._tell(f"{again} were refused at first (429) and sent again", "dim")
+    def _print_outcome(self, step: Step, failures: list[OpenRouterError]) -> None:
+        self._print(
+            f"{step.sequential_seconds:.1f} s one after the other, {step.wall:.1f} s "
+            "concurrently",
+            "dim",
+        )
+        retries = step.attempts - len(step.records)
+        if retries:
+            self._print(f"{retries} retries, after 429 responses", "dim")
         if failures:
-            self._tell(f"{len(failures)} failed: {line_of(failures[0])}", "red")
+            self._print(f"{len(failures)} failed: {message_of(failures[0])}", "red")
 
     @contextmanager
     def _measured(self, name: str) -> Generator[None]:
-        start, began = len(self.records), time.perf_counter()
+        first, started = len(self.records), time.perf_counter()
         yield
-        wall = time.perf_counter() - began
-        self.steps.append(Step(name, self.records[start:], wall))
+        wall = time.perf_counter() - started
+        self.steps.append(Step(name, self.records[first:], wall))
 
     def _title(self, text: str) -> None:
-        self.screen.out.print(Text(f"\n{text}", style="bold"))
+        self.terminal.out.print(Text(f"\n{text}", style="bold"))
 
     def _code(self, text: str) -> None:
-        self._tell(text, "cyan")
+        self._print(text, "cyan")
 
-    def _tell(self, text: str, style: str = "") -> None:
-        out = self.screen.out
+    def _print(self, text: str, style: str = "") -> None:
+        out = self.terminal.out
         if out.is_terminal:
             line = Text(printable(text), style=style)
             out.print(Padding(line, _INDENT, expand=False))

@@ -1,4 +1,4 @@
-"""The demo's local server, in a process of its own: the client's time is its own."""
+"""The demo's local server; in its own process, so that it does not slow the client."""
 
 import asyncio
 import multiprocessing
@@ -21,39 +21,39 @@ from .exit_codes import CommandError, ExitCode
 
 MODELS = ("openai/gpt-4o-mini", "anthropic/claude-haiku-4.5", "google/gemini-2.5-flash")
 HELLO = "Say hello in one sentence."
-WHY_STREAM = "Why does a streamed answer feel faster?"
-BURST = "Quick question"
-"""How the prompts begin that are sent all at once."""
+WHY_STREAM = "Why does a streamed response feel faster?"
+CONCURRENT_PROMPT = "Quick question"
+"""The prompts of the concurrent calls begin with this."""
 
-_WORDS = {
+_TEXTS = {
     HELLO: (
-        "Hello from your own machine: a real server on a real socket, "
-        "with no model behind it and no key in front of it."
+        "Hello from your own machine: this is a real server on a real socket, but "
+        "there is no model behind it."
     ),
     WHY_STREAM: (
-        "Because it begins with its first token, not with its last. Each piece is "
-        "parsed, typed and handed over the moment it is here; leave the block, and "
-        "the socket is closed at once, so nobody pays for words that nobody reads."
+        "Because you can read its beginning while the rest is still being generated. "
+        "The client parses each chunk as soon as it arrives. If you leave the block, "
+        "it closes the connection, and OpenRouter stops the generation."
     ),
 }
 
-# Seconds: a stream that can be followed, answers that take a while, and a delay that
-# a refusal names.
-_PACE = 0.025
+# Seconds: slow enough to follow a stream by eye.
+_CHUNK_DELAY = 0.025
+# Seconds: the range of response times of the concurrent calls.
 _FASTEST, _SLOWEST = 0.15, 0.6
-_REFUSED_FOR = 0.3
-# One in so many of the calls at once is refused when it is first sent.
-_REFUSED_EVERY = 40
+# One in so many concurrent calls gets a 429 at first, with this Retry-After in seconds.
+_REJECTED_EVERY = 40
+_RETRY_AFTER = 0.3
 
 
 @frozen
-class Place:
+class ServerAddress:
     """
-    Where the server listens.
+    Address of the demo's server.
 
     Attributes:
-        url: Its base URL.
-        key: A key that it accepts.
+        url: Base URL.
+        key: An API key that it accepts.
     """
 
     url: str
@@ -61,26 +61,26 @@ class Place:
 
 
 @contextmanager
-def backdrop() -> Generator[Place]:
+def run_demo_server() -> Generator[ServerAddress]:
     """
-    Run the server until the block is left.
+    Run the server in another process until the block is left.
 
     Raises:
-        CommandError: It does not start.
+        CommandError: If the server does not start.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=play, args=(theirs,), daemon=True)
-    # Ctrl-C reaches all processes of a terminal; a child that is born while SIGINT is
-    # ignored goes on ignoring it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = context.Process(target=serve_demo, args=(theirs,), daemon=True)
+    # Ctrl-C sends SIGINT to all processes of a terminal. One that is started while the
+    # signal is ignored keeps ignoring it.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
     theirs.close()
     try:
-        yield _hear(ours)
+        yield _receive_address(ours)
     finally:
         ours.close()
         process.terminate()
@@ -88,45 +88,48 @@ def backdrop() -> Generator[Place]:
         process.close()
 
 
-def _hear(pipe: "Connection[object, object]") -> Place:
+def _receive_address(pipe: "Connection[object, object]") -> ServerAddress:
     try:
-        place = pipe.recv()
+        message = pipe.recv()
     except EOFError:
-        place = "it ended at once"
-    if isinstance(place, Place):
-        return place
-    raise CommandError(f"the local server did not start: {place}.", ExitCode.OTHER)
+        message = "its process ended"
+    if isinstance(message, ServerAddress):
+        return message
+    raise CommandError(f"the local server did not start: {message}.", ExitCode.OTHER)
 
 
-def play(pipe: "Connection[object, object]", host: str = "127.0.0.1") -> None:
+def serve_demo(pipe: "Connection[object, object]", host: str = "127.0.0.1") -> None:
     """
-    Serve, tell where, and end when the other side of the pipe is gone.
+    Run the server, send its address (or an error message) and wait for the pipe's end.
 
-    So the server ends too where its parent is killed and can end nothing.
+    The pipe also ends if the parent process is killed and cannot stop this one.
     """
     try:
-        with LocalOpenRouter(host=host, models=MODELS, chunk_delay=_PACE) as server:
-            for prompt, answer in _WORDS.items():
-                server.reply(answer, when=prompt, times=None, chunk_delay=_PACE)
-            server.reply(_busy(), when=BURST, times=None)
-            pipe.send(Place(server.url, server.api_key))
+        with LocalOpenRouter(
+            host=host, models=MODELS, chunk_delay=_CHUNK_DELAY
+        ) as server:
+            for prompt, text in _TEXTS.items():
+                server.reply(text, when=prompt, times=None, chunk_delay=_CHUNK_DELAY)
+            server.reply(_busy_reply(), when=CONCURRENT_PROMPT, times=None)
+            pipe.send(ServerAddress(server.url, server.api_key))
             with suppress(EOFError, OSError):
                 pipe.recv()
-    except OSError as failure:
-        pipe.send(str(failure))
+    except OSError as error:
+        pipe.send(str(error))
 
 
-def _busy() -> Callable[[SeenRequest], Awaitable[str | Reply]]:
-    """Answer after a while; refuse a few when they come for the first time."""
+def _busy_reply() -> Callable[[SeenRequest], Awaitable[str | Reply]]:
+    """Return a reply function that is slow, and rejects a few prompts at first."""
     known: set[str] = set()
 
     async def reply(seen: SeenRequest) -> str | Reply:
-        first = seen.prompt not in known
+        is_new = seen.prompt not in known
         known.add(seen.prompt)
-        if first and len(known) % _REFUSED_EVERY == 0:
-            return error_reply(429, "Rate limit exceeded", retry_after=_REFUSED_FOR)
-        chance = random.Random(seen.prompt)  # noqa: S311 - the same each time
-        await asyncio.sleep(chance.uniform(_FASTEST, _SLOWEST))
-        return "Quite."
+        if is_new and len(known) % _REJECTED_EVERY == 0:
+            return error_reply(429, "Rate limit exceeded", retry_after=_RETRY_AFTER)
+        # Seeded, so that each run of the demo takes the same time.
+        generator = random.Random(seen.prompt)  # noqa: S311 - not for secrets
+        await asyncio.sleep(generator.uniform(_FASTEST, _SLOWEST))
+        return "Yes."
 
     return reply

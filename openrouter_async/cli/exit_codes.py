@@ -1,23 +1,23 @@
 """
-How a command ends: the exit codes, and what is said about a failure.
+Exit codes of the commands.
 
-    0    well
-    1    anything that has no code of its own
-    2    the command, its options or its environment are not acceptable
-    3    OpenRouter or a provider answered with an error, or with nonsense
-    4    no connection, a time-out, an answer that broke off
-    5    the account: no key, a wrong one (401), no credits (402), not allowed (403)
+    0    success
+    1    any other error
+    2    invalid option, argument or environment variable
+    3    error or invalid response from OpenRouter or the provider
+    4    no connection, timeout, or interrupted stream
+    5    missing or invalid API key (401), no credits (402), or no permission (403)
     130  interrupted with Ctrl-C
-    141  whoever read the output has gone away
+    141  the reader of the output has closed the pipe
 
-`batch` has codes of its own for how far it came:
+`batch` uses some of them for the state of the run:
 
-    0    all rows have a reply
+    0    every row has a response
     3    some rows failed
-    4    --max-cost is reached
-    5    the account: all other rows would fail alike
-    6    nothing but refusals for a long time
-    130  interrupted; the same command goes on
+    4    the run was stopped by --max-cost
+    5    the API key or its credits do not allow further requests
+    6    for a long time, every request was rejected (rate limit or overload)
+    130  interrupted with Ctrl-C; the same command resumes the run
 """
 
 from enum import IntEnum
@@ -36,7 +36,7 @@ from openrouter_async.errors import (
 
 
 class ExitCode(IntEnum):
-    """What a command tells its caller."""
+    """Exit codes; see the docstring of this module."""
 
     OK = 0
     OTHER = 1
@@ -44,22 +44,22 @@ class ExitCode(IntEnum):
     API = 3
     CONNECTION = 4
     ACCOUNT = 5
-    # Of `batch` alone.
+    # Of `batch` only; the first two are aliases of API and CONNECTION.
     ROWS_FAILED = 3
     BUDGET = 4
     STALLED = 6
-    # As shells count: 128 and the number of SIGINT, of SIGPIPE.
+    # As in shells: 128 plus the number of the signal, SIGINT or SIGPIPE.
     INTERRUPTED = 130
-    NO_READER = 141
+    BROKEN_PIPE = 141
 
 
 class CommandError(Exception):
     """
-    A failure that the command line itself finds.
+    An error that ends a command.
 
     Attributes:
-        message: What is wrong and what to do, in a line.
-        code: How the process ends.
+        message: The problem and its remedy, in one line.
+        code: Exit code of the process.
     """
 
     def __init__(self, message: str, code: ExitCode) -> None:
@@ -68,7 +68,7 @@ class CommandError(Exception):
         self.code = code
 
 
-def code_of(error: OpenRouterError) -> ExitCode:
+def exit_code_of(error: OpenRouterError) -> ExitCode:
     """Return the exit code for an error of the library."""
     match error:
         case AuthenticationError() | PaymentRequiredError() | PermissionDeniedError():
@@ -83,7 +83,7 @@ def code_of(error: OpenRouterError) -> ExitCode:
             return ExitCode.OTHER
 
 
-def line_of(error: OpenRouterError) -> str:
-    """Return what is said about an error of the library."""
-    tries = len(error.attempts)
-    return f"{error} ({tries} attempts)" if tries > 1 else str(error)
+def message_of(error: OpenRouterError) -> str:
+    """Return the message of an error, with the attempts if there were several."""
+    attempts = len(error.attempts)
+    return f"{error} ({attempts} attempts)" if attempts > 1 else str(error)

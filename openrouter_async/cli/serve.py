@@ -1,4 +1,4 @@
-"""`openrouter-async serve`: the local server, for any client."""
+"""`openrouter-async serve`: run the local server."""
 
 import asyncio
 import errno
@@ -17,137 +17,151 @@ from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 
 from .console import Terminal, one_line
 from .exit_codes import CommandError, ExitCode
-from .formatting import seconds
+from .formatting import counted, seconds
 
-_FAILED = 400
+_FIRST_ERROR_STATUS = 400
 
 
 @frozen
 class ServeArgs:
     """
-    How the local server runs.
+    Arguments of `serve`.
 
     Attributes:
-        host: Where it listens.
-        port: 0 takes a free one.
-        paced: Seconds between the chunks of a stream.
-        delay: Seconds before each answer.
-        keys: The keys that it accepts; none: any.
-        models: The models that it knows; none: any.
-        quiet: Whether requests are not logged.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        chunk_delay: Seconds between the chunks of a stream.
+        delay: Seconds before each response.
+        keys: API keys to accept; none: any.
+        models: Model ids to accept; none: any.
+        quiet: If True, do not log requests.
     """
 
     host: str
     port: int
-    paced: float = 0
+    chunk_delay: float = 0
     delay: float = 0
     keys: Sequence[str] = ()
     models: Sequence[str] = ()
     quiet: bool = False
 
 
-def serve(service: ServeArgs, screen: Terminal) -> ExitCode:
-    """Serve until SIGINT or SIGTERM."""
-    # Where the loop can not take signals (Windows), Ctrl-C arrives as this.
+def serve(args: ServeArgs, terminal: Terminal) -> ExitCode:
+    """
+    Run the server until SIGINT or SIGTERM.
+
+    Raises:
+        CommandError: If the address cannot be listened on.
+    """
+    # Where the event loop cannot handle signals (Windows), Ctrl-C raises this.
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(service, screen))
+        asyncio.run(_serve(args, terminal))
     return ExitCode.OK
 
 
-async def _serve(service: ServeArgs, screen: Terminal) -> None:
+async def _serve(args: ServeArgs, terminal: Terminal) -> None:
     server = LocalOpenRouter(
-        host=service.host,
-        port=service.port,
-        keys=service.keys or None,
-        models=service.models or None,
-        default=Reply(delay=service.delay, chunk_delay=service.paced),
+        host=args.host,
+        port=args.port,
+        keys=args.keys or None,
+        models=args.models or None,
+        default=Reply(delay=args.delay, chunk_delay=args.chunk_delay),
     )
-    if not service.quiet:
-        server.app.middlewares.append(_log(server, screen))
+    if not args.quiet:
+        server.app.middlewares.append(_request_log(server, terminal))
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    stopped = asyncio.Event()
     with suppress(NotImplementedError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ended.set)
+            loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(server)
         except OSError as error:
-            raise _refused(service, error) from error
-        _announce(server, screen)
-        await ended.wait()
+            raise _listen_error(args, error) from error
+        _print_start(server, terminal)
+        await stopped.wait()
     stats = server.stats
-    counted = f"{stats.requests} request{'' if stats.requests == 1 else 's'}"
-    screen.note(f"Served {counted}, worth ${stats.cost:.6f}.")
-
-
-def _refused(service: ServeArgs, error: OSError) -> CommandError:
-    # asyncio's own words for it are long; those of a name that is unknown are not.
-    number = error.errno or 0
-    why = os.strerror(number) if number > 0 else error.strerror
-    hint = " --port 0 takes a free one." if number == errno.EADDRINUSE else ""
-    return CommandError(
-        f"can not listen on {service.host}:{service.port}: {why}.{hint}",
-        ExitCode.OTHER,
+    terminal.note(
+        f"Stopped after {counted(stats.requests, 'request')}; OpenRouter would have "
+        f"charged ${stats.cost:.6f}."
     )
 
 
-def _announce(server: LocalOpenRouter, screen: Terminal) -> None:
-    """Print the URL alone on stdout, where a program can read it."""
-    screen.out.print(server.url, style="bold", soft_wrap=True)
-    screen.out.file.flush()
-    screen.err.print(
+def _listen_error(args: ServeArgs, error: OSError) -> CommandError:
+    # asyncio's message for an error number is long; that for an unknown host is not.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror
+    hint = " --port 0 takes a free port." if number == errno.EADDRINUSE else ""
+    return CommandError(
+        f"cannot listen on {args.host}:{args.port}: {reason}.{hint}", ExitCode.OTHER
+    )
+
+
+def _print_start(server: LocalOpenRouter, terminal: Terminal) -> None:
+    # The URL is all that goes to stdout, so that a program can read it.
+    terminal.out.print(server.url, style="bold", soft_wrap=True)
+    terminal.out.file.flush()
+    terminal.err.print(
         f"""
-A local OpenRouter: it answers without a model, and bills nothing. Ctrl-C ends it.
+Local OpenRouter server: it responds without a model and charges nothing.
+Press Ctrl-C to stop it.
 
-  openrouter_async, and all that read OpenRouter's variables:
-    export OPENROUTER_BASE_URL={server.url}
-    export OPENROUTER_API_KEY={server.api_key}
+For openrouter_async and other clients of OpenRouter:
+  export OPENROUTER_BASE_URL={server.url}
+  export OPENROUTER_API_KEY={server.api_key}
 
-  Clients of OpenAI's API:
-    export OPENAI_BASE_URL={server.url}
-    export OPENAI_API_KEY={server.api_key}
+For clients of OpenAI's API:
+  export OPENAI_BASE_URL={server.url}
+  export OPENAI_API_KEY={server.api_key}
 """,
         soft_wrap=True,
     )
 
 
-def _log(server: LocalOpenRouter, screen: Terminal) -> Middleware:
+def _request_log(server: LocalOpenRouter, terminal: Terminal) -> Middleware:
     @web.middleware
     async def log(request: web.Request, handler: Handler) -> web.StreamResponse:
-        began = time.monotonic()
+        started = time.monotonic()
         status: int | None = None
         try:
             response = await handler(request)
             status = response.status
             return response
         finally:
-            seen = _find(server, request)
-            took = time.monotonic() - began
-            screen.err.print(_line(request, status, seen, took), soft_wrap=True)
+            seen = _find_seen(server, request)
+            line = _log_line(request, status, seen, time.monotonic() - started)
+            terminal.err.print(line, soft_wrap=True)
 
     return log
 
 
-def _find(server: LocalOpenRouter, request: web.Request) -> SeenRequest | None:
-    # The server keeps the request's own headers; nothing else tells two alike apart.
-    known = reversed(server.requests)
-    return next((seen for seen in known if seen.headers is request.headers), None)
+def _find_seen(server: LocalOpenRouter, request: web.Request) -> SeenRequest | None:
+    # The headers are the same object, which tells apart two requests that are equal.
+    recent = reversed(server.requests)
+    return next((seen for seen in recent if seen.headers is request.headers), None)
 
 
-def _line(
-    request: web.Request, status: int | None, seen: SeenRequest | None, took: float
+def _log_line(
+    request: web.Request,
+    status: int | None,
+    seen: SeenRequest | None,
+    duration: float,
 ) -> Text:
-    """Write a request and its end; a status of None: the client went away."""
-    style = "yellow" if status is None else "red" if status >= _FAILED else "green"
+    """Format the log line of a request; a status of None: the client disconnected."""
+    style = "green"
+    if status is None:
+        style = "yellow"
+    elif status >= _FIRST_ERROR_STATUS:
+        style = "red"
     facts = [f"{request.method} {one_line(request.path)}"]
     if seen is not None and seen.model:
         facts.append(one_line(seen.model))
     if seen is not None and seen.stream:
-        facts.append(f"{seen.chunks} chunks")
-    facts.append(seconds(took))
+        facts.append(counted(seen.chunks, "chunk"))
+    facts.append(seconds(duration))
     if status is None:
-        facts.append("the client went away")
+        facts.append("client disconnected")
     return Text.assemble(
         (time.strftime("%H:%M:%S"), "dim"),
         "  ",

@@ -1,4 +1,4 @@
-"""Runs a command's coroutine so that Ctrl-C is heard at once."""
+"""Running a command's coroutine so that it reacts to Ctrl-C at once."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,26 +6,27 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Seconds. A signal that arrives just as the loop falls asleep does not wake it (nor
-# does any on Windows), and a silent stream has nothing else that would.
-_BEAT = 0.1
+# Seconds between two wake-ups of the event loop. A signal that arrives just before the
+# loop waits for I/O does not wake it (nor does any signal on Windows), and on a silent
+# stream nothing else would.
+_WAKE_INTERVAL = 0.1
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """
-    Run a coroutine on a loop that never sleeps for long.
+    Run a coroutine on a new event loop that wakes up at short intervals.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the coroutine was cancelled, and has cleaned up.
+        KeyboardInterrupt: On Ctrl-C, after the coroutine was cancelled and has ended.
     """
 
-    async def awake() -> T:
+    async def run() -> T:
         loop = asyncio.get_running_loop()
 
-        def beat() -> None:
-            loop.call_later(_BEAT, beat)
+        def wake() -> None:
+            loop.call_later(_WAKE_INTERVAL, wake)
 
-        beat()
-        return await work
+        wake()
+        return await coroutine
 
-    return asyncio.run(awake())
+    return asyncio.run(run())

@@ -27,13 +27,13 @@ from openrouter_async.cli import main
 from openrouter_async.cli.app import app, run
 from openrouter_async.cli.console import printable
 from openrouter_async.cli.demo_server import (
-    BURST,
+    CONCURRENT_PROMPT,
     HELLO,
-    Place,
-    backdrop,
-    play,
+    ServerAddress,
+    run_demo_server,
+    serve_demo,
 )
-from openrouter_async.cli.exit_codes import CommandError, code_of
+from openrouter_async.cli.exit_codes import CommandError, exit_code_of
 from openrouter_async.cli.formatting import Step, dollars, seconds
 from openrouter_async.errors import ClosedError
 from openrouter_async.testing import (
@@ -221,7 +221,7 @@ def test_json_that_is_too_deep_is_said_to_be(
     else:
         assert code == 3
         assert out == ""
-        assert "The reply is nested too deeply" in err
+        assert "The response is nested too deeply" in err
     assert run(["chat", "--no-stream", "hi"]) == 0
     assert capsys.readouterr().out == "Hi\n"
 
@@ -271,8 +271,10 @@ def test_a_reply_without_text_says_so(
     refused = capsys.readouterr()
 
     assert nothing.out == refused.out == ""
-    assert nothing.err.startswith("no text in the reply; --json prints all of it.\n")
-    assert refused.err.startswith("refused: I would rather not.\n")
+    assert nothing.err.startswith(
+        "The response contains no text; --json prints all of it.\n"
+    )
+    assert refused.err.startswith("The model refused: I would rather not.\n")
 
 
 def test_the_bill_tells_what_is_unusual(
@@ -289,7 +291,7 @@ def test_the_bill_tells_what_is_unusual(
     retried, bill = capsys.readouterr().err.splitlines()
     assert "attempt 2 of 3" in retried
     assert bill.startswith("unknown model · ")
-    assert bill.endswith(" · 2 attempts · ended by length")
+    assert bill.endswith(" · 2 attempts · finish reason length")
 
 
 def test_verbose_shows_every_attempt(
@@ -344,7 +346,7 @@ def test_nothing_to_ask_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Neither an empty pipe nor a keyboard is waited for."""
-    told = "error: nothing to ask: give a prompt, or pipe one in.\n"
+    told = "error: the prompt is empty: pass it as an argument or on stdin.\n"
 
     assert run(["chat"]) == 2
     assert run(["chat", " "]) == 2
@@ -361,7 +363,9 @@ def test_stdin_that_is_no_text_is_a_usage_error(
     pipe_in(monkeypatch, b"abc\xff\xd8")
 
     assert run(["chat"]) == 2
-    assert capsys.readouterr().err == "error: stdin is no UTF-8 text (byte 3).\n"
+    assert capsys.readouterr().err == (
+        "error: stdin is not UTF-8 text: invalid byte at position 3.\n"
+    )
 
 
 # Failures.
@@ -499,7 +503,7 @@ class Broken(io.StringIO):
             ZeroDivisionError("by zero"),
             (
                 "error: unexpected ZeroDivisionError: by zero "
-                "(python -X dev -m openrouter_async shows where)\n"
+                "(run python -X dev -m openrouter_async for the traceback)\n"
             ),
         ),
     ],
@@ -531,7 +535,7 @@ def test_a_fault_of_ours_has_its_traceback_in_development_mode(
 
 def test_every_error_has_a_code() -> None:
     """What no rule names is code 1."""
-    assert code_of(ClosedError("closed")) == 1
+    assert exit_code_of(ClosedError("closed")) == 1
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
@@ -777,7 +781,16 @@ def test_serve_serves_until_it_is_told_to_stop(
 
     thread = threading.Thread(target=visit)
     thread.start()
-    options = ["--key", "sesame", "--model", "a/b", "--delay", "0.01", "--paced", "0"]
+    options = [
+        "--key",
+        "sesame",
+        "--model",
+        "a/b",
+        "--delay",
+        "0.01",
+        "--chunk-delay",
+        "0",
+    ]
     code = run(["serve", "-p", f"{port}", *options, *["--quiet"] * quiet])
     thread.join()
 
@@ -788,7 +801,10 @@ def test_serve_serves_until_it_is_told_to_stop(
     assert answers[1][1].endswith(b"data: [DONE]\n\n")
     assert f"export OPENROUTER_BASE_URL={url}\n" in err
     assert "export OPENROUTER_API_KEY=sesame\n" in err
-    assert re.search(r"\nServed \d requests, worth \$0.0000\d\d\.\n$", err)
+    assert re.search(
+        r"\nStopped after \d requests; OpenRouter would have charged \$0.0000\d\d\.\n$",
+        err,
+    )
     lines = [re.sub(r"[\d:]{8}|[\d.]+ m?s", "*", line) for line in err.splitlines()]
     logged = [line for line in lines if line.startswith("*")]
     if quiet:
@@ -799,7 +815,7 @@ def test_serve_serves_until_it_is_told_to_stop(
             f"*  200  POST /api/v1/chat/completions  a/b  {count_chunks(answers)}  *",
             "*  400  POST /api/v1/chat/completions  other  *",
             "*  401  POST /api/v1/chat/completions  a/b  *",
-            "*  ---  POST /[31m  *  the client went away",
+            "*  ---  POST /[31m  *  client disconnected",
         ]
 
 
@@ -810,7 +826,7 @@ def count_chunks(answers: Sequence[tuple[int, bytes]]) -> str:
 @ON_UNIX
 def test_serve_tells_of_clients_that_go_away() -> None:
     """A process of its own: the URL is all of stdout, and a lost client is a line."""
-    process = start("serve", "--port", "0", "--paced", "30")
+    process = start("serve", "--port", "0", "--chunk-delay", "30")
     assert process.stdout is not None
     url = process.stdout.readline().strip()
 
@@ -829,7 +845,7 @@ def test_serve_tells_of_clients_that_go_away() -> None:
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0
     assert out == ""
-    assert re.search(r"  ---  POST \S+  m  \d chunks?  .*  the client went away\n", err)
+    assert re.search(r"  ---  POST \S+  m  \d chunks?  .*  client disconnected\n", err)
     assert "Traceback" not in err
     assert "Warning" not in err
 
@@ -842,8 +858,8 @@ def test_a_taken_port_is_told(
 
     assert run(["serve", "--port", port]) == 1
     assert capsys.readouterr().err == (
-        f"error: can not listen on 127.0.0.1:{port}: Address already in use. "
-        "--port 0 takes a free one.\n"
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use. "
+        "--port 0 takes a free port.\n"
     )
 
 
@@ -870,8 +886,8 @@ def test_the_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None
     assert "\x1b" not in out
     assert "Hello from your own machine" in out
     assert "BadRequestError: 400: openai/gpt-0 is not a valid model ID" in out
-    assert "5 were refused at first (429) and sent again" in out
-    assert re.search(r"\n200 at once +200 +205 .* calls/s +\$0\.\d+\n", out)
+    assert "5 retries, after 429 responses" in out
+    assert re.search(r"\n200 calls +200 +205 .* calls/s +\$0\.\d+\n", out)
     assert "demo --live" in out
 
 
@@ -881,8 +897,10 @@ def test_ctrl_c_ends_the_demo_and_its_server() -> None:
     process = start("demo", own_group=True, debug=False)
     assert process.stdout is not None
     url = ""
-    while "An error has a type" not in (line := process.stdout.readline()):
+    for line in process.stdout:
         url = url or (re.findall(r"http://\S+(?=/api)", line) or [""])[0]
+        if line == "An error\n":
+            break
     os.killpg(process.pid, signal.SIGINT)
 
     _, err = process.communicate(timeout=20)
@@ -905,10 +923,10 @@ def test_the_live_demo_makes_a_few_calls(
 
     out = capsys.readouterr().out
     assert code == 0
-    assert "These calls reach OpenRouter" in out
-    assert "Why does a streamed answer" in out
+    assert "OpenRouter: the calls are charged to your API key." in out
+    assert "Why does a streamed response" in out
     assert "5/5" in out
-    assert "Next:" not in out
+    assert "Next steps" not in out
     assert [seen.model for seen in server.requests] == [
         "anthropic/claude-haiku-4.5",
         "anthropic/claude-haiku-4.5",
@@ -922,7 +940,7 @@ def test_the_live_demo_tells_what_failed(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Calls that fail at the end are counted, and give the exit code."""
-    server.reply(error_reply(402), when=BURST, times=2)
+    server.reply(error_reply(402), when=CONCURRENT_PROMPT, times=2)
 
     assert run(["demo", "--live"]) == 5
 
@@ -933,7 +951,7 @@ def test_the_live_demo_tells_what_failed(
 
 def test_the_backdrop_is_a_process_of_its_own() -> None:
     """It is there inside the block, and gone after it."""
-    with backdrop() as place:
+    with run_demo_server() as place:
         status, body = post(
             place.url,
             place.key,
@@ -952,10 +970,10 @@ def test_the_backdrop_is_a_process_of_its_own() -> None:
 def test_the_backdrop_refuses_one_in_forty_at_first() -> None:
     """Every call is answered in the end, and one took two attempts."""
     ours, theirs = multiprocessing.Pipe()
-    thread = threading.Thread(target=play, args=(theirs,))
+    thread = threading.Thread(target=serve_demo, args=(theirs,))
     thread.start()
     place = ours.recv()
-    assert isinstance(place, Place)
+    assert isinstance(place, ServerAddress)
 
     async def ask() -> list[tuple[str, int]]:
         async with AsyncOpenRouter(place.key, base_url=place.url) as client:
@@ -963,7 +981,7 @@ def test_the_backdrop_refuses_one_in_forty_at_first() -> None:
                 *(
                     client.chat.send(
                         model="openai/gpt-4o-mini",
-                        messages=[UserMessage(f"{BURST} {number}")],
+                        messages=[UserMessage(f"{CONCURRENT_PROMPT} {number}")],
                     )
                     for number in range(40)
                 )
@@ -975,7 +993,7 @@ def test_the_backdrop_refuses_one_in_forty_at_first() -> None:
     thread.join()
     theirs.close()
 
-    assert sorted(answers) == [("Quite.", 1)] * 39 + [("Quite.", 2)]
+    assert sorted(answers) == [("Yes.", 1)] * 39 + [("Yes.", 2)]
 
 
 def test_a_backdrop_that_does_not_start_is_told(
@@ -984,12 +1002,12 @@ def test_a_backdrop_that_does_not_start_is_told(
     """Whether it says why or dies, the demo ends with a line."""
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        play(theirs, "192.0.2.1")
+        serve_demo(theirs, "192.0.2.1")
 
         assert "192.0.2.1" in ours.recv()
-    monkeypatch.setattr("openrouter_async.cli.demo_server.play", os.getpid)
-    with pytest.raises(CommandError, match="did not start: it ended at once"):
-        backdrop().__enter__()
+    monkeypatch.setattr("openrouter_async.cli.demo_server.serve_demo", os.getpid)
+    with pytest.raises(CommandError, match="did not start: its process ended"):
+        run_demo_server().__enter__()
 
 
 # Figures.

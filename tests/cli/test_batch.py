@@ -105,7 +105,7 @@ def test_a_file_becomes_a_file(
 
     again = run("run", rows, "-o", out, *TEMPLATE, "--progress", "none")
     assert again.returncode == 0
-    assert "10 ok, 0 failed, 20 were done before" in again.stderr
+    assert "10 ok, 0 failed, 20 done before" in again.stderr
     assert len(names(out)) == 30
 
     told = run("status", out)
@@ -150,7 +150,7 @@ def test_what_failed_can_be_sent_again(
     assert not failures.exists()
     nothing = run("retry", out)
     assert nothing.returncode == 0
-    assert "Nothing to send again" in nothing.stderr
+    assert "Nothing to retry" in nothing.stderr
 
 
 def test_a_rehearsal_sends_nothing(
@@ -162,7 +162,7 @@ def test_a_rehearsal_sends_nothing(
     done = run("run", rows, "-o", out, *TEMPLATE, "--dry-run")
 
     assert done.returncode == 3
-    assert "32 rows, 2 of them no request, 0 done before." in done.stderr
+    assert "32 rows, 2 of them invalid, 0 done before." in done.stderr
     assert "has no field 'text'" in done.stderr
     assert json.loads(done.stdout) == {
         "model": "openai/gpt-4o-mini",
@@ -173,7 +173,7 @@ def test_a_rehearsal_sends_nothing(
 
     run("run", rows, "-o", out, *TEMPLATE, "--limit", 5, "--progress", "none")
     done = run("run", rows, "-o", out, *TEMPLATE, "--limit", 6, "--dry-run")
-    assert "6 rows, 0 of them no request, 5 done before." in done.stderr
+    assert "6 rows, 0 of them invalid, 5 done before." in done.stderr
 
 
 def test_a_rehearsal_shows_what_is_sent(
@@ -197,7 +197,7 @@ def test_a_rehearsal_without_a_request_shows_none(
 
     assert (done.returncode, done.stdout) == (3, "")
     assert "Row 0 is no prompt" in done.stderr
-    assert "2 rows, 2 of them no request, 0 done before." in done.stderr
+    assert "2 rows, 2 of them invalid, 0 done before." in done.stderr
 
 
 def test_a_reply_may_tell_no_usage(
@@ -285,7 +285,7 @@ def test_the_budget_has_a_code(
     budget = ("--max-cost", "0.0005", "--max-tokens", "40", "--rpm", "60000")
     done = run("run", rows, "-o", out, *TEMPLATE, *budget)
     assert done.returncode == 4
-    assert "goes on from here" in done.stderr
+    assert "with a higher limit resumes the run" in done.stderr
     assert 0 < len(names(out)) < 30
     assert server.stats.cost <= 0.0005
 
@@ -298,12 +298,15 @@ def test_the_budget_has_a_code(
     ("arguments", "words"),
     [
         (("run", "nowhere.jsonl", "-o", "o.jsonl"), "cannot read nowhere.jsonl"),
-        (("run", "in.jsonl", "-o", "in.jsonl"), "output can not be the input"),
-        (("run", "in.jsonl", "-o", "o.jsonl", "-c", "many"), "'auto' or a number"),
+        (("run", "in.jsonl", "-o", "in.jsonl"), "are the same file"),
+        (
+            ("run", "in.jsonl", "-o", "o.jsonl", "-c", "many"),
+            "is not 'auto' or a number",
+        ),
         (("run", "in.jsonl", "-o", "o.jsonl", "--prompt", "{"), "brace"),
         (("run", "in.jsonl", "-o", "no/o.jsonl"), "no folder"),
         (("run", "in.jsonl"), "output"),
-        (("status", "nowhere.jsonl"), "there is no nowhere.jsonl"),
+        (("status", "nowhere.jsonl"), "nowhere.jsonl does not exist"),
     ],
 )
 def test_usage_errors_have_a_code(
@@ -368,7 +371,7 @@ def test_sigterm_drains(
 
     assert done.returncode == 130
     assert 10 <= len(names(out)) == server.stats.requests < 30
-    assert "abandoned" not in done.stderr
+    assert "cancelled" not in done.stderr
 
 
 def test_sigterm_after_an_interrupt_does_not(
@@ -379,7 +382,7 @@ def test_sigterm_after_an_interrupt_does_not(
         done = run("run", rows, "-o", out, *TEMPLATE, "-c", 10)
 
     assert done.returncode == 130
-    assert "0 ok, 0 failed, 10 abandoned, $" in done.stderr
+    assert "0 ok, 0 failed, 10 cancelled, $" in done.stderr
     assert names(out) == []
 
 
@@ -416,7 +419,7 @@ def test_the_second_interrupt_does_not(
     _, err = process.communicate(timeout=5)
 
     assert process.returncode == 130
-    assert "10 abandoned" in err
+    assert "10 cancelled" in err
     assert names(out) == []
 
 
