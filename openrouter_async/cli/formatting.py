@@ -129,7 +129,7 @@ class Step:
 
 def _p95(values: Sequence[float]) -> float | None:
     """Return the 95th percentile; None if there are fewer than two values."""
-    if len(values) < 2:  # noqa: PLR2004 - see the docstring
+    if len(values) < 2:
         return None
     return statistics.quantiles(values, n=20, method="inclusive")[-1]
 

@@ -19,8 +19,6 @@ from .console import Terminal, one_line
 from .exit_codes import CommandError, ExitCode
 from .formatting import counted, seconds
 
-_FIRST_ERROR_STATUS = 400
-
 
 @frozen
 class ServeArgs:
@@ -152,7 +150,7 @@ def _log_line(
     style = "green"
     if status is None:
         style = "yellow"
-    elif status >= _FIRST_ERROR_STATUS:
+    elif status >= 400:
         style = "red"
     facts = [f"{request.method} {one_line(request.path)}"]
     if seen is not None and seen.model:

@@ -84,7 +84,7 @@ class ReplyWriter:
         headers["Access-Control-Allow-Origin"] = "*"
         if rendered.body is None:
             headers["Cache-Control"] = "no-cache"
-        if reply.generation_id and reply.status != web.HTTPUnauthorized.status_code:
+        if reply.generation_id and reply.status != 401:
             headers["X-Generation-Id"] = rendered.generation_id
         if reply.encoding is not None:
             headers["Content-Encoding"] = reply.encoding

@@ -385,11 +385,11 @@ class LocalOpenRouter:
             reply = (
                 made if isinstance(made, Reply) else attrs.evolve(reply, content=made)
             )
-        if reply.has_body or reply.status >= web.HTTPBadRequest.status_code:
+        if reply.has_body or reply.status >= 400:
             return reply
         # The reply only has delays or faults: they apply to the default reply.
         default = endpoints.default_reply(seen, int(time.time()))
-        if default.status != web.HTTPOk.status_code:
+        if default.status != 200:
             return default
         return attrs.evolve(reply, content=default.content, json=default.json)
 
