@@ -1,4 +1,4 @@
-"""What a caller may set: clocks, repeats, limits of size."""
+"""Configuration: timeouts, retry rules, size limits, and the source of time."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -13,60 +13,63 @@ _MIB = 1024 * 1024
 
 
 def _seconds(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Refuse what is no length of time; None, "no limit", is one."""
+    """Accept a positive number of seconds, or None for no limit."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{attribute.name} is seconds or None, not {value!r}.")
+        raise TypeError(
+            f"{attribute.name} must be a number of seconds or None, not {value!r}."
+        )
     if math.isnan(value) or value <= 0:
         raise ValueError(
-            f"{attribute.name} must be more than 0 seconds, or None for no limit; "
-            f"got {value!r}."
+            f"{attribute.name} must be more than 0 seconds, or None for no limit, "
+            f"not {value!r}."
         )
 
 
 def _amount(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Refuse what is no number, or less than 0."""
+    """Accept a number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{attribute.name} is a number, not {value!r}.")
+        raise TypeError(f"{attribute.name} must be a number, not {value!r}.")
     if math.isnan(value) or value < 0:
-        raise ValueError(f"{attribute.name} must be 0 or more; got {value!r}.")
+        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}.")
 
 
 def _count(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Refuse what is no whole number, or less than 1."""
+    """Accept an integer of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{attribute.name} is a whole number, not {value!r}.")
+        raise TypeError(f"{attribute.name} must be an integer, not {value!r}.")
     if value < 1:
-        raise ValueError(f"{attribute.name} must be 1 or more; got {value!r}.")
+        raise ValueError(f"{attribute.name} must be 1 or more, not {value!r}.")
 
 
 def _flag(_instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Refuse what is only truthy: "no" would be."""
+    """Accept True or False, but not other truthy values, such as "no"."""
     if not isinstance(value, bool):
-        raise TypeError(f"{attribute.name} is True or False, not {value!r}.")
+        raise TypeError(f"{attribute.name} must be True or False, not {value!r}.")
 
 
 @frozen(eq=False, repr=False)
 class Timeouts(Value):
     """
-    How long each part of a call may take, in seconds; None is no limit.
+    Time limits for the phases of a call in seconds; None means no limit.
 
     Attributes:
-        pool: Waiting for a free connection slot. No limit: a full pool is no
-            fault of the request. All other clocks start when the slot is granted.
-        connect: DNS, TCP and TLS together. 10: a host that does not answer by
-            then will not.
-        first_token: To the first content, reasoning, refusal, tool call, image or
-            audio; of a plain call, to the first byte of the body that is no white
-            space. 600: reasoning models think for minutes, and OpenRouter sends
-            comments meanwhile, which do not count.
-        idle: Between the data events of a stream; comments do not count. 300.
-        read: No byte at all, comments and white space included: of a stream
-            once its headers are in, of any other body after its first byte. 300:
-            OpenRouter sends a comment every few seconds.
-        total: All attempts and the waits between them, queueing left out. No
-            limit: a long answer is no fault.
+        pool: Waiting for a free connection. Defaults to None: the request is not to
+            blame for a full pool. All other timeouts start when the connection is
+            available.
+        connect: DNS, TCP and TLS together. 10: a host that has not answered by then is
+            down.
+        first_token: Until the first text, reasoning, refusal, tool call, image or audio
+            of a stream; for a plain call, until the first byte of the body that is not
+            white space. 600: reasoning models think for minutes, and the comments that
+            OpenRouter sends meanwhile do not count.
+        idle: Between two events of a stream that carry data; comments do not count.
+            300.
+        read: Between any two bytes of a response, including comments. 300: OpenRouter
+            sends a comment every few seconds.
+        total: All attempts and the waits between them, without waiting for a
+            connection. Defaults to None: a long answer is not an error.
     """
 
     pool: float | None = field(default=None, validator=_seconds)
@@ -80,20 +83,23 @@ class Timeouts(Value):
 @frozen(eq=False, repr=False)
 class Retries(Value):
     """
-    Whether and when a failed attempt is made again.
+    Rules for retrying failed attempts.
 
     Attributes:
-        max_attempts: Attempts in all, 1 or more; 1 sends exactly once. 3: what
-            OpenAI's and Anthropic's clients settled on.
-        base: Seconds; the n-th wait is random between 0 and base * 2**n. 0.5.
-        cap: Seconds; the longest wait that the server did not ask for. 8.
-        max_wait: Seconds; a longer wish of the server raises at once, with
-            `retry_after` on the error. 60: longer than that, the caller decides.
-        ambiguous: Also send again what may have been accepted and billed: silence,
-            a fresh connection that ends without a byte, a cut or empty body, an
-            empty completion. Off: OpenRouter has no idempotency key.
-        budget: Repeats allowed per first attempt in any 10 seconds, on top of
-            ten; keeps a sick upstream from being hammered. 0.1: ten per cent.
+        max_attempts: Maximum number of attempts, 1 or more; 1 disables retries. 3: the
+            default of the clients of OpenAI and Anthropic.
+        base: Base of the backoff in seconds: the n-th wait is random between 0 and base
+            * 2**n. 0.5.
+        cap: Maximum backoff in seconds. A Retry-After header may ask for a longer wait.
+            8.
+        max_wait: Maximum Retry-After in seconds; a longer one raises the error at once,
+            with `retry_after` set. 60: the caller decides about longer waits.
+        ambiguous: If True, also retry requests that may have been accepted and billed:
+            after a timeout, a new connection closed without a response, a truncated or
+            empty body, or an empty completion. Defaults to False: OpenRouter has no
+            idempotency key.
+        budget: Retries per first attempt in any 10 seconds, in addition to 10; limits
+            the load on a server that fails. 0.1: 10 %.
     """
 
     max_attempts: int = field(default=3, validator=_count)
@@ -107,15 +113,15 @@ class Retries(Value):
 @frozen(eq=False, repr=False)
 class SizeLimits(Value):
     """
-    How much of a reply is held in memory, in bytes.
+    Maximum sizes of responses held in memory, in bytes.
 
     Attributes:
-        event_bytes: One event of a stream. 64 MiB: one event may hold a whole
-            base64 song or image of 6 MB, and ten times that is no accident.
-        body_bytes: One plain reply, after decompression. 256 MiB: several images
-            come in one body.
-        error_bytes: The body of an error; what is beyond is cut. 1 MiB: the
-            largest recorded is 2 KiB.
+        event_bytes: One event of a stream. 64 MiB: an event may contain a base64 image
+            or song of 6 MB; ten times as much is a mistake.
+        body_bytes: The body of a plain response, decompressed. 256 MiB: a body may
+            contain several images.
+        error_bytes: The body of an error; the rest is cut off. 1 MiB: the largest
+            recorded one is 2 KiB.
     """
 
     event_bytes: int = field(default=64 * _MIB, validator=_count)
@@ -126,12 +132,13 @@ class SizeLimits(Value):
 @frozen(eq=False, repr=False)
 class Clock(Value):
     """
-    Where time and chance come from; tests bring their own.
+    The source of time and random numbers, which tests replace.
 
     Attributes:
-        now: Seconds that never run backwards.
-        sleep: Waits that many seconds.
-        random: A number from 0 up to, not including, 1.
+        now: Function that returns monotonic time in seconds.
+        sleep: Coroutine function that waits for a number of seconds.
+        random: Function that returns a random number from 0 up to, but not including,
+            1.
     """
 
     now: Callable[[], float]

@@ -1,25 +1,25 @@
 """
-Every exception that this library raises on purpose.
+All exceptions that this library raises on purpose.
 
     OpenRouterError
-      ConfigurationError            no key, an impossible option, nothing to send
-      ClosedError                   client or stream closed under a call, or used after
-      APIConnectionError            no answer, or it broke
-        APITimeoutError             a clock ran out; also a builtin TimeoutError
-      StreamInterruptedError        a stream ended without saying that it was done
-      MalformedResponseError        an answer that is no chat reply, or too large
-      BatchStoppedError               a run of many calls gave up before its end
-      JournalError                  a run's journal is in use, broken, or another's
-      OutputError                   a reply is not the value that was asked for
+      ConfigurationError            no key, an invalid option, nothing to send
+      ClosedError                   the client or the stream is closed
+      APIConnectionError            no response, or it broke off
+        APITimeoutError             a timeout expired; also a builtin TimeoutError
+      StreamInterruptedError        a stream ended before it was complete
+      MalformedResponseError        not a chat response, or too large
+      BatchStoppedError             a batch stopped before its end
+      JournalError                  the journal is in use, broken, or of another batch
+      OutputError                   the response is not a value of the requested type
         OutputValidationError       it does not fit the type
         OutputRefusedError          the model refused, or a filter stopped it
-        OutputTruncatedError        it is cut off at the token limit
-      ToolArgumentsError            a tool call's arguments do not fit
-      ToolRunError                  a run of tools that did not come to an answer
-        MaxTurnsError               the model calls tools, turn after turn
-        ToolCallTruncatedError      a call is cut off at the token limit
+        OutputTruncatedError        it was cut off at the token limit
+      ToolArgumentsError            invalid arguments of a tool call
+      ToolRunError                  a run of tools ended without an answer
+        MaxTurnsError               the model called tools in its last turn
+        ToolCallTruncatedError      a tool call was cut off at the token limit
       APIError                      a status outside 2XX, or an error inside a 200
-        ChatError                   a documented status, or OpenRouter's envelope
+        ChatError                   a documented status, or OpenRouter's error format
           BadRequestError 400       AuthenticationError 401
           PaymentRequiredError 402  PermissionDeniedError 403
           NotFoundError 404         RequestTimeoutError 408
@@ -48,17 +48,18 @@ Phase = Literal["pool", "connect", "first_token", "idle", "read", "total"]
 
 class OpenRouterError(Exception):
     """
-    The root of the tree.
+    Base class of all errors.
 
-    No instance holds a key, a session or a response; all pickle and deepcopy whole.
+    Errors contain no keys and no open connections, and can be pickled and copied with
+    all their attributes.
 
     Attributes:
-        message: What went wrong, in a sentence.
-        http: What happened on the wire, as far as it got.
-        generation_id: OpenRouter's id of the generation; None if none was given.
-        partial: What had arrived of the reply, folded; None if nothing came.
-        retryable: Whether the default rule would send the request again.
-        hint: What to do about it, where that is known.
+        message: Description of the error.
+        http: The HTTP exchange, as far as it got.
+        generation_id: OpenRouter's id of the generation; None if the server sent none.
+        partial: The part of the response that arrived; None if nothing did.
+        retryable: True if the default rules allow retrying the request.
+        hint: Advice on the error; None if there is none.
     """
 
     def __init__(
@@ -82,18 +83,18 @@ class OpenRouterError(Exception):
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Every attempt of the call, the last one last."""
+        """All attempts of the call in order."""
         return self.http.attempts
 
     @property
     def cause(self) -> str | None:
         """
-        Type and text of the exception that led to this one; None if there was none.
+        Type and text of the exception that caused this one; None if there was none.
 
-        Python does not pickle `__cause__`; this stays.
+        Unlike `__cause__`, it is kept when the error is pickled.
         """
-        # First what was known before a journey: a process pool hangs the other
-        # side's traceback in as the cause.
+        # A stored cause first: a process pool sets `__cause__` of the errors that it
+        # returns to the traceback in the other process.
         if self._cause is not None or self.__cause__ is None:
             return self._cause
         return f"{type(self.__cause__).__name__}: {self.__cause__}"
@@ -127,24 +128,24 @@ def _restore(
 
 
 class ConfigurationError(OpenRouterError):
-    """No key, an impossible option, nothing to send, two readers of one stream."""
+    """No key, an invalid option, nothing to send, or misuse of a stream or a run."""
 
 
 class ClosedError(OpenRouterError):
-    """The client or the stream was closed under a call, or used after that."""
+    """The client or the stream was closed, during a call or before it."""
 
 
 class APIConnectionError(OpenRouterError):
-    """No answer came, or it broke: DNS, TCP, TLS, a reset, a body cut short."""
+    """No response arrived, or it broke off: DNS, TCP, TLS, reset, truncated body."""
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
     """
-    A clock of `Timeouts` ran out.
+    A timeout of `Timeouts` expired.
 
     Attributes:
-        phase: The name of that clock.
-        seconds: What it was set to.
+        phase: Name of the timeout.
+        seconds: Its value.
     """
 
     def __init__(
@@ -157,24 +158,24 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 class StreamInterruptedError(OpenRouterError):
     """
-    The stream ended without a finish reason and without `[DONE]`.
+    A stream ended without a finish reason and without `[DONE]`.
 
-    `partial` has what arrived; it is not the whole answer.
+    `partial` has the part that arrived; the answer is incomplete.
     """
 
 
 class MalformedResponseError(OpenRouterError):
-    """The answer is no chat reply (empty, HTML, no JSON), or beyond a size limit."""
+    """A response is not a chat response (empty, HTML, invalid JSON) or is too large."""
 
 
 class BatchStoppedError(OpenRouterError):
     """
-    A run gave up before its end; started again with its journal, it goes on.
+    A batch stopped before its end; started again with its journal, it continues.
 
     Attributes:
         reason: "repeated_failure": the first rows all failed with the same error;
-            "stalled": the server refused every request for a long time; "input" or
-            "error": the items, or a worker of the run, were cancelled from outside.
+            "stalled": the server refused all requests for a long time; "input" or
+            "error": the items, or a worker of the batch, were cancelled from outside.
     """
 
     def __init__(self, message: str, *, reason: str, **more: Any) -> None:
@@ -183,15 +184,15 @@ class BatchStoppedError(OpenRouterError):
 
 
 class JournalError(OpenRouterError):
-    """A journal that is in use, can not be written, or belongs to other rows."""
+    """A journal that is in use, cannot be written, or belongs to other rows."""
 
 
 class OutputError(OpenRouterError):
     """
-    A reply came whole and was paid for, but is not the value that was asked for.
+    A response is complete and billed, but is not a value of the requested type.
 
     Attributes:
-        response: The whole reply, as it came.
+        response: The complete response.
     """
 
     def __init__(self, message: str, *, response: ChatResponse, **more: Any) -> None:
@@ -208,11 +209,12 @@ class OutputError(OpenRouterError):
 
 class OutputValidationError(OutputError):
     """
-    The text of a reply is no JSON, or does not fit the type.
+    The text of a response is not valid JSON, or does not fit the type.
 
     Attributes:
-        path: Where the first fault is, such as "$.lines[2].price"; "$" for the whole.
-        errors: Every fault in words, its path first; 1 or more.
+        path: Path of the first problem, such as "$.lines[2].price"; "$" for the whole
+            value.
+        errors: All problems, each with its path; 1 or more.
     """
 
     def __init__(
@@ -231,10 +233,10 @@ class OutputValidationError(OutputError):
 
 class OutputRefusedError(OutputError):
     """
-    The model would not answer, or a filter stopped it.
+    The model refused, or a filter stopped it.
 
     Attributes:
-        refusal: Its words; None if there are none.
+        refusal: The model's refusal; None if it gave none.
     """
 
     def __init__(
@@ -245,17 +247,17 @@ class OutputRefusedError(OutputError):
 
 
 class OutputTruncatedError(OutputError):
-    """The answer is cut off at the token limit (`finish_reason` "length")."""
+    """The output was cut off at the token limit (`finish_reason` "length")."""
 
 
 class ToolArgumentsError(OpenRouterError):
     """
-    The arguments of a tool call are no JSON object, or do not fit.
+    The arguments of a tool call are not a JSON object, or do not fit the parameters.
 
     Attributes:
-        call: The call, as it came.
-        path: Where the first fault is, such as "$.city"; "$" for the whole.
-        errors: Every fault in words, its path first; 1 or more.
+        call: The tool call, as received.
+        path: Path of the first problem, such as "$.city"; "$" for all arguments.
+        errors: All problems, each with its path; 1 or more.
     """
 
     def __init__(
@@ -269,11 +271,11 @@ class ToolArgumentsError(OpenRouterError):
 
 class ToolRunError(OpenRouterError):
     """
-    A run of tools did not come to an answer.
+    A run of tools ended without an answer.
 
     Attributes:
-        response: The last reply; its calls were not executed.
-        messages: The conversation before that reply; a further run can begin here.
+        response: The last response; its tool calls were not executed.
+        messages: The conversation before that response; another run can continue it.
     """
 
     def __init__(
@@ -297,22 +299,23 @@ class ToolRunError(OpenRouterError):
 
 
 class MaxTurnsError(ToolRunError):
-    """The model called tools in the last turn that it had."""
+    """The model called tools in its last turn."""
 
 
 class ToolCallTruncatedError(ToolRunError):
-    """A tool call is cut off at the token limit; it was not executed."""
+    """A tool call was cut off at the token limit; it was not executed."""
 
 
 class APIError(OpenRouterError):
     """
-    A status outside 2XX, or an error inside a 200.
+    A status outside 2XX, or an error inside a response with status 200.
 
     Attributes:
-        status_code: What chose the class. HTTP's own status is `http.status`.
-        headers: The reply's headers; names are case-insensitive.
-        body: The parsed JSON, else the text, cut at `Limits.error_bytes`; it may
-            hold your account's id, which `str()` never shows.
+        status_code: Status that determines the class; the status of the HTTP response
+            is `http.status`.
+        headers: Headers of the response; names are case-insensitive.
+        body: The decoded JSON, or else the text, cut off at `SizeLimits.error_bytes`.
+            It may contain your account's id, which `str()` never shows.
         retry_after: Seconds that the server asked to wait; None if it did not.
     """
 
@@ -332,7 +335,7 @@ class APIError(OpenRouterError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The reply's headers; names are case-insensitive."""
+        """Headers of the response; names are case-insensitive."""
         return self.http.headers
 
     def _headline(self) -> str:
@@ -341,14 +344,14 @@ class APIError(OpenRouterError):
 
 class ChatError(APIError):
     """
-    A documented status, or any error in OpenRouter's envelope.
+    A documented status, or an error in OpenRouter's format.
 
     Attributes:
-        code: The envelope's own code: an int, a str, or None.
-        error_type: The stable kind, such as "provider_overloaded"; often None.
-        metadata: Everything else that OpenRouter told, as it came.
-        provider_name: Who failed behind OpenRouter; None if it was OpenRouter.
-        upstream: The provider's own words, trimmed; None if they are not told.
+        code: The error's own code: an int, a str or None.
+        error_type: Kind of the error, such as "provider_overloaded"; often None.
+        metadata: All other details that OpenRouter sent, unchanged.
+        provider_name: Provider that failed; None if OpenRouter itself did.
+        upstream: The provider's own message, shortened; None if it is unknown.
     """
 
     def __init__(
@@ -373,36 +376,36 @@ class ChatError(APIError):
     def _headline(self) -> str:
         kind = f" {self.error_type}" if self.error_type else ""
         provider = f" ({self.provider_name})" if self.provider_name else ""
-        words = f" {self.upstream!r}" if self.upstream else ""
-        return f"{self.status_code}{kind}: {self.message}{provider}{words}"
+        upstream = f" {self.upstream!r}" if self.upstream else ""
+        return f"{self.status_code}{kind}: {self.message}{provider}{upstream}"
 
 
 class BadRequestError(ChatError):
-    """400: parameters, prompt or model are not acceptable."""
+    """400: invalid parameters, prompt or model."""
 
 
 class AuthenticationError(ChatError):
-    """401: the key is missing or wrong; with a `provider_name`, the provider's is."""
+    """401: a missing or invalid key; with `provider_name`, the provider's own key."""
 
 
 class PaymentRequiredError(ChatError):
-    """402: credits or a limit are used up; `retryable` if only for the moment."""
+    """402: credits or a limit are used up; `retryable` if that is temporary."""
 
 
 class PermissionDeniedError(ChatError):
-    """403: moderation, a guardrail, terms of service, the region."""
+    """403: moderation, a guardrail, the terms of service or the region."""
 
 
 class NotFoundError(ChatError):
-    """404: no such model, or no endpoint that meets the request's conditions."""
+    """404: the model does not exist, or no endpoint meets the request's conditions."""
 
 
 class RequestTimeoutError(ChatError):
-    """408: the request took too long upstream."""
+    """408: the provider took too long."""
 
 
 class PreconditionFailedError(ChatError):
-    """412: a precondition does not hold."""
+    """412: a precondition failed."""
 
 
 class PayloadTooLargeError(ChatError):
@@ -410,11 +413,11 @@ class PayloadTooLargeError(ChatError):
 
 
 class UnprocessableEntityError(ChatError):
-    """422: well-formed, and still not processable."""
+    """422: the request is well-formed but cannot be processed."""
 
 
 class RateLimitError(ChatError):
-    """429: OpenRouter's limit or the provider's."""
+    """429: a rate limit of OpenRouter or of the provider."""
 
 
 class InternalServerError(ChatError):
@@ -422,19 +425,19 @@ class InternalServerError(ChatError):
 
 
 class BadGatewayError(InternalServerError):
-    """502: the provider is down, or its answer was useless."""
+    """502: the provider is down or sent an invalid response."""
 
 
 class ServiceUnavailableError(InternalServerError):
-    """503: overloaded, or nobody meets the routing requirements."""
+    """503: overload, or no provider meets the routing requirements."""
 
 
 class GatewayTimeoutError(InternalServerError):
-    """504: the provider did not answer in time."""
+    """504: the provider did not respond in time."""
 
 
 class EdgeTimeoutError(InternalServerError):
-    """524: OpenRouter did not answer its edge in time."""
+    """524: OpenRouter did not respond to its edge network in time."""
 
 
 class ProviderOverloadedError(InternalServerError):
@@ -463,7 +466,14 @@ STATUS_CLASSES: Final[Mapping[int, type[ChatError]]] = {
 
 
 def status_class(status: int, *, envelope: bool) -> type[APIError]:
-    """Return the class for a status; `envelope`: the body is OpenRouter's own."""
+    """
+    Return the class for a status.
+
+    Args:
+        status: HTTP status, or the status of an error inside a response with status
+            200.
+        envelope: True if the body has OpenRouter's error format.
+    """
     if status in STATUS_CLASSES:
         return STATUS_CLASSES[status]
     if 500 <= status <= 599:

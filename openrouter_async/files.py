@@ -1,4 +1,4 @@
-"""Files for content parts: read, measured and encoded in a thread."""
+"""Files for content parts: read and encoded as base64 in a thread."""
 
 import asyncio
 import base64
@@ -20,17 +20,19 @@ async def encode_file(
     build: Callable[[str, str, str], T],
 ) -> T:
     """
-    Read a file and make a part of it.
+    Read a file and build a content part from it, in a thread.
 
     Args:
-        path: The file.
-        media_type: By its name unless given.
-        limit_bytes: The largest file taken.
-        build: Makes the part of base64, the file's name and its media type.
+        path: Path of the file.
+        media_type: Media type; by default guessed from the file's name.
+        limit_bytes: Maximum size of the file.
+        build: Function that builds the part from the base64 text, the file's name and
+            its media type.
 
     Raises:
-        ConfigurationError: It is larger, or its name tells no media type.
-        OSError: It cannot be read.
+        ConfigurationError: If the file is too large, or its name has no known
+            extension.
+        OSError: If the file cannot be read.
     """
     return await asyncio.to_thread(_encode_file, path, media_type, limit_bytes, build)
 
@@ -41,19 +43,19 @@ def _encode_file(
     limit_bytes: int,
     build: Callable[[str, str, str], T],
 ) -> T:
-    place = os.fspath(path)
-    name = os.path.basename(place)  # noqa: PTH119 -- pathlib would be another import
+    path = os.fspath(path)
+    name = os.path.basename(path)  # noqa: PTH119 - pathlib takes time to import
     media = media_type or mimetypes.guess_type(name, strict=False)[0]
     if media is None:
         raise ConfigurationError(
-            f"{name!r} does not tell what it is; give its media type."
+            f"The type of {name!r} is unknown; pass media_type= (audio: format=)."
         )
-    with open(place, "rb") as file:  # noqa: PTH123 -- likewise
-        # One byte more than allowed: a size that was asked for may be old.
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes time to import
+        # One byte more than allowed: the file may grow after its size was read.
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise ConfigurationError(
-            f"{name!r} is larger than {limit_bytes} bytes (limit_bytes=). "
-            "Large files go by URL, where the provider takes one."
+            f"{name!r} is larger than {limit_bytes} bytes. Raise limit_bytes=, or "
+            "upload the file and pass its URL."
         )
     return build(base64.b64encode(data).decode("ascii"), name, media)

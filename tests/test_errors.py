@@ -1,4 +1,4 @@
-"""Every error is where the tree says, tells what it knows, and travels whole."""
+"""Errors: hierarchy, attributes, text, copying and pickling."""
 
 import copy
 import inspect
@@ -125,9 +125,9 @@ ATTRIBUTES = (
     "metadata",
     "provider_name",
     "upstream",
-    "reply",
+    "response",
     "path",
-    "faults",
+    "errors",
     "refusal",
     "call",
     "messages",
@@ -135,13 +135,13 @@ ATTRIBUTES = (
 )
 
 
-def drawn(cls: type[OpenRouterError], depth: int = 0) -> str:
-    below = "".join(drawn(child, depth + 1) for child in cls.__subclasses__())
-    return f"{'  ' * depth}{cls.__name__}\n{below}"
+def tree_of(cls: type[OpenRouterError], depth: int = 0) -> str:
+    subtree = "".join(tree_of(child, depth + 1) for child in cls.__subclasses__())
+    return f"{'  ' * depth}{cls.__name__}\n{subtree}"
 
 
 def full(cls: type[OpenRouterError]) -> OpenRouterError:
-    """An error with every attribute that its class knows."""
+    """Return an error that sets every attribute of its class."""
     more: dict[str, Any] = {}
     http = Exchange(
         status=429,
@@ -153,13 +153,13 @@ def full(cls: type[OpenRouterError]) -> OpenRouterError:
     partial = read_response({"id": "gen-1", "choices": [{"index": 0}]})
     if issubclass(cls, OutputError | ToolRunError):
         partial.http = http
-        more |= {"reply": partial}
+        more |= {"response": partial}
         if issubclass(cls, ToolRunError):
             more |= {"messages": [UserMessage("hi"), partial.message]}
     else:
         more |= {"http": http, "partial": partial}
     if issubclass(cls, OutputValidationError | ToolArgumentsError):
-        more |= {"path": "$.a[0]", "faults": ["$.a[0]: it is missing"]}
+        more |= {"path": "$.a[0]", "errors": ["$.a[0]: it is missing"]}
     if issubclass(cls, OutputRefusedError):
         more |= {"refusal": "I will not."}
     if issubclass(cls, ToolArgumentsError):
@@ -186,31 +186,28 @@ def full(cls: type[OpenRouterError]) -> OpenRouterError:
     )
 
 
-def shown(error: OpenRouterError) -> dict[str, Any]:
-    """All that an error tells, as values that can be compared."""
-    told = {name: getattr(error, name) for name in ATTRIBUTES if hasattr(error, name)}
-    return {"class": type(error), "text": str(error), **told}
+def attributes_of(error: OpenRouterError) -> dict[str, Any]:
+    """Return the attributes and the text of an error, for comparison."""
+    values = {name: getattr(error, name) for name in ATTRIBUTES if hasattr(error, name)}
+    return {"class": type(error), "text": str(error), **values}
 
 
-def fail_elsewhere() -> None:
-    """Run in another process: raise an error with a cause."""
+def fail_in_process() -> None:
+    """Raise an error with a cause; it runs in another process."""
     raise full(RateLimitError) from OSError(104, "Connection reset by peer")
 
 
-def test_the_tree_is_as_designed() -> None:
-    """The classes stand under each other as the design draws them."""
-    assert drawn(OpenRouterError).split() == TREE.split()
-    assert drawn(OpenRouterError) == TREE.lstrip("\n")
+def test_hierarchy_is_as_designed() -> None:
+    assert tree_of(OpenRouterError).split() == TREE.split()
+    assert tree_of(OpenRouterError) == TREE.lstrip("\n")
 
 
-def test_the_module_draws_its_own_tree() -> None:
-    """The picture at the top of the module names every class."""
+def test_module_docstring_names_every_class() -> None:
     assert errors.__doc__ is not None
     assert [cls.__name__ for cls in CLASSES if cls.__name__ not in errors.__doc__] == []
 
 
-def test_every_class_is_public() -> None:
-    """Whatever can be raised can be imported from the package, and says when it is."""
+def test_every_class_is_exported_and_documented() -> None:
     public = vars(openrouter_async)
 
     assert [
@@ -219,29 +216,26 @@ def test_every_class_is_public() -> None:
     assert [cls.__name__ for cls in CLASSES if not cls.__doc__] == []
 
 
-def test_each_documented_status_has_its_class() -> None:
-    """A documented status has one class, whoever sent the body."""
+def test_documented_status_has_its_class_with_any_body() -> None:
     assert {status: cls.__name__ for status, cls in STATUS_CLASSES.items()} == STATUSES
     for status, cls in STATUS_CLASSES.items():
         assert status_class(status, envelope=True) is cls
         assert status_class(status, envelope=False) is cls
 
 
-def test_other_statuses_have_the_class_of_their_kind() -> None:
-    """Any other 5XX is a server's; the rest depends on whose body it is."""
+def test_other_status_has_a_class_by_its_range_and_body() -> None:
     others = [status for status in range(300, 600) if status not in STATUSES]
 
     for status in others:
-        ours = status_class(status, envelope=True)
-        theirs = status_class(status, envelope=False)
+        with_envelope = status_class(status, envelope=True)
+        without = status_class(status, envelope=False)
 
-        assert ours is (InternalServerError if status >= 500 else ChatError)
-        assert theirs is (InternalServerError if status >= 500 else APIError)
+        assert with_envelope is (InternalServerError if status >= 500 else ChatError)
+        assert without is (InternalServerError if status >= 500 else APIError)
     assert status_class(600, envelope=False) is APIError
 
 
-def test_a_timeout_is_a_builtin_timeout() -> None:
-    """`except TimeoutError` catches it, and `except APIConnectionError` does."""
+def test_timeout_error_is_a_builtin_timeout_error() -> None:
     error = APITimeoutError("Nothing came.", phase="connect", seconds=10.0)
 
     with pytest.raises(TimeoutError) as caught:
@@ -253,33 +247,34 @@ def test_a_timeout_is_a_builtin_timeout() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickles_whole(cls: type[OpenRouterError], protocol: int) -> None:
-    """Every attribute comes out of a pickle as it went in."""
+def test_pickle_keeps_every_attribute(
+    cls: type[OpenRouterError], protocol: int
+) -> None:
     error = full(cls)
 
     copied = pickle.loads(pickle.dumps(error, protocol))
 
-    assert shown(copied) == shown(error)
+    assert attributes_of(copied) == attributes_of(error)
     assert copied.partial.raw == {"id": "gen-1", "choices": [{"index": 0}]}
     assert copied.http.headers["RETRY-AFTER"] == "2.5"
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
-def test_copies_whole(cls: type[OpenRouterError], copier: Any) -> None:
-    """A copy tells the same; a deep one shares nothing that changes."""
+def test_copy_keeps_every_attribute(cls: type[OpenRouterError], copier: Any) -> None:
+    """A deep copy shares nothing that is mutable."""
     error = full(cls)
 
     copied = copier(error)
 
     assert copied is not error
-    assert shown(copied) == shown(error)
+    assert attributes_of(copied) == attributes_of(error)
     assert (copied.http is error.http) is (copier is copy.copy)
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_the_text_of_the_cause_travels(cls: type[OpenRouterError]) -> None:
-    """Pickling drops `__cause__`; what it said stays, however often it travels."""
+def test_text_of_the_cause_survives_pickling(cls: type[OpenRouterError]) -> None:
+    """Also repeatedly, although pickling drops `__cause__`."""
     error = full(cls)
     error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
     text = "ConnectionResetError: [Errno 104] Connection reset by peer"
@@ -291,8 +286,7 @@ def test_the_text_of_the_cause_travels(cls: type[OpenRouterError]) -> None:
     assert once.__cause__ is None
 
 
-def test_the_first_cause_stays() -> None:
-    """What led to the error is told after its journey too, whatever it is raised from."""
+def test_stored_cause_wins_over_a_later_one() -> None:
     error = full(APIConnectionError)
     error.__cause__ = OSError("first")
     copied = pickle.loads(pickle.dumps(error))
@@ -304,8 +298,7 @@ def test_the_first_cause_stays() -> None:
     assert plain.cause == "OSError: second"
 
 
-def test_notes_travel() -> None:
-    """What the caller added with `add_note` is kept."""
+def test_notes_survive_pickling() -> None:
     error = full(RateLimitError)
     error.add_note("while summarising page 7")
 
@@ -314,24 +307,22 @@ def test_notes_travel() -> None:
     assert copied.__notes__ == ["while summarising page 7"]
 
 
-def test_leaves_another_process_whole() -> None:
-    """An error raised in a process pool arrives with all it knows."""
+def test_error_from_a_process_pool_keeps_every_attribute() -> None:
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.raises(RateLimitError) as caught,
     ):
-        pool.submit(fail_elsewhere).result()
+        pool.submit(fail_in_process).result()
 
     expected = full(RateLimitError)
     expected.__cause__ = ConnectionResetError(104, "Connection reset by peer")
-    assert shown(caught.value) == shown(expected)
+    assert attributes_of(caught.value) == attributes_of(expected)
 
 
-def test_absent_facts_are_none_or_empty() -> None:
-    """An error that knows nothing but its message can be asked for everything."""
+def test_attributes_default_to_none_or_empty() -> None:
     error = OpenRouterError("It failed.")
 
-    assert shown(error) == {
+    assert attributes_of(error) == {
         "class": OpenRouterError,
         "text": "It failed.",
         "args": ("It failed.",),
@@ -346,8 +337,7 @@ def test_absent_facts_are_none_or_empty() -> None:
     }
 
 
-def test_the_exchange_is_told_by_the_error() -> None:
-    """Attempts, headers and generation are those of the exchange."""
+def test_error_shows_attempts_headers_and_id_of_the_exchange() -> None:
     http = Exchange(
         headers=CIMultiDict({"X-A": "b"}), generation_id="gen-7", attempts=[Attempt()]
     )
@@ -391,7 +381,8 @@ def test_the_exchange_is_told_by_the_error() -> None:
         ),
     ],
 )
-def test_reads_as_one_line(error: OpenRouterError, text: str) -> None:
-    """An error says status, kind, message, provider, generation and hint, in one line."""
+def test_text_is_one_line_with_status_message_and_hint(
+    error: OpenRouterError, text: str
+) -> None:
     assert str(error) == text
     assert error.args == (error.message,)

@@ -62,9 +62,9 @@ def test_timeouts_as_a_number_sets_the_total_only() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"timeouts": "5"}, TypeError, "total is seconds"),
+        ({"timeouts": "5"}, TypeError, "total must be a number of seconds"),
         ({"timeouts": 0}, ConfigurationError, "total must be more than 0"),
-        ({"timeouts": True}, TypeError, "total is seconds"),
+        ({"timeouts": True}, TypeError, "total must be a number of seconds"),
         ({"retries": 3}, TypeError, r"retries must be a Retries\(\.\.\.\), not 3"),
         ({"retries": "x" * 999}, TypeError, "retries must be a Retries"),
         ({"extra_headers": [("A", "b")]}, TypeError, "mapping"),
