@@ -18,14 +18,18 @@ from .builders import (
 from .capacity import Capacity, lognormal
 from .counters import ServerStats
 from .error_replies import error_in_200, error_reply
+from .hosted_batches import HostedBatches
 from .reply import Reply, StreamError
 from .scripts import Script
 from .seen_requests import SeenRequest
 from .server import LocalOpenRouter
+from .stored_batch import BatchScript
 
 __all__ = [
+    "BatchScript",
     "Capacity",
     "Clock",
+    "HostedBatches",
     "LocalOpenRouter",
     "Reply",
     "Script",

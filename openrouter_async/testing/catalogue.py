@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 _TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
 _PROVIDERS = {
@@ -123,9 +123,21 @@ def models_body(models: frozenset[str] | None) -> dict[str, Any]:
     }
 
 
-def endpoints_body(model_id: str) -> dict[str, Any]:
-    """Return the body of `GET /models/{id}/endpoints`; each model has one endpoint."""
-    model = find_model(model_id)
+def endpoints_body(model_id: str, share: float = 1.0) -> dict[str, Any]:
+    """
+    Return the body of `GET /models/{id}/endpoints`; each model has one endpoint.
+
+    Args:
+        model_id: Model id, perhaps of the batch variant.
+        share: Its price, as a share of the live price.
+    """
+    live = find_model(model_id.removesuffix(":batch"))
+    model = evolve(
+        live,
+        id=model_id,
+        prompt=live.prompt * share,
+        completion=live.completion * share,
+    )
     entry = _entry(model)
     endpoint = {
         "name": f"{provider_of(model_id)} | {model_id}",

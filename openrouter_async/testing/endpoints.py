@@ -11,6 +11,7 @@ from .error_replies import error_reply
 from .reply import Reply
 from .seen_requests import SeenRequest
 from .simulated_model import complete
+from .stored_batch import BatchScript
 
 ROOT = "/api/v1"
 _CHAT = f"{ROOT}/chat/completions"
@@ -139,8 +140,10 @@ class Endpoints:
         keys: Iterable[str] | None,
         models: Iterable[str] | None,
         account: Account,
+        batches: BatchScript,
     ) -> None:
         self.account = account
+        self._batches = batches
         self._keys = None if keys is None else tuple(keys)
         self._models = None if models is None else frozenset(models)
         self._handlers: dict[str, Callable[[SeenRequest], Reply]] = {
@@ -194,6 +197,9 @@ class Endpoints:
         if not isinstance(messages, list):
             text = "messages: Invalid input: expected array"
             return error_reply(400, text, user_id=_USER, generation_id=False)
+        if seen.model.endswith(":batch"):
+            text = "This model is only available through the Batch API."
+            return error_reply(404, text, generation_id=False)
         if self._models is not None and seen.model not in self._models:
             return error_reply(
                 400, f"{seen.model} is not a valid model ID", user_id=_USER
@@ -216,8 +222,12 @@ class Endpoints:
     def _handler(self, seen: SeenRequest) -> Callable[[SeenRequest], Reply] | None:
         model = seen.path.removeprefix(f"{ROOT}/models/").removesuffix("/endpoints")
         if seen.path == f"{ROOT}/models/{model}/endpoints":
-            known = self._models is None or model in self._models
-            return (lambda _: _json_reply(endpoints_body(model))) if known else None
+            base = model.removesuffix(":batch")
+            known = self._models is None or base in self._models
+            if not known or (model != base and base in self._batches.no_batch):
+                return None
+            share = 1.0 if model == base else self._batches.price
+            return lambda _: _json_reply(endpoints_body(model, share))
         return self._handlers.get(seen.path)
 
     def _generation(self, seen: SeenRequest) -> Reply:

@@ -19,12 +19,14 @@ from .builders import generation_id
 from .capacity import Capacity
 from .counters import Condition, ServerCounters, ServerStats
 from .endpoints import ROOT, Account, Endpoints
+from .hosted_batches import HostedBatches
 from .listener import Listener
 from .render import render
 from .reply import Reply, ReplyContent, ReplyFields, as_reply
 from .reply_writer import ReplyWriter
 from .scripts import Matcher, Script, Scripts
 from .seen_requests import SeenRequest
+from .stored_batch import BatchScript
 
 # A prompt may contain videos.
 _MAX_BODY_BYTES = 1024 * 1024 * 1024
@@ -62,6 +64,7 @@ class LocalOpenRouter:
             dropped. The default of 10,000 is more than a test examines and limits the
             memory of a server that runs for long.
         capacity: Limits on requests in flight and per minute, and latencies.
+        batches: Behaviour of hosted batches (`/batches`).
         ssl: Context for HTTPS; None: HTTP.
         seed: Seed of the random generation ids and latencies; None: random.
     """
@@ -83,6 +86,7 @@ class LocalOpenRouter:
         generation_lag: int = 1,
         keep: int = 10_000,
         capacity: Capacity | None = None,
+        batches: BatchScript | None = None,
         ssl: tls.SSLContext | None = None,
         seed: int | None = None,
     ) -> None:
@@ -98,7 +102,13 @@ class LocalOpenRouter:
         self.app.router.add_route("*", "/{path:.*}", self._handle)
         self.capacity = capacity or Capacity()
         """Limits and latencies; may be changed while the server runs."""
-        self._endpoints = Endpoints(keys, models, Account(generation_lag, keep))
+        self.batches = HostedBatches(
+            batches or BatchScript(), self._scripted_or_default, self._add_cost
+        )
+        """Hosted batches: their state, and the ends and failures that tests choose."""
+        self._endpoints = Endpoints(
+            keys, models, Account(generation_lag, keep), self.batches.script
+        )
         self._default = as_reply(default)
         if chunk_delay:
             self._default = attrs.evolve(self._default, chunk_delay=chunk_delay)
@@ -346,6 +356,10 @@ class LocalOpenRouter:
                     cost = self._endpoints.account.record(seen, completion)
                     self._counters.cost += cost
 
+    def _add_cost(self, cost: float) -> None:
+        self._endpoints.account.spent += cost
+        self._counters.cost += cost
+
     def _add_request(self, seen: SeenRequest) -> None:
         self.requests.append(seen)
         if len(self.requests) > self._keep:
@@ -375,6 +389,8 @@ class LocalOpenRouter:
     async def _scripted_or_default(self, seen: SeenRequest) -> Reply:
         endpoints = self._endpoints
         reply = self._scripts.take(seen)
+        if reply is None and self.batches.has_path(seen.path):
+            return await self.batches.respond(seen)
         if reply is None:
             if (rejection := endpoints.validate(seen)) is not None:
                 return rejection
@@ -388,6 +404,12 @@ class LocalOpenRouter:
         if reply.has_body or reply.status >= 400:
             return reply
         # The reply only has delays or faults: they apply to the default reply.
+        if self.batches.has_path(seen.path):
+            default = await self.batches.respond(seen)
+            fields = ("status", "headers", "json", "body", "text")
+            return attrs.evolve(
+                reply, **{name: getattr(default, name) for name in fields}
+            )
         default = endpoints.default_reply(seen, int(time.time()))
         if default.status != 200:
             return default
