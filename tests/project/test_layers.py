@@ -202,7 +202,7 @@ def test_library_is_imported_only_by_its_folders(
 
 
 @pytest.mark.parametrize("parts", [*filter(is_pure, MODULES)], ids=label)
-def test_pure_module_has_no_io_and_no_clock(parts: tuple[str, ...]) -> None:
+def test_pure_module_has_no_io_time_or_randomness(parts: tuple[str, ...]) -> None:
     """No asyncio, clock, environment or random number: such values are passed in."""
     asynchronous = [
         node.lineno
@@ -211,7 +211,7 @@ def test_pure_module_has_no_io_and_no_clock(parts: tuple[str, ...]) -> None:
             node, ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await
         )
     ]
-    clock_reads = [
+    time_reads = [
         node.lineno
         for node in ast.walk(TREES[parts])
         if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
@@ -219,7 +219,7 @@ def test_pure_module_has_no_io_and_no_clock(parts: tuple[str, ...]) -> None:
 
     # `from_path` of the content parts is a coroutine that reads the file elsewhere.
     assert asynchronous == [] or parts == ("types", "parts")
-    assert clock_reads == []
+    assert time_reads == []
     assert {name[0] for name in imported(parts)} & NOT_PURE == set()
 
 

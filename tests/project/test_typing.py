@@ -1,4 +1,4 @@
-"""What the types promise: by mypy, by pyright, and by running it."""
+"""The public types: checked by mypy and pyright, and compared with a run."""
 
 import subprocess
 import sys
@@ -28,19 +28,19 @@ async def wrong(client: AsyncOpenRouter) -> None:
     reply: ChatResponse = await client.chat.send(stream=True)  # line 11
     print(reply)
 """
-LINES = [5, 6, 7, 9, 11]
+WRONG_LINES = [5, 6, 7, 9, 11]
 
 
 @pytest.fixture
 def wrong(tmp_path: Path) -> Path:
-    """A file in which five lines are wrong."""
+    """A file with five lines that a type checker must reject."""
     path = tmp_path / "wrong.py"
     path.write_text(WRONG)
     return path
 
 
 def run(*command: str) -> str:
-    """Run a checker; return what it says."""
+    """Run a type checker and return its output."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -52,29 +52,32 @@ def run(*command: str) -> str:
     return done.stdout + done.stderr
 
 
-def lines(said: str, mark: str) -> list[int]:
-    """Return the numbers of the lines that were found wrong."""
+def error_lines(output: str, file: str) -> list[int]:
+    """Return the line numbers of the errors in a file."""
     found = {
-        int(line.split(mark, 1)[1].split(":")[0])
-        for line in said.splitlines()
-        if mark in line and "error" in line
+        int(line.split(file, 1)[1].split(":")[0])
+        for line in output.splitlines()
+        if file in line and "error" in line
     }
     return sorted(found)
 
 
-def test_mypy_agrees(wrong: Path) -> None:
-    """Strict mypy takes the example and the overloads, and finds what is wrong."""
+def test_mypy_accepts_the_examples_and_rejects_mistakes(wrong: Path) -> None:
     pytest.importorskip("mypy")
 
-    said = run("mypy", "--strict", str(CHECKED), str(CHECKED_OUTPUT), str(wrong))
+    output = run("mypy", "--strict", str(CHECKED), str(CHECKED_OUTPUT), str(wrong))
 
-    assert lines(said, "typing_send.py:") == []
-    assert lines(said, "typing_output.py:") == []
-    assert lines(said, "wrong.py:") == LINES
+    assert error_lines(output, "typing_send.py:") == []
+    assert error_lines(output, "typing_output.py:") == []
+    assert error_lines(output, "wrong.py:") == WRONG_LINES
+    # The notes after it are long: mypy prints every overload with all its keywords.
+    assert 'argument "temprature"' in output
+    assert 'did you mean "temperature"?' in output
 
 
-def test_pyright_agrees(wrong: Path, tmp_path: Path) -> None:
-    """So does pyright."""
+def test_pyright_accepts_the_examples_and_rejects_mistakes(
+    wrong: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("pyright")
     config = tmp_path / "pyrightconfig.json"
     config.write_text(
@@ -82,20 +85,19 @@ def test_pyright_agrees(wrong: Path, tmp_path: Path) -> None:
         f'"typeCheckingMode": "strict", "pythonVersion": "3.11"}}'
     )
 
-    said = run("pyright", "-p", str(config), "--pythonpath", sys.executable)
+    output = run("pyright", "-p", str(config), "--pythonpath", sys.executable)
 
-    assert lines(said, "typing_send.py:") == []
-    assert lines(said, "typing_output.py:") == []
-    assert lines(said, "wrong.py:") == LINES
+    assert error_lines(output, "typing_send.py:") == []
+    assert error_lines(output, "typing_output.py:") == []
+    assert error_lines(output, "wrong.py:") == WRONG_LINES
 
 
-async def test_the_example_runs(
+async def test_send_returns_at_run_time_what_its_types_say(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The same file does at run time what its types say."""
     monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
     monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
 
@@ -108,8 +110,9 @@ async def test_the_example_runs(
     assert client.stats.in_use == 0
 
 
-async def test_the_typed_results_are_so(client: AsyncOpenRouter) -> None:
-    """Outputs, tools and runs are at run time what their types say."""
+async def test_outputs_and_tools_are_at_run_time_what_their_types_say(
+    client: AsyncOpenRouter,
+) -> None:
     await typing_output.outputs(client)
     await typing_output.streams(client, flag=True)
     await typing_output.streams(client, flag=False)

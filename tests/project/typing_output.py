@@ -1,4 +1,4 @@
-"""The types of structured outputs, tools and runs; checked, and run."""
+"""The types of structured outputs, tools and runs, checked and run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ def add(a: int, b: int = 0) -> int:
 
 @tool(name="look_up", strict=True)
 async def find(key: str) -> list[str]:
-    """Look a key up."""
+    """Look up a key."""
     return [key]
 
 
 def plain(name: str) -> str:
-    """Say a name."""
+    """Return the name."""
     return name
 
 
@@ -64,27 +64,27 @@ MESSAGES = [UserMessage("hi")]
 
 
 async def outputs(client: AsyncOpenRouter) -> None:
-    """Tell what `output=` makes of a reply."""
+    """The result of a plain call with `output=`."""
     send = client.chat.send
 
     assert_type(await send(messages=MESSAGES), ChatResponse)
-    reply = await send(messages=MESSAGES, output=Invoice)
-    assert_type(reply, ParsedResponse[Invoice])
-    assert_type(reply.output, Invoice)
+    response = await send(messages=MESSAGES, output=Invoice)
+    assert_type(response, ParsedResponse[Invoice])
+    assert_type(response.output, Invoice)
     assert_type((await send(messages=MESSAGES, output=Receipt)).output, Receipt)
     assert_type((await send(messages=MESSAGES, output=Note)).output, Note)
     listed = await send(messages=MESSAGES, output=list[Invoice])
     assert_type(listed.output, list[Invoice])
     either = await send(messages=MESSAGES, output=Invoice | Receipt | None)
     assert_type(either.output, Invoice | Receipt | None)
-    word = await send(messages=MESSAGES, output=Literal["yes", "no"])
-    assert_type(word.output, Literal["yes", "no"])
+    literal = await send(messages=MESSAGES, output=Literal["yes", "no"])
+    assert_type(literal.output, Literal["yes", "no"])
     described = await send(messages=MESSAGES, output=Annotated[Invoice, "the newest"])
     assert_type(described.output, Invoice)
 
 
 async def streams(client: AsyncOpenRouter, *, flag: bool) -> None:
-    """Tell what `output=` makes of a stream."""
+    """The result of a stream with `output=`."""
     send = client.chat.send
 
     async with send(messages=MESSAGES, output=Invoice, stream=True) as stream:
@@ -101,7 +101,7 @@ async def streams(client: AsyncOpenRouter, *, flag: bool) -> None:
 
 
 async def tools() -> None:
-    """Tell what a tool is; called, it is the function."""
+    """Tools, called as functions."""
     assert_type(add(1, b=2), int)
     assert_type(await find("a"), list[str])
     named: Callable[[str], str] = FunctionTool.from_function(plain)
@@ -117,7 +117,7 @@ async def tools() -> None:
 
 
 async def runs(client: AsyncOpenRouter, *, flag: bool) -> None:
-    """Tell what a run comes to."""
+    """The result of a run of tools, awaited and streamed."""
     run_tools = client.chat.run_tools
 
     run = await run_tools(messages=MESSAGES, tools=[add, find])

@@ -1,4 +1,4 @@
-"""The types of `send`, and the example of the contract; checked, and run."""
+"""The types of `send` and its options, checked by type checkers and run."""
 
 from typing import Any, assert_type
 
@@ -18,12 +18,12 @@ from openrouter_async import (
 
 
 async def example() -> None:
-    """Hold the example that opens the documentation to its word."""
+    """The first example of the documentation."""
     async with AsyncOpenRouter() as client:  # key from OPENROUTER_API_KEY
-        reply = await client.chat.send(
+        response = await client.chat.send(
             model="openai/gpt-4o-mini", messages=[UserMessage("Hello")]
         )
-        print(reply.text, reply.usage.cost, reply.http.generation_id)  # noqa: T201
+        print(response.text, response.usage.cost, response.http.generation_id)  # noqa: T201 - as in the documentation
 
         async with client.chat.send(
             model="openai/gpt-4o-mini",
@@ -31,25 +31,25 @@ async def example() -> None:
             stream=True,
         ) as stream:
             async for chunk in stream:
-                print(chunk.text, end="", flush=True)  # noqa: T201
-        print(stream.response.usage)  # noqa: T201
+                print(chunk.text, end="", flush=True)  # noqa: T201 - as in the documentation
+        print(stream.response.usage)  # noqa: T201 - as in the documentation
 
 
 async def overloads(client: AsyncOpenRouter, *, flag: bool) -> None:
-    """Tell what each form of `send` gives, awaited and entered."""
+    """The result of each overload of `send`, awaited and entered."""
     params = ChatGenerationParams(model="m", messages=[UserMessage("hi")])
-    asked: dict[str, Any] = {"model": "m", "messages": [UserMessage("hi")]}
+    mapping: dict[str, Any] = {"model": "m", "messages": [UserMessage("hi")]}
     messages = [UserMessage("hi")]
 
     assert_type(await client.chat.send(params), ChatResponse)
-    assert_type(await client.chat.send(asked, stream=False), ChatResponse)
+    assert_type(await client.chat.send(mapping, stream=False), ChatResponse)
     assert_type(await client.chat.send(messages=messages), ChatResponse)
 
     streamed = await client.chat.send(params, stream=True)
     assert_type(streamed, ChatStream)
     async with client.chat.send(params, stream=True) as entered:
         assert_type(entered, ChatStream)
-    async with await client.chat.send(asked, stream=True) as awaited:
+    async with await client.chat.send(mapping, stream=True) as awaited:
         assert_type(awaited, ChatStream)
         async for chunk in awaited:
             assert_type(chunk, ChatStreamingResponseChunk)
@@ -65,9 +65,9 @@ async def overloads(client: AsyncOpenRouter, *, flag: bool) -> None:
 
 
 async def options(client: AsyncOpenRouter) -> None:
-    """Take every option of a call, of every type that it has."""
+    """Each option of a call, with each of its types."""
 
-    async def ask() -> str:
+    async def get_key() -> str:
         return "key"
 
     params = ChatGenerationParams(model="m", messages=[UserMessage("hi")])
@@ -82,20 +82,20 @@ async def options(client: AsyncOpenRouter) -> None:
         extra_body={"b": None},
     )
     await client.chat.send(params, timeouts=Timeouts(total=1.5), api_key=lambda: "key")
-    await client.chat.send(params, timeouts=0.9, api_key=ask, base_url=None)
-    view = client.with_options(timeouts=3, retries=Retries(), headers={"X-A": "b"})
-    assert_type(view, AsyncOpenRouter)
-    assert_type(await view.request("GET", "/models"), Any)
-    async with view.chat.send_many(["a"], model="m", temperature=0.5) as run:
+    await client.chat.send(params, timeouts=0.9, api_key=get_key, base_url=None)
+    other = client.with_options(timeouts=3, retries=Retries(), headers={"X-A": "b"})
+    assert_type(other, AsyncOpenRouter)
+    assert_type(await other.request("GET", "/models"), Any)
+    async with other.chat.send_many(["a"], model="m", temperature=0.5) as run:
         assert_type(run, BatchRun[None])
         async for result in run:
             assert_type(result.response, ChatResponse | None)
-    async with view.chat.send_many(iter([params]), output=list[int]) as numbers:
+    async with other.chat.send_many(iter([params]), output=list[int]) as numbers:
         async for number in numbers:
             assert_type(number, BatchResult[list[int]])
             assert_type(number.output, list[int] | None)
     try:
-        await view.chat.send(params)
+        await other.chat.send(params)
     except RateLimitError as error:
         assert_type(error.retry_after, float | None)
         assert_type(error.partial, ChatResponse | None)
