@@ -1,4 +1,4 @@
-"""Fixtures: a real local server, clients of it, and time that passes at once."""
+"""Fixtures: a local server, clients of it, and a clock whose waits take no time."""
 
 import asyncio
 import time
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import MakeClient
+from support import HELLO, MakeClient
 
-from openrouter_async import AsyncOpenRouter, CallRecord, UserMessage
+from openrouter_async import AsyncOpenRouter, CallRecord
 from openrouter_async.testing import Clock, LocalOpenRouter
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold the machine's own settings off."""
+    """Remove the variables of this machine that clients read."""
     for name in (
         "OPENROUTER_API_KEY",
         "OPENROUTER_BASE_URL",
@@ -30,14 +30,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def warm() -> None:
-    """Make what the first call makes, so that no clock of a test pays for it."""
+def warm_up() -> None:
+    """Make a first call, which imports and generates code, so that no test times it."""
 
     async def call(server: LocalOpenRouter) -> None:
-        hello = {"model": "m", "messages": [UserMessage("hi")]}
         async with AsyncOpenRouter(api_key="k", base_url=server.url) as client:
-            await client.chat.send(hello)
-            async with client.chat.send(hello, stream=True) as stream:
+            await client.chat.send(HELLO)
+            async with client.chat.send(HELLO, stream=True) as stream:
                 await stream.collect()
 
     with LocalOpenRouter() as server:
@@ -45,21 +44,25 @@ def warm() -> None:
 
 
 @pytest.fixture
-def server(warm: None) -> Iterator[LocalOpenRouter]:
-    """A server on a thread and loop of its own: the tasks of a test's loop are ours."""
+def server(warm_up: None) -> Iterator[LocalOpenRouter]:
+    """
+    Run a server on its own thread, so that only the client's tasks are on this loop.
+
+    Each test has its own: it starts in a millisecond, and counts connections from 0.
+    """
     with LocalOpenRouter() as server:
         yield server
 
 
 @pytest.fixture
 def slept() -> list[float]:
-    """The seconds that were waited before repeats; they pass at once."""
+    """Return the list of the waits before retries, in seconds."""
     return []
 
 
 @pytest.fixture
 def clock(slept: list[float]) -> Clock:
-    """A clock whose sleeping takes no time, and whose chance is always one half."""
+    """Return a clock that does not wait, and whose random number is always 0.5."""
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
@@ -72,7 +75,7 @@ def clock(slept: list[float]) -> Clock:
 
 @pytest.fixture
 def records() -> list[CallRecord]:
-    """What `on_call` was called with."""
+    """Return the list that the clients' `on_call` appends to."""
     return []
 
 
@@ -80,25 +83,25 @@ def records() -> list[CallRecord]:
 async def make_client(
     server: LocalOpenRouter, clock: Clock, records: list[CallRecord]
 ) -> AsyncIterator[MakeClient]:
-    """Make clients; what they leave behind fails the test."""
-    made: list[AsyncOpenRouter] = []
+    """Create clients; a connection or a task that is left afterwards fails the test."""
+    clients: list[AsyncOpenRouter] = []
 
     def make(**options: Any) -> AsyncOpenRouter:
-        usual: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "api_key": server.api_key,
             "base_url": server.url,
             "clock": clock,
             "on_call": records.append,
         }
-        made.append(AsyncOpenRouter(**{**usual, **options}))
-        return made[-1]
+        clients.append(AsyncOpenRouter(**{**defaults, **options}))
+        return clients[-1]
 
     yield make
 
-    for client in made:
+    for client in clients:
         await client.aclose()
     await asyncio.sleep(0)
-    for client in made:
+    for client in clients:
         stats = client.stats
         assert (stats.in_use, stats.queued, stats.idle) == (0, 0, 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -106,19 +109,19 @@ async def make_client(
 
 @pytest.fixture
 async def client(make_client: MakeClient) -> AsyncOpenRouter:
-    """A client of `server`, closed at the end."""
+    """Return a client of `server`, which is closed after the test."""
     return make_client()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--long`: more examples, more calls, larger bodies."""
+    """Add `--long`: more hypothesis examples, more calls, larger bodies."""
     parser.addoption(
-        "--long", action="store_true", help="minutes of tests in place of seconds"
+        "--long", action="store_true", help="run the tests with larger inputs"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set how many examples hypothesis tries; a test may ask for fewer."""
+    """Set the number of hypothesis examples; a test may set a lower one."""
     for name, examples in (("short", 200), ("long", 10_000)):
         settings.register_profile(
             name,
@@ -126,7 +129,7 @@ def pytest_configure(config: pytest.Config) -> None:
             deadline=None,
             derandomize=False,
             print_blob=True,
-            # Whole replies have many members; drawing one may be slow on a busy machine.
+            # Whole responses have many members, which are slow to draw on a busy machine.
             suppress_health_check=[
                 HealthCheck.too_slow,
                 HealthCheck.data_too_large,

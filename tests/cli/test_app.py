@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import told
+from support import without_slow_callbacks
 
 from openrouter_async import AsyncOpenRouter, UserMessage, __version__
 from openrouter_async.cli import main
@@ -673,7 +673,7 @@ def test_a_reader_that_leaves_ends_the_stream(server: LocalOpenRouter) -> None:
 
     assert process.wait(20) == 141
     server.wait(closed=1)
-    assert told(process.stderr.read()) == ""
+    assert without_slow_callbacks(process.stderr.read()) == ""
     process.stderr.close()
 
 
@@ -721,8 +721,8 @@ def test_python_m_runs_the_command() -> None:
     out, err = chat.communicate("Are you there?\n", timeout=20)
 
     assert out.startswith('You wrote: "Are you there?"')
-    assert told(err).startswith("openai/gpt-4o-mini via OpenAI")
-    assert (chat.returncode, told(err).count("\n")) == (0, 1)
+    assert without_slow_callbacks(err).startswith("openai/gpt-4o-mini via OpenAI")
+    assert (chat.returncode, without_slow_callbacks(err).count("\n")) == (0, 1)
 
 
 # The local server.
@@ -882,7 +882,7 @@ def test_the_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None
     code = run(["demo"])
 
     out, err = capsys.readouterr()
-    assert (code, told(err)) == (0, "")
+    assert (code, without_slow_callbacks(err)) == (0, "")
     assert "\x1b" not in out
     assert "Hello from your own machine" in out
     assert "BadRequestError: 400: openai/gpt-0 is not a valid model ID" in out
@@ -904,7 +904,7 @@ def test_ctrl_c_ends_the_demo_and_its_server() -> None:
     os.killpg(process.pid, signal.SIGINT)
 
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, told(err)) == (130, "Interrupted.\n")
+    assert (process.returncode, without_slow_callbacks(err)) == (130, "Interrupted.\n")
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url, timeout=5)  # noqa: S310 - a URL of ours
 

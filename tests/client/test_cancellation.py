@@ -9,17 +9,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from support import HELLO
 
 from openrouter_async import (
     AsyncOpenRouter,
     CallRecord,
-    ChatGenerationParams,
     ChatStream,
-    UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter
 
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 AT_ONCE = 0.1
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support import MakeClient
+from support import HELLO, MakeClient
 
 from openrouter_async import (
     AsyncOpenRouter,
     AuthenticationError,
-    ChatGenerationParams,
     ClosedError,
     ConfigurationError,
     Retries,
@@ -26,8 +25,6 @@ from openrouter_async import (
     __version__,
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
-
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 
 
 def key_of_this_process() -> str:

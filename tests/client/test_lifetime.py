@@ -15,18 +15,16 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
+from support import HELLO
 
 from openrouter_async import (
     AsyncOpenRouter,
     CallRecord,
-    ChatGenerationParams,
     ClosedError,
     ConfigurationError,
-    UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 AT_ONCE = 0.1
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support import HELLO
 
 from openrouter_async import (
     APIConnectionError,
@@ -20,7 +21,6 @@ from openrouter_async import (
     BadGatewayError,
     BadRequestError,
     CallRecord,
-    ChatGenerationParams,
     ChatResponse,
     ChatStream,
     ClosedError,
@@ -32,7 +32,6 @@ from openrouter_async import (
     Retries,
     ServiceUnavailableError,
     Timeouts,
-    UserMessage,
 )
 from openrouter_async.testing import (
     LocalOpenRouter,
@@ -43,7 +42,6 @@ from openrouter_async.testing import (
     error_reply,
 )
 
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 IN_FLIGHT = {"limit_source": "openrouter_in_flight_budget"}
 DAILY = {"limit_source": "openrouter_free_tier_daily"}
 

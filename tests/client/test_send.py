@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from support import HELLO
 
 from openrouter_async import (
     APIError,
@@ -19,7 +20,6 @@ from openrouter_async import (
     BadGatewayError,
     BadRequestError,
     CallRecord,
-    ChatGenerationParams,
     ChatResponse,
     ChatStream,
     ConfigurationError,
@@ -32,8 +32,6 @@ from openrouter_async import (
     UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
-
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 
 
 async def test_a_call_carries_what_it_was_given(

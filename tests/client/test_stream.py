@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from support import HELLO, read_all
 
 from openrouter_async import (
     APIConnectionError,
@@ -15,7 +16,6 @@ from openrouter_async import (
     AsyncOpenRouter,
     BadGatewayError,
     CallRecord,
-    ChatGenerationParams,
     ChatStream,
     ClosedError,
     ConfigurationError,
@@ -25,7 +25,6 @@ from openrouter_async import (
     Retries,
     SizeLimits,
     StreamInterruptedError,
-    UserMessage,
 )
 from openrouter_async.testing import (
     LocalOpenRouter,
@@ -33,13 +32,6 @@ from openrouter_async.testing import (
     completion,
     error_reply,
 )
-
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
-
-
-async def read(stream: ChatStream) -> str:
-    """Read to the end; return the text of the chunks."""
-    return "".join([chunk.text async for chunk in stream])
 
 
 async def open_stream(client: AsyncOpenRouter) -> ChatStream:
@@ -82,7 +74,7 @@ async def test_done_gives_the_connection_back(
 ) -> None:
     """A stream that was read to its end leaves its connection to the next call."""
     async with client.chat.send(HELLO, stream=True) as stream:
-        await read(stream)
+        await read_all(stream)
         idle = client.stats.idle
     await client.chat.send(HELLO)
 
@@ -119,7 +111,7 @@ async def test_an_error_in_a_stream_that_has_all_arrived_hurts_nobody(
     await server.until(requests=2)
 
     with pytest.raises(BadGatewayError):
-        await read(stream)
+        await read_all(stream)
 
     assert (await other).text == "hello"
     assert len(server.requests) == 2
@@ -138,10 +130,10 @@ async def test_data_behind_done_is_not_read(
     )
 
     async with client.chat.send(HELLO, stream=True) as first:
-        text = await read(first)
+        text = await read_all(first)
     started = time.monotonic()
     async with client.chat.send(HELLO, stream=True) as second:
-        await read(second)
+        await read_all(second)
     await server.until(closed=1)
 
     assert text == "hello"
@@ -160,7 +152,7 @@ async def test_a_finish_reason_is_an_end_too(
     server.reply(["hello"], stop=stop, stop_after=5)
 
     async with client.chat.send(HELLO, stream=True) as stream:
-        text = await read(stream)
+        text = await read_all(stream)
 
     assert text == "hello"
     assert stream.response.finish_reason == "stop"
@@ -203,9 +195,9 @@ async def test_a_cut_stream_raises_with_what_had_arrived(
 
     async with client.chat.send(HELLO, stream=True) as stream:
         with pytest.raises(raised) as caught:
-            await read(stream)
+            await read_all(stream)
         with pytest.raises(raised) as again:
-            await read(stream)
+            await read_all(stream)
 
     assert again.value is caught.value
     assert caught.value.partial is not None
@@ -226,7 +218,7 @@ async def test_a_502_in_the_middle_raises_its_class(
 
     async with client.chat.send(HELLO, stream=True) as stream:
         with pytest.raises(BadGatewayError) as caught:
-            await read(stream)
+            await read_all(stream)
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "he"
@@ -241,7 +233,7 @@ async def test_an_event_that_is_no_json_is_malformed(
 
     async with client.chat.send(HELLO, stream=True) as stream:
         with pytest.raises(MalformedResponseError) as caught:
-            await read(stream)
+            await read_all(stream)
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "he"
@@ -257,7 +249,7 @@ async def test_an_event_may_not_outgrow_its_limit(
 
     async with client.chat.send(HELLO, stream=True) as stream:
         with pytest.raises(MalformedResponseError) as caught:
-            await read(stream)
+            await read_all(stream)
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "a"
@@ -306,7 +298,7 @@ async def test_garbage_warns_and_closes(
 async def test_an_ended_stream_is_silent_garbage(client: AsyncOpenRouter) -> None:
     """Reading to the end is enough; no block is needed for it."""
     stream = await open_stream(client)
-    text = await read(stream)
+    text = await read_all(stream)
     del stream
     gc.collect()
 
@@ -319,7 +311,7 @@ async def test_closing_from_another_task_wakes_the_reader(
     """`aclose()` from anywhere ends a waiting reader with a ClosedError, at once."""
     server.reply(["a", "b"], stop="silence", stop_after=1)
     stream = await open_stream(client)
-    reader = asyncio.create_task(read(stream))
+    reader = asyncio.create_task(read_all(stream))
     await asyncio.sleep(0.02)
     asked = time.monotonic()
 
@@ -366,11 +358,11 @@ async def test_a_stream_may_be_read_in_pieces_and_after_its_end(
                 break
         reply = await stream.collect()
         again = await stream.collect()
-        rest = await read(stream)
+        rest = await read_all(stream)
 
     assert (reply.text, rest) == ("abc", "")
     assert again == reply
-    assert await read(stream) == ""
+    assert await read_all(stream) == ""
     assert stream.partial == reply
 
 
@@ -380,10 +372,10 @@ async def test_two_readers_are_refused(
     """The second reader is told so; the first one reads on."""
     server.reply(["a", "b"], chunk_delay=0.05)
     async with client.chat.send(HELLO, stream=True) as stream:
-        first = asyncio.create_task(read(stream))
+        first = asyncio.create_task(read_all(stream))
         await asyncio.sleep(0.02)
         with pytest.raises(ConfigurationError, match="Two tasks"):
-            await read(stream)
+            await read_all(stream)
         text = await first
 
     assert text == "ab"
@@ -395,7 +387,7 @@ async def test_a_reader_that_is_cancelled_ends_the_stream(
     """Outside of a block, too, a cancelled read lets go of the socket."""
     server.reply(["a", "b"], stop="silence", stop_after=1)
     stream = await open_stream(client)
-    reader = asyncio.create_task(read(stream))
+    reader = asyncio.create_task(read_all(stream))
     await asyncio.sleep(0.02)
 
     reader.cancel()
@@ -422,10 +414,10 @@ async def test_a_cancel_at_done_loses_nothing(
     )
     stream = await open_stream(client)
     await anext(stream)
-    reader = asyncio.create_task(read(stream))
+    reader = asyncio.create_task(read_all(stream))
     await asyncio.sleep(0.02)
     text = stream.response.text
-    other = await read(stream)
+    other = await read_all(stream)
 
     reader.cancel()
     await asyncio.wait([reader])
@@ -579,7 +571,7 @@ async def test_events_of_another_media_type_are_events(
     server.reply("hello", headers={"Content-Type": content_type}, write_bytes=7)
 
     async with client.chat.send(HELLO, stream=True) as stream:
-        text = await read(stream)
+        text = await read_all(stream)
 
     assert text == "hello"
 
@@ -613,9 +605,9 @@ async def test_a_stream_is_cut_where_the_network_likes(
     server.reply("Grüße, 世界!")
 
     async with client.chat.send(HELLO, stream=True) as slow:
-        first = await read(slow)
+        first = await read_all(slow)
     async with client.chat.send(HELLO, stream=True) as quick:
-        second = await read(quick)
+        second = await read_all(quick)
 
     assert first == second == "Grüße, 世界!"
 
@@ -643,7 +635,7 @@ async def test_the_clients_end_is_told_to_a_stream_nobody_reads(
     await client.aclose()
     await server.until(closed=1)
     with pytest.raises(ClosedError, match="client was closed"):
-        await read(stream)
+        await read_all(stream)
     await stream.aclose()
 
     assert math.isclose(client.stats.in_use, 0)

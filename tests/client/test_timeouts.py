@@ -8,23 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import MakeClient
+from support import HELLO, MakeClient
 
 from openrouter_async import (
     APITimeoutError,
     AsyncOpenRouter,
     CallRecord,
-    ChatGenerationParams,
     ChatStream,
     ClosedError,
     ConfigurationError,
     Retries,
     Timeouts,
-    UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ROLE = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
 
 

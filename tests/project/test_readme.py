@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from support import told
+from support import without_slow_callbacks
 
 import openrouter_async
 from openrouter_async import AsyncOpenRouter, Retries, testing, types
@@ -53,7 +53,7 @@ def test_block_runs_without_output_on_stderr(number: int, tmp_path: Path) -> Non
             check=False,
         )
 
-    assert (done.returncode, told(done.stderr)) == (0, "")
+    assert (done.returncode, without_slow_callbacks(done.stderr)) == (0, "")
 
 
 def test_blocks_pass_mypy(tmp_path: Path) -> None:

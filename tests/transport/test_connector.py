@@ -17,13 +17,13 @@ import pytest
 import trustme
 from aiohttp.client_proto import ResponseHandler
 from attrs import Factory, define
+from support import HELLO
 from yarl import URL
 
 from openrouter_async import (
     APIConnectionError,
     APIError,
     AsyncOpenRouter,
-    ChatGenerationParams,
     ConfigurationError,
     MalformedResponseError,
     Retries,
@@ -34,7 +34,6 @@ from openrouter_async.transport.aiohttp_compat import end_with_connection, forge
 from openrouter_async.transport.connector import Proxies, Proxy, _make_socket
 from openrouter_async.transport.pool import NetworkOptions
 
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 ONCE = Retries(max_attempts=1)
 NAME = "openrouter.test"
 """No such host, by RFC 2606; the proxy below knows better."""

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from support import HELLO
 
 from openrouter_async import (
     AsyncOpenRouter,
     BadRequestError,
-    ChatGenerationParams,
-    UserMessage,
 )
 from openrouter_async.testing import (
     Clock,
@@ -17,8 +16,6 @@ from openrouter_async.testing import (
     SeenRequest,
     error_reply,
 )
-
-HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 
 
 async def test_calls_beyond_the_limit_queue_in_order(
