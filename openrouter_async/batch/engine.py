@@ -1,8 +1,9 @@
 """A run under way: its parts, how they are put together, and how it ends."""
 
 import asyncio
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final
@@ -10,12 +11,11 @@ from typing import Any, Final
 from ..errors import JournalError
 from ..protocol.budget import Budget
 from ..protocol.concurrency import MOST
-from ..protocol.overload import RepeatedFailures, all_alike
+from ..protocol.overload import RepeatedFailures, all_alike, stalled
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
 from .jobs import Job, JobQueue
 from .journal import Journal
 from .journal_writer import JournalWriter
-from .monitor import Monitor
 from .options import BatchOptions
 from .progress import ProgressLine
 from .request_builder import RequestBuilder
@@ -24,12 +24,14 @@ from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter
 from .rows.results import BatchResult
 from .rows.stats import BatchStats, RunCounters, StopReason
-from .sender import Sender
 from .source import Source
-from .workers import WorkerPool
+from .workers import Sender, WorkerPool
 
 # Between pulling and reading: what a reader may be behind, or a slow row may hold up.
 _WINDOW: Final = 1024
+_TICK: Final = 0.5
+
+logger = logging.getLogger("openrouter_async")
 
 
 class BatchEngine:
@@ -246,3 +248,66 @@ async def until_done(future: "asyncio.Future[Any]") -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+class Monitor:
+    """The one timer of a run."""
+
+    def __init__(
+        self,
+        doors: Mapping[str | None, ConcurrencyLimiter],
+        stats: Callable[[], BatchStats],
+        tell: Callable[[BatchStats], object] | None,
+        *,
+        stall_seconds: float,
+        tend: Callable[[], None] | None,
+        halt: Callable[[StopReason, BaseException | None], None],
+    ) -> None:
+        """
+        Begin to look.
+
+        Args:
+            doors: Of the run, by model; there will be more.
+            stats: Takes a snapshot.
+            tell: Called with a snapshot; what it raises is logged.
+            stall_seconds: So long with nothing but refusals is a stall.
+            tend: Called each time.
+            halt: Called when the run must end, and why.
+        """
+        self._doors = doors
+        self._stats = stats
+        self._tell = tell
+        self._stall_seconds = stall_seconds
+        self._tend = tend
+        self._halt = halt
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_TICK, self._look)
+
+    def end(self, line: ProgressLine | None) -> None:
+        """Look no more, but tell the end."""
+        self._timer.cancel()
+        self._report()
+        if line is not None:
+            self._guard(line.end)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for door in self._doors.values():
+            since = door.refused_since
+            if since is not None and now - since >= self._stall_seconds:
+                self._halt("stalled", stalled(now - since, door.refusals))
+        if self._tend is not None:
+            self._tend()
+        self._report()
+        self._timer = self._loop.call_later(_TICK, self._look)
+
+    def _report(self) -> None:
+        tell = self._tell
+        if tell is not None:
+            self._guard(lambda: tell(self._stats()))
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception:
+            logger.exception("progress raised; the run itself is not affected.")

@@ -353,7 +353,7 @@ async def test_rows_reach_the_disk_when_no_other_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Within a second, although the run waits for its next one."""
-    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
     synced: list[tuple[int, str]] = []
     sync = os.fsync
 
@@ -379,7 +379,7 @@ async def test_the_end_waits_for_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is on its way to the disk is there when the run is over."""
-    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.02)
+    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.02)
     begun, ended = threading.Event(), threading.Event()
     sync = os.fsync
 
@@ -406,7 +406,7 @@ async def test_a_disk_that_breaks_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As soon as it is found out."""
-    monkeypatch.setattr("openrouter_async.batch.monitor._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
 
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
