@@ -1,21 +1,15 @@
 """
-Fan-out: many calls at bounded concurrency, nothing lost, nothing paid twice.
+`send_many`: many calls at bounded concurrency; no result is lost or paid for twice.
 
-`items`, `results`, `control`, `budget`, `verdict` and `stats` decide, and know nothing
-of asyncio or of this machine. What does, in the order that a row passes it: `source`,
-`intake`, `crew`, `sender` (`cashier`, `gate`, `door`), `scribe` (`journal`, `lines`),
-`shelf`. `run` is what the caller holds, `running` what is inside of it.
+A row passes the modules in this order: `source`, `jobs`, `workers` (with
+`reservations` and `row_limiter`), `journal_writer` (with `journal` and `jsonl`),
+`result_buffer`. `run` is the caller's handle, `engine` wires the parts. The modules in
+`rows` are pure: data and decisions without asyncio, clock or files.
 """
 
 from ..transport.limiter import LimiterRegistry, LimiterStats
 from .journal import errors_path, read_journal
-from .options import (
-    BatchOptions,
-    Concurrency,
-    Items,
-    OnError,
-    Progress,
-)
+from .options import BatchOptions, Concurrency, Items, OnError, Progress
 from .request_builder import RequestBuilder
 from .rows.items import BatchItem, Item
 from .rows.results import BatchResult

@@ -1,19 +1,18 @@
-"""A run under way: its parts, how they are put together, and how it ends."""
+"""The engine of a run: wires its parts, monitors them, and shuts them down."""
 
 import asyncio
 import logging
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any, Final
 
 from ..errors import JournalError
 from ..protocol.budget import Budget
 from ..protocol.concurrency import MOST
-from ..protocol.overload import RepeatedFailures, all_alike, stalled
+from ..protocol.overload import stalled
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
-from .jobs import Job, JobQueue
+from .jobs import JobQueue
 from .journal import Journal
 from .journal_writer import JournalWriter
 from .options import BatchOptions
@@ -22,13 +21,14 @@ from .request_builder import RequestBuilder
 from .reservations import BudgetReservations
 from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter
-from .rows.results import BatchResult
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import Source
-from .workers import Sender, WorkerPool
+from .workers import RowSender, WorkerPool
 
-# Between pulling and reading: what a reader may be behind, or a slow row may hold up.
-_WINDOW: Final = 1024
+# Results that a slow reader may leave unread, or that wait for one slow row when they
+# are ordered. At 10 KB each, 10 MB.
+_MIN_BUFFER_SIZE: Final = 1024
+# Seconds: lines reach the disk within a second, as the journal promises.
 _TICK: Final = 0.5
 
 logger = logging.getLogger("openrouter_async")
@@ -36,210 +36,231 @@ logger = logging.getLogger("openrouter_async")
 
 class BatchEngine:
     """
-    Everything that works while a run is entered.
+    The parts of a run, while it is entered.
+
+    It is the `RunControl` of its parts.
 
     Attributes:
-        shelf: Where results are read.
-        tally: The counters.
-        reason: Why it ended before its rows did; None if it did not.
-        failure: What ended it.
-        is_over: Whether it has ended.
+        buffer: The results to be read.
+        reason: The reason if the run ended before its rows did; otherwise None.
+        failure: The error that ended the run; None if it ended without one.
     """
 
     def __init__(
         self,
-        plan: BatchOptions,
-        calls: RequestBuilder,
-        scopes: LimiterRegistry,
+        options: BatchOptions,
+        builder: RequestBuilder,
+        registry: LimiterRegistry,
         source: Source,
         journal: Journal | None,
-        threads: Executor,
-        limiter: RateLimiter | None,
-        *,
-        stall_seconds: float,
+        executor: Executor,
+        rate_limiter: RateLimiter | None,
     ) -> None:
         """
-        Put it together; nothing is sent before `begin`.
+        Wire the parts; nothing is read or sent before `start`.
 
         Args:
-            plan: Its options.
-            calls: Makes calls of rows, and sends them.
-            scopes: The client's.
-            source: Of its rows.
-            journal: It is open.
-            threads: One thread, for the journal's files.
-            limiter: Of requests a minute.
-            stall_seconds: So long with nothing but refusals is a stall.
+            options: The options of the run.
+            builder: Builds and sends the requests.
+            registry: The client's concurrency limiters.
+            source: The rows.
+            journal: The journal, already open; None without one.
+            executor: One thread, for the journal's files.
+            rate_limiter: The limit of requests per minute; None for no limit.
         """
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._ended: float | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._end_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.reason: StopReason | None = None
         self.failure: BaseException | None = None
-        self.tally = RunCounters()
-        self._first = RepeatedFailures()
-        self._journal = journal
-        self._threads = threads
+        self._options = options
         self._source = source
-        most = plan.fixed or MOST
-        self.shelf = ResultBuffer(
-            self._loop, max(_WINDOW, 4 * most), ordered=plan.ordered
+        self._journal = journal
+        self._executor = executor
+        self._counters = RunCounters()
+        max_in_flight = options.fixed_concurrency or MOST
+        self.buffer = ResultBuffer(
+            self._loop,
+            max(_MIN_BUFFER_SIZE, 4 * max_in_flight),
+            ordered=options.ordered,
         )
-        self._budget: Budget | None = None
-        if plan.max_cost is not None:
-            self._budget = Budget(plan.max_cost, self._before)
-        self._scribe: JournalWriter | None = None
+        self._writer: JournalWriter | None = None
         if journal is not None:
-            self._scribe = JournalWriter(
-                journal, threads, self.shelf.put, partial(self.halt, "journal")
-            )
-        self._sender = self._make_sender(plan, calls, scopes, limiter)
-        self._crew = self._make_crew(calls, most)
-        self._line: ProgressLine | None = None
-        if plan.progress is True:
-            self._line = ProgressLine(sys.stderr, plan.max_cost)
-        self._lookout = Monitor(
-            self._sender.doors,
-            self.stats,
-            self._line or (plan.progress if callable(plan.progress) else None),
-            stall_seconds=stall_seconds,
-            tend=None if self._scribe is None else self._scribe.tend,
-            halt=self.halt,
+            self._writer = JournalWriter(journal, executor, self.buffer, self)
+        self._budget: Budget | None = None
+        reservations = None
+        if options.max_cost is not None:
+            self._budget = Budget(options.max_cost, self._earlier_cost)
+            reservations = BudgetReservations(self._budget, builder.fetch_price)
+        self._sender = RowSender(
+            builder,
+            registry,
+            self._counters,
+            self,
+            concurrency=options.fixed_concurrency,
+            rate_limiter=rate_limiter,
+            reservations=reservations,
         )
-
-    def _make_sender(
-        self,
-        plan: BatchOptions,
-        calls: RequestBuilder,
-        scopes: LimiterRegistry,
-        limiter: RateLimiter | None,
-    ) -> Sender:
-        cashier = None
-        if self._budget is not None:
-            cashier = BudgetReservations(self._budget, calls.price)
-        return Sender(
-            calls,
-            scopes,
-            self.tally,
-            concurrency=plan.fixed,
-            limiter=limiter,
-            cashier=cashier,
-            halt=self.halt,
+        jobs = JobQueue(
+            builder,
+            source,
+            self.buffer,
+            self._counters,
+            self,
+            done=None if journal is None else journal.done,
+            has_budget=reservations is not None,
         )
-
-    def _make_crew(self, calls: RequestBuilder, most: int) -> WorkerPool:
-        done = None if self._journal is None else self._journal.done
-        intake = JobQueue(calls, self._source, self.shelf, self.tally, done, self.halt)
-        return WorkerPool(
-            intake, self._sender, self.tally, most, finish=self._finish, halt=self.halt
+        self._workers = WorkerPool(
+            jobs,
+            self._sender,
+            self.buffer,
+            self._writer,
+            self._counters,
+            self,
+            max_in_flight=max_in_flight,
         )
+        self._progress = _progress_of(options)
 
-    def begin(self) -> None:
-        """Begin to send."""
-        self._crew.hire()
-        self._ending = self._loop.create_task(self._end())
+    def start(self) -> None:
+        """Start to read rows and to send them."""
+        self._workers.add()
+        self._end_task = self._loop.create_task(self._end())
+        self._timer = self._loop.call_later(_TICK, self._tick)
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """True if the run has ended."""
         return self._ended is not None
 
     @property
-    def doors(self) -> Mapping[str | None, ConcurrencyLimiter]:
-        """By model."""
-        return self._sender.doors
+    def limiters(self) -> Mapping[str | None, ConcurrencyLimiter]:
+        """The concurrency limiters in use, by model."""
+        return self._sender.limiters
 
     @property
-    def _before(self) -> float:
+    def _earlier_cost(self) -> float:
         return 0.0 if self._journal is None else self._journal.spent
 
     def stats(self) -> BatchStats:
         """Return a snapshot."""
         now = self._loop.time() if self._ended is None else self._ended
-        return self.tally.stats(
+        return self._counters.stats(
             total=self._source.total,
-            waiting=self._crew.waiting,
+            waiting=self._workers.waiting,
             budget=self._budget,
-            before=self._before,
+            earlier_cost=self._earlier_cost,
             seconds=now - self._started,
             is_over=self.is_over,
             stop_reason=self.reason,
         )
 
-    def _finish(self, order: Job, result: BatchResult) -> None:
-        """Take a row's result: count it, write it, put it where it is read."""
-        self.tally.add(result)
-        error, journal = result.error, self._journal
-        if error is None:
-            self._first.succeeded()
-        elif journal is not None and journal.has_failed(order.key):
-            pass  # It failed in an earlier run, too, and says nothing of the others.
-        elif self._first.failed(error):
-            self.halt("repeated_failure", all_alike(error))
-        if self._scribe is None:
-            self.shelf.put(order.number, result)
-        else:
-            self._scribe.add(order, result)
+    # --- RunControl ------------------------------------------------------------------
 
-    # How it ends.
-
-    def halt(self, reason: StopReason, error: BaseException | None) -> None:
-        """Send nothing more, for this reason; the first one counts."""
+    def stop(self, reason: StopReason, error: BaseException | None) -> None:
+        """Send no more requests; the first reason given is the reason of the run."""
         if self.is_over:
             return
         if self.reason is None:
             self.reason, self.failure = reason, error
-        self._crew.stop()
+        self._workers.stop()
 
-    async def stop(self, *, drain: bool, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what is out then is called back, not an error
-        """Send nothing more; return when what is out is back, or called back."""
-        assert self._ending is not None
-        self.halt("stopped", None)
+    def add_worker(self) -> None:
+        """Start another worker if one could send a row now."""
+        self._workers.add()
+
+    # --- monitoring ------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        for limiter in self.limiters.values():
+            since = limiter.refused_since
+            if since is not None and now - since >= self._options.stall_timeout:
+                self.stop("stalled", stalled(now - since, limiter.refusals))
+        if self._writer is not None:
+            self._writer.sync()
+        self._report()
+        self._timer = self._loop.call_later(_TICK, self._tick)
+
+    def _report(self) -> None:
+        progress = self._progress
+        if progress is not None:
+            _call_and_log(lambda: progress(self.stats()))
+
+    # --- the end ---------------------------------------------------------------------
+
+    async def shut_down(self, *, drain: bool, timeout: float | None = None) -> None:  # noqa: ASYNC109 - at the timeout, requests are cancelled; nothing is raised
+        """
+        Send no more requests, and return when the run has ended.
+
+        Args:
+            drain: If True, wait for requests in flight. If False, cancel them.
+            timeout: Seconds after which requests in flight are cancelled; None: never.
+        """
+        assert self._end_task is not None
+        self.stop("stopped", None)
         if drain:
-            await asyncio.wait({self._ending}, timeout=timeout)
+            await asyncio.wait({self._end_task}, timeout=timeout)
         if not self.is_over:
-            self._crew.cancel()
-        await until_done(self._ending)
+            self._workers.cancel()
+        await until_done(self._end_task)
 
     async def wait(self) -> None:
-        """Wait for its end."""
-        assert self._ending is not None
-        await asyncio.wait({self._ending})
+        """Wait for the end of the run."""
+        assert self._end_task is not None
+        await asyncio.wait({self._end_task})
 
     async def _end(self) -> None:
-        """Wait for the last worker, and let go of everything."""
         try:
-            await self._crew.gone.wait()
+            await self._workers.finished.wait()
         finally:
-            # Also where the loop itself is going down.
-            await self._let_go()
+            # Also if this task is cancelled, as `asyncio.run` does when it ends while
+            # a run is still entered: the journal must be written and unlocked.
+            await self._close()
 
-    async def _let_go(self) -> None:
+    async def _close(self) -> None:
         try:
             for close in (self._close_journal, self._source.aclose):
                 try:
                     await close()
-                except Exception as error:  # noqa: BLE001 - told to the reader
+                except Exception as error:  # noqa: BLE001 - raised to the reader
                     if self.failure is None:
-                        broken = isinstance(error, JournalError)
-                        self.reason = "journal" if broken else "input"
+                        is_journal = isinstance(error, JournalError)
+                        self.reason = "journal" if is_journal else "input"
                         self.failure = error
         finally:
-            self._threads.shutdown(wait=False)
+            self._executor.shutdown(wait=False)
             self._ended = self._loop.time()
-            self._lookout.end(self._line)
-            self.shelf.close()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._report()
+            if isinstance(self._progress, ProgressLine):
+                _call_and_log(self._progress.end)
+            self.buffer.close()
 
     async def _close_journal(self) -> None:
-        if self._scribe is not None:
-            await self._scribe.finish()
+        if self._writer is not None:
+            await self._writer.flush()
         if self._journal is not None:
-            await self._loop.run_in_executor(self._threads, self._journal.close)
+            await self._loop.run_in_executor(self._executor, self._journal.close)
+
+
+def _progress_of(options: BatchOptions) -> Callable[[BatchStats], object] | None:
+    if options.progress is True:
+        return ProgressLine(sys.stderr, options.max_cost)
+    return options.progress if callable(options.progress) else None
+
+
+def _call_and_log(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except Exception:
+        logger.exception("The progress function raised an error; the run continues.")
 
 
 async def until_done(future: "asyncio.Future[Any]") -> None:
-    """Wait until it is done, even if this task is cancelled; that is raised then."""
+    """Wait for a future even if this task is cancelled, and raise that afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -248,66 +269,3 @@ async def until_done(future: "asyncio.Future[Any]") -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-class Monitor:
-    """The one timer of a run."""
-
-    def __init__(
-        self,
-        doors: Mapping[str | None, ConcurrencyLimiter],
-        stats: Callable[[], BatchStats],
-        tell: Callable[[BatchStats], object] | None,
-        *,
-        stall_seconds: float,
-        tend: Callable[[], None] | None,
-        halt: Callable[[StopReason, BaseException | None], None],
-    ) -> None:
-        """
-        Begin to look.
-
-        Args:
-            doors: Of the run, by model; there will be more.
-            stats: Takes a snapshot.
-            tell: Called with a snapshot; what it raises is logged.
-            stall_seconds: So long with nothing but refusals is a stall.
-            tend: Called each time.
-            halt: Called when the run must end, and why.
-        """
-        self._doors = doors
-        self._stats = stats
-        self._tell = tell
-        self._stall_seconds = stall_seconds
-        self._tend = tend
-        self._halt = halt
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(_TICK, self._look)
-
-    def end(self, line: ProgressLine | None) -> None:
-        """Look no more, but tell the end."""
-        self._timer.cancel()
-        self._report()
-        if line is not None:
-            self._guard(line.end)
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        for door in self._doors.values():
-            since = door.refused_since
-            if since is not None and now - since >= self._stall_seconds:
-                self._halt("stalled", stalled(now - since, door.refusals))
-        if self._tend is not None:
-            self._tend()
-        self._report()
-        self._timer = self._loop.call_later(_TICK, self._look)
-
-    def _report(self) -> None:
-        tell = self._tell
-        if tell is not None:
-            self._guard(lambda: tell(self._stats()))
-
-    def _guard(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Exception:
-            logger.exception("progress raised; the run itself is not affected.")

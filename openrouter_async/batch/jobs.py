@@ -1,137 +1,138 @@
-"""The intake of a run: rows as they were given -> orders that can be sent."""
+"""The queue of jobs: validates rows, and skips those whose result is in the journal."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import define
 
 from ..errors import BatchStoppedError, ConfigurationError, JournalError
+from ..protocol.budget import TokenBounds, token_bounds
 from ..protocol.call import Call
-from ..protocol.decode import decode
 from ..protocol.encode import canonical
 from ..types import ChatResponse
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer
 from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import (
-    Broken,
+    InvalidLine,
     Row,
-    fingerprint,
+    fingerprint_of,
+    identify_item,
     name_key,
     read_item,
     row_name,
-    row_of,
 )
-from .rows.stats import RunCounters, StopReason
+from .rows.stats import RunControl, RunCounters
 from .source import END, Source
 
-# Rows that are passed over are pulled at once; others want the loop as well.
-_PASSED_OVER: Final = 500
+# Skipping 500 rows takes a few milliseconds, in which no other task runs.
+_MAX_SKIPPED_AT_ONCE: Final = 500
 
 
 @define
 class Job:
     """
-    A row that is to be sent.
+    A row that is ready to be sent, or known to be invalid.
 
-    It holds no more of the row than it takes: thousands of them are out at once, and
-    each object of theirs is one more for the garbage collector to walk through.
+    Thousands of jobs exist at once, and the garbage collector visits every object
+    that they refer to. A job therefore keeps the encoded request, but not the row.
 
     Attributes:
-        number: Of its result on the shelf.
-        index: Of the row, as `Row.index`.
-        custom_id: Of the row.
-        call: None: it can not be sent, for the reason in `fault`.
-        fault: Why it can not be sent.
-        given: What can not be sent.
-        key: Of its name; 0 without a journal.
-        print: Of the request; 0 without a journal.
+        number: Number of its result in the `ResultBuffer`.
+        index: Index of the row, as in `Row`.
+        custom_id: Name of the row, as in `Row`.
+        call: The call; None if the row is invalid.
+        error: The reason why the row is invalid; None if it is valid.
+        item: The invalid row as it was given, for the failures file.
+        key: Hash of the row's name; 0 without a journal.
+        fingerprint: Fingerprint of the request; 0 without a journal.
+        bounds: Upper bounds on the tokens; None if unknown or without `max_cost`.
     """
 
     number: int
     index: int
     custom_id: str | None
     call: Call[ChatResponse] | None = None
-    fault: ConfigurationError | None = None
-    given: Any = None
+    error: ConfigurationError | None = None
+    item: Any = None
     key: int = 0
-    print: int = 0
+    fingerprint: int = 0
+    bounds: TokenBounds | None = None
 
     @property
     def name(self) -> str:
-        """What it is known by."""
+        """The name of the row."""
         return row_name(self.index) if self.custom_id is None else self.custom_id
-
-    @property
-    def body(self) -> Any:
-        """The whole request; what was given, if it is none."""
-        return self.given if self.call is None else decode(self.call.body or b"null")
 
 
 class JobQueue:
     """
-    Pulls rows as there is room for their results, and makes them ready.
+    Reads rows when the result buffer has space, and turns them into jobs.
 
     Attributes:
-        is_over: Whether no more rows are pulled.
+        is_over: True if no more rows will be read.
     """
 
     def __init__(
         self,
-        calls: RequestBuilder,
+        builder: RequestBuilder,
         source: Source,
-        shelf: ResultBuffer,
-        tally: RunCounters,
+        buffer: ResultBuffer,
+        counters: RunCounters,
+        control: RunControl,
+        *,
         done: HashMap64 | None,
-        halt: Callable[[StopReason, BaseException | None], None],
+        has_budget: bool,
     ) -> None:
         """
-        Pull nothing yet.
+        Create the queue; nothing is read yet.
 
         Args:
-            calls: Makes calls of rows.
-            source: Of the rows.
-            shelf: Where there must be room before a row is pulled.
-            tally: The run's counters.
-            done: The rows of earlier runs; None without a journal.
-            halt: Called when the run must end, and why.
+            builder: Builds the requests.
+            source: The rows.
+            buffer: The buffer that reserves space for each row's result.
+            counters: The run's counters.
+            control: Stops the run if its rows cannot be read.
+            done: Rows in the journal: the fingerprints, by the hash of the row's name.
+                None without a journal.
+            has_budget: If True, jobs get token bounds.
         """
-        self._calls = calls
+        self._builder = builder
         self._source = source
-        self._shelf = shelf
-        self._tally = tally
+        self._buffer = buffer
+        self._counters = counters
+        self._control = control
         self._done = done
-        self._seen = None if done is None else HashSet64()
-        self._halt = halt
+        self._seen = HashSet64()
+        self._has_budget = has_budget
         self._index = 0
         self.is_over = False
 
     def close(self) -> None:
-        """Pull no more."""
+        """Read no more rows."""
         self.is_over = True
 
     async def next(self) -> Job | None:
-        """Return the next row that is to be sent; None: there is no more."""
-        passed_over = 0
+        """Return the next job; None if there are no more rows."""
+        skipped = 0
         while not self.is_over:
-            if self._shelf.is_full:
-                await self._shelf.room()
+            if self._buffer.is_full:
+                await self._buffer.wait_for_space()
                 continue
             item = await self._pull()
             if item is END:
                 self.is_over = True
                 return None
             try:
-                order = self._order(item)
+                job = self._make_job(item)
             except JournalError as error:
-                self._halt("journal", error)
+                self._control.stop("journal", error)
                 return None
-            if order is not None:
-                return order
-            self._tally.resumed += 1
-            passed_over += 1
-            if not passed_over % _PASSED_OVER:
+            if job is not None:
+                return job
+            self._counters.resumed += 1
+            skipped += 1
+            if not skipped % _MAX_SKIPPED_AT_ONCE:
                 await asyncio.sleep(0)
         return None
 
@@ -142,20 +143,24 @@ class JobQueue:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # The items' own, which would pass for their end.
-            self._halt(
-                "input", BatchStoppedError("The items were cancelled.", reason="input")
+            # The caller's iterator raised it, although this worker was not cancelled.
+            # Without an error, the run would end as if it had read all rows.
+            self._control.stop(
+                "input",
+                BatchStoppedError(
+                    "The items raised CancelledError before their end.", reason="input"
+                ),
             )
-        except Exception as error:  # noqa: BLE001 - the caller's own
-            self._halt("input", error)
+        except Exception as error:  # noqa: BLE001 - raised by the caller's iterator
+            self._control.stop("input", error)
         return END
 
-    def _order(self, item: object) -> Job | None:
+    def _make_job(self, item: object) -> Job | None:
         """
-        Make a row ready; None: the journal has it.
+        Return the job of an item; None if the journal has its result.
 
         Raises:
-            JournalError: The journal has another request under its name.
+            JournalError: If the journal has a different request under the same name.
         """
         index, self._index = self._index, self._index + 1
         row: Row | None = None
@@ -163,47 +168,58 @@ class JobQueue:
         try:
             row = read_item(item, index)
             given = row.params
-            given = self._calls.body(row)
-            return self._ready(row, self._calls.call(given))
+            given = body = self._builder.body(row)
+            return self._valid_job(row, body)
         except ConfigurationError as error:
-            fault = error
+            reason = error
         except TypeError as error:
-            fault = ConfigurationError(f"Row {index}: {error}")
-        if isinstance(item, Broken):
+            reason = ConfigurationError(f"Row {index}: {error}")
+        if isinstance(item, InvalidLine):
             given = item.text
-        row = row or row_of(item, index)
-        number = self._shelf.promise()
-        return Job(number, row.index, row.custom_id, None, fault, given)
+        row = row or identify_item(item, index)
+        number = self._buffer.reserve()
+        return Job(number, row.index, row.custom_id, error=reason, item=given)
 
-    def _ready(self, row: Row, call: Call[ChatResponse]) -> Job | None:
-        key = printed = 0
+    def _valid_job(self, row: Row, body: dict[str, Any]) -> Job | None:
+        call = self._builder.call(body)
+        key = fingerprint = 0
         if self._done is not None:
             key = name_key(row.name)
-            printed = row.print or fingerprint(canonical(call.body or b""))
-            if self._is_done(row, key, printed):
+            fingerprint = row.fingerprint or fingerprint_of(canonical(body))
+            if self._is_done(self._done, row, key, fingerprint):
                 return None
-        number = self._shelf.promise()
-        return Job(number, row.index, row.custom_id, call, key=key, print=printed)
+        bounds = None
+        if self._has_budget:
+            bounds = token_bounds(body, len(call.body or b""))
+        return Job(
+            self._buffer.reserve(),
+            row.index,
+            row.custom_id,
+            call,
+            key=key,
+            fingerprint=fingerprint,
+            bounds=bounds,
+        )
 
-    def _is_done(self, row: Row, key: int, printed: int) -> bool:
+    def _is_done(self, done: HashMap64, row: Row, key: int, fingerprint: int) -> bool:
         """
-        Return whether the journal has a row.
+        Return True if the journal has the result of a row.
 
         Raises:
-            JournalError: The journal has another request under this name.
-            ConfigurationError: This run had the name before.
+            JournalError: If the journal has a different request under the same name.
+            ConfigurationError: If an earlier row of this run has the same name.
         """
-        assert self._done is not None
-        assert self._seen is not None
         if not self._seen.add(key):
             raise ConfigurationError(
-                f"Row {row.index} has the custom_id of an earlier row: {row.name!r}."
+                f"Row {row.index} has the same name as an earlier row: {row.name!r}. "
+                "Give each row its own custom_id."
             )
-        known = self._done.get(key) if self._done else None
-        if known is not None and known != printed:
+        # Most runs start with an empty journal; the lookup would cost 1 us per row.
+        known = done.get(key) if done else None
+        if known is not None and known != fingerprint:
             raise JournalError(
-                f"The journal has another request as {row.name!r}: the rows or the "
-                "parameters have changed.",
-                hint="Give the run a new journal, or the old rows.",
+                f"The journal has a different request for {row.name!r}: the rows or "
+                "the parameters have changed since it was written.",
+                hint="Use a new journal, or the original rows and parameters.",
             )
         return known is not None

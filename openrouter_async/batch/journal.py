@@ -1,10 +1,10 @@
 """
-The output file of a run, which is also its memory.
+The journal of a run: its output file, from which an interrupted run is resumed.
 
-`out.jsonl` has the rows that succeeded, each once, ever; `out.errors.jsonl` those that
-failed, as rows that can be sent again. A row is handed to the operating system before
-anybody sees its result, so `kill -9` loses none, and within a second to the disk: a
-power cut loses what came since.
+`out.jsonl` has one line for each row that succeeded. `out.errors.jsonl` has the rows
+that failed, as items that can be sent again. A line is passed to the operating system
+before the caller sees its result, so `kill -9` loses no result. Lines are flushed to
+the disk within a second; a power cut loses later ones.
 """
 
 import os
@@ -17,222 +17,234 @@ from ..extras import require
 from ..protocol.decode import decode
 from .jsonl import JsonLinesFile
 from .rows.hash_index import HashMap64, HashSet64
-from .rows.items import OURS, name_key
-from .rows.results import BatchResult, is_line
+from .rows.items import EXTENSION_KEY, name_key
+from .rows.results import BatchResult, is_journal_line
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-_STARTS: Final = (b'{"id":',)
-_ERROR_STARTS: Final = (b'{"custom_id":',)
+_ROW_STARTS: Final = (b'{"id":',)
+_FAILURE_STARTS: Final = (b'{"custom_id":',)
 
 
 def errors_path(path: Path) -> Path:
-    """Return where the failures of a journal are: `out.errors.jsonl` of `out.jsonl`."""
+    """Return the path of a journal's failures file: `out.errors.jsonl`."""
     return path.with_name(path.name.removesuffix(".jsonl") + ".errors.jsonl")
 
 
 def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
     """
-    Read the results of a journal, those of earlier runs included, oldest first.
+    Read the results in a journal, from all runs, oldest first.
 
     Raises:
-        JournalError: It is none.
-        OSError: It can not be read.
+        JournalError: If the file is not a journal.
+        OSError: If the file cannot be read.
     """
     with Path(path).open("rb") as file:
-        for line in _entries(Path(path), file):
+        for line in _journal_lines(Path(path), file):
             yield BatchResult.from_line(line)
 
 
 class Journal:
     """
-    One run's journal. `open`, `write`, `sync` and `close` block: one thread does them.
+    The journal of one run.
+
+    `open`, `write`, `sync` and `close` block, so the same thread calls them all.
 
     Attributes:
-        path: The file of successes.
-        done: The names of rows that succeeded in earlier runs, with the fingerprints
-            of their requests.
-        spent: US dollars that these cost.
-        is_behind: Whether rows were written that are not handed to the disk yet.
+        path: The path of the output file.
+        done: Rows that succeeded in earlier runs: the fingerprints of their requests,
+            by the hash of the row's name.
+        spent: Cost of these rows in US dollars.
+        has_unsynced: True if written lines were not flushed to the disk yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.done = HashMap64()
         self.spent = 0.0
-        self.is_behind = False
-        self._given_up = False
-        # Of earlier runs, and which of these have succeeded in this one.
+        self.has_unsynced = False
+        self._is_cancelled = False
+        # Hashes of the names of rows that failed in earlier runs, and of those among
+        # them that have succeeded in this run.
         self._failed = HashSet64()
-        self._healed = HashSet64()
+        self._recovered = HashSet64()
         self._lock: BaseFileLock | None = None
         self._rows: JsonLinesFile | None = None
-        self._errors: JsonLinesFile | None = None
+        self._failures: JsonLinesFile | None = None
 
     def open(self) -> None:
         """
-        Lock it, cut off what a crash left of a line, and read what is done.
+        Lock the journal, truncate incomplete lines, and read the rows that are done.
 
         Raises:
-            JournalError: It is in use, or no journal, or can not be opened.
+            JournalError: If it is in use, is not a journal, or cannot be opened.
+            ConfigurationError: If filelock is not installed.
         """
         filelock = require("filelock", "batch", "journal=")
         lock = filelock.FileLock(f"{self.path}.lock")
         if not self.path.parent.is_dir():
-            # The lock's library would make the folders.
-            raise JournalError(f"There is no folder {self.path.parent}.")
+            # filelock would create the missing directories.
+            raise JournalError(
+                f"The directory {self.path.parent} does not exist.",
+                hint="Create it, or correct journal=.",
+            )
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise JournalError(
                 f"{self.path} is in use by another run.",
-                hint="One run at a time writes a journal.",
+                hint="Wait until it has ended, or use another journal.",
             ) from None
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise _journal_error(self.path, error) from error
         self._lock = lock
         try:
-            self._rows = JsonLinesFile(self.path, _STARTS)
+            self._rows = JsonLinesFile(self.path, _ROW_STARTS)
             if errors_path(self.path).exists():
-                for line in self._open_errors().read():
-                    self._failed.add(_key_of(line))
-            self._scan(self._rows)
+                for line in self._open_failures().read():
+                    self._failed.add(_row_key(line))
+            self._read_done(self._rows)
         except OSError as error:
-            self._let_go()
-            raise _unusable(self.path, error) from error
+            self._release()
+            raise _journal_error(self.path, error) from error
         except BaseException:
-            self._let_go()
+            self._release()
             raise
 
-    def give_up(self) -> None:
-        """Let `open` on the other thread end soon: nothing is to be sent."""
-        self._given_up = True
+    def cancel_open(self) -> None:
+        """Make an `open` that is running on the thread return early."""
+        self._is_cancelled = True
 
-    def has_failed(self, key: int) -> bool:
-        """Tell whether a row failed in an earlier run; `key` is its name's."""
+    def failed_before(self, key: int) -> bool:
+        """Return True if a row failed in an earlier run; `key` hashes its name."""
         return key in self._failed
 
-    def _open_errors(self) -> JsonLinesFile:
-        self._errors = JsonLinesFile(errors_path(self.path), _ERROR_STARTS)
-        return self._errors
-
-    def _scan(self, rows: JsonLinesFile) -> None:
-        for line in _entries(rows.path, rows.read()):
-            if self._given_up:
-                return
-            ours = line[OURS]
-            key = name_key(line["custom_id"])
-            if key not in self.done:
-                self.done.put(key, int(ours["fp"], 16))
-                self.spent += ours.get("cost") or 0.0
-
-    def succeeded(self, key: int) -> None:
-        """Note that a row has a reply now; `key` is its name's."""
+    def mark_succeeded(self, key: int) -> None:
+        """Record that a row has succeeded; `key` is the hash of its name."""
         if key in self._failed:
-            self._healed.add(key)
+            self._recovered.add(key)
 
-    def write(self, rows: bytes, errors: bytes) -> None:
+    def write(self, rows: bytes, failures: bytes) -> None:
         """
-        Hand lines to the operating system.
+        Pass lines to the operating system.
 
         Args:
             rows: Lines of rows that succeeded.
-            errors: Lines of rows that failed.
+            failures: Lines of rows that failed.
 
         Raises:
-            JournalError: They can not be written.
+            JournalError: If they cannot be written.
         """
         assert self._rows is not None
         try:
             if rows:
                 self._rows.append(rows)
-            if errors:
-                (self._errors or self._open_errors()).append(errors)
+            if failures:
+                (self._failures or self._open_failures()).append(failures)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise _journal_error(self.path, error) from error
         finally:
-            self.is_behind = True
+            self.has_unsynced = True
 
     def sync(self) -> None:
         """
-        Hand to the disk what was written.
+        Flush written lines to the disk.
 
         Raises:
-            JournalError: It can not be.
+            JournalError: If they cannot be flushed.
         """
-        # What is written meanwhile is behind again.
-        self.is_behind = False
+        # Cleared first, so that a write during the flush sets it again.
+        self.has_unsynced = False
         try:
-            for file in (self._rows, self._errors):
+            for file in (self._rows, self._failures):
                 if file is not None:
                     file.sync()
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise _journal_error(self.path, error) from error
 
     def close(self) -> None:
         """
-        Hand all to the disk, tidy the failures, and let go of the files.
+        Flush to the disk, compact the failures file, and release files and lock.
 
         Raises:
-            JournalError: They can not be written.
+            JournalError: If the files cannot be written.
         """
         if self._lock is None:
             return
         try:
             self.sync()
-            if self._errors is not None:
-                self._tidy(self._errors)
+            if self._failures is not None:
+                self._compact(self._failures)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise _journal_error(self.path, error) from error
         finally:
-            self._let_go()
+            self._release()
 
-    def _tidy(self, errors: JsonLinesFile) -> None:
-        """Leave one line, the last, for each row that has not succeeded since."""
+    def _open_failures(self) -> JsonLinesFile:
+        self._failures = JsonLinesFile(errors_path(self.path), _FAILURE_STARTS)
+        return self._failures
+
+    def _read_done(self, rows: JsonLinesFile) -> None:
+        for line in _journal_lines(rows.path, rows.read()):
+            if self._is_cancelled:
+                return
+            extension = line[EXTENSION_KEY]
+            key = name_key(line["custom_id"])
+            # Files that were concatenated may have a row twice; it was paid once.
+            if key not in self.done:
+                self.done.put(key, int(extension["fp"], 16))
+                self.spent += extension.get("cost") or 0.0
+
+    def _compact(self, failures: JsonLinesFile) -> None:
+        """Keep the last line of each row that has not succeeded since."""
         last = HashMap64()
-        for number, line in enumerate(errors.read()):
-            last.put(_key_of(line), number)
-        # The lock makes the name ours; what a crash left there is written over.
-        tidy = errors.path.with_name(errors.path.name + ".tmp")
+        for number, line in enumerate(failures.read()):
+            last.put(_row_key(line), number)
+        # The lock protects this path too. A crash may have left an older file there.
+        compacted = failures.path.with_name(failures.path.name + ".tmp")
         try:
             kept = 0
-            with tidy.open("wb") as file:
-                for number, line in enumerate(errors.read()):
-                    key = _key_of(line)
-                    healed = key in self._healed or key in self.done
-                    if last.get(key) == number and not healed:
+            with compacted.open("wb") as file:
+                for number, line in enumerate(failures.read()):
+                    key = _row_key(line)
+                    succeeded = key in self._recovered or key in self.done
+                    if last.get(key) == number and not succeeded:
                         kept += 1
                         file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            errors.close()
-            self._errors = None
+            # Windows does not replace an open file.
+            failures.close()
+            self._failures = None
             if kept:
-                tidy.replace(errors.path)
+                compacted.replace(failures.path)
             else:
-                errors.path.unlink()
+                failures.path.unlink()
         finally:
-            tidy.unlink(missing_ok=True)
+            compacted.unlink(missing_ok=True)
 
-    def _let_go(self) -> None:
-        for file in (self._rows, self._errors):
+    def _release(self) -> None:
+        for file in (self._rows, self._failures):
             if file is not None:
                 file.close()
-        self._rows = self._errors = None
+        self._rows = self._failures = None
         assert self._lock is not None
         self._lock.release()
         self._lock = None
 
 
-def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
-    """Read the lines of a journal; a torn last one is passed over."""
+def _journal_lines(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
+            # Incomplete: a run is writing it, or a crash has cut it short.
             return
         entry = _object(line)
-        if not is_line(entry):
-            raise JournalError(f"{path}, line {number}, is no line of a journal.")
+        if not is_journal_line(entry):
+            raise JournalError(
+                f"{path} is not a journal: line {number} was not written by a run.",
+                hint="Check the path, or remove the line.",
+            )
         yield entry
 
 
@@ -244,11 +256,15 @@ def _object(line: bytes) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", entry) if isinstance(entry, Mapping) else {}
 
 
-def _key_of(line: bytes) -> int:
-    """Return the key of a failure's row; of a line that is none, its own."""
+def _row_key(line: bytes) -> int:
+    """
+    Return the hash of the row's name in a line of the failures file.
+
+    A line that is not a failure is hashed itself, so that compaction keeps it.
+    """
     name = _object(line).get("custom_id")
     return name_key(name if isinstance(name, str) else line.decode("latin-1"))
 
 
-def _unusable(path: Path, error: OSError) -> JournalError:
-    return JournalError(f"{path} can not be used: {error.strerror or error}.")
+def _journal_error(path: Path, error: OSError) -> JournalError:
+    return JournalError(f"Cannot use the journal {path}: {error.strerror or error}.")

@@ -1,4 +1,4 @@
-"""A file of JSON lines that only grows, and survives whatever ends the process."""
+"""An append-only file of JSON lines that survives a crash at any moment."""
 
 import os
 from collections.abc import Iterator
@@ -7,34 +7,35 @@ from typing import Final
 
 from ..errors import JournalError
 
-_BLOCK: Final = 256 * 1024
+_BLOCK_BYTES: Final = 256 * 1024
 
 
 class JsonLinesFile:
     """
-    Lines that are appended whole; what a crash left of a last one is cut off.
+    A file to which whole lines are appended.
 
-    Blocking: for a thread.
+    All methods block, so they run on a thread.
 
     Attributes:
-        path: Where it is.
-        size: Bytes, all of them whole lines.
+        path: The path of the file.
+        size: Length in bytes of its whole lines.
     """
 
     def __init__(self, path: Path, starts: tuple[bytes, ...]) -> None:
         """
-        Open it, or make it.
+        Open or create the file, and truncate a last line that a crash cut short.
 
         Args:
-            path: Where it is.
-            starts: How a line of ours can begin. A tail that begins otherwise is not
-                ours to cut off.
+            path: The path of the file.
+            starts: The possible beginnings of a line. An incomplete last line that
+                begins otherwise was not written by this class, and is left alone.
 
         Raises:
-            JournalError: It is no such file.
-            OSError: It can not be opened.
+            JournalError: If the last line is incomplete and begins otherwise.
+            OSError: If the file cannot be opened.
         """
         self.path = path
+        # O_APPEND: a write goes to the end even if the file was truncated meanwhile.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
         try:
@@ -45,23 +46,24 @@ class JsonLinesFile:
 
     def _repair(self, starts: tuple[bytes, ...]) -> int:
         end = os.lseek(self._file, 0, os.SEEK_END)
-        whole = self._last_line_end(end)
-        if whole == end:
+        size = self._last_line_end(end)
+        if size == end:
             return end
-        os.lseek(self._file, whole, os.SEEK_SET)
+        os.lseek(self._file, size, os.SEEK_SET)
         head = os.read(self._file, 64)
         if not any(head.startswith(s[: len(head)]) for s in starts):
             raise JournalError(
-                f"{self.path} ends in the middle of a line that is none of a journal; "
-                "it is left as it is."
+                f"{self.path} ends with an incomplete line that was not written by a "
+                "run. The file was not changed.",
+                hint="Check the path, or add the missing end of the line.",
             )
-        os.ftruncate(self._file, whole)
-        return whole
+        os.ftruncate(self._file, size)
+        return size
 
     def _last_line_end(self, end: int) -> int:
-        """Return the offset behind the last newline; 0 if there is none."""
+        """Return the offset after the last newline; 0 if there is none."""
         while end > 0:
-            start = max(0, end - _BLOCK)
+            start = max(0, end - _BLOCK_BYTES)
             os.lseek(self._file, start, os.SEEK_SET)
             found = os.read(self._file, end - start).rfind(b"\n")
             if found >= 0:
@@ -70,20 +72,22 @@ class JsonLinesFile:
         return 0
 
     def read(self) -> Iterator[bytes]:
-        """Read the lines, newlines included."""
-        with self.path.open("rb", buffering=_BLOCK) as file:
+        """Read the lines with their newlines."""
+        with self.path.open("rb", buffering=_BLOCK_BYTES) as file:
             yield from file
 
     def append(self, data: bytes) -> None:
         """
-        Hand lines to the operating system: from then on no crash of ours loses them.
+        Pass whole lines to the operating system, which keeps them if this process dies.
 
         Raises:
-            OSError: The disk is full, say; nothing of it stays.
+            OSError: If they cannot be written, such as on a full disk. The file then
+                ends where it ended before.
         """
         view = memoryview(data)
         try:
             while view:
+                # `os.write` may write only a part.
                 view = view[os.write(self._file, view) :]
         except OSError:
             os.ftruncate(self._file, self.size)
@@ -91,9 +95,9 @@ class JsonLinesFile:
         self.size += len(data)
 
     def sync(self) -> None:
-        """Hand them to the disk: from then on no power cut loses them."""
+        """Flush the lines to the disk, where they survive a power cut."""
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         os.close(self._file)

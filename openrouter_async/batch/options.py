@@ -1,9 +1,9 @@
-"""How a run goes about it: its options, checked."""
+"""The options of `send_many`, checked before the run starts."""
 
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import frozen
 
@@ -13,21 +13,25 @@ from .rows.stats import BatchStats
 from .source import check_items
 
 Items = Iterable[Item] | AsyncIterable[Item] | os.PathLike[str]
-"""Rows: any iterable, plain or async, or the path of a file of JSON lines."""
+"""The rows: any iterable or async iterable, or the path of a JSON-lines file."""
 
 Progress = Callable[[BatchStats], object] | bool
-"""A function that is called twice a second; True: a line on stderr."""
+"""A function that is called twice per second, or True for a line on stderr."""
 
 Concurrency = int | Literal["auto"]
-"""Requests in flight; "auto" finds out how many are taken."""
+"""Number of requests in flight. "auto": adapts to the capacity of the server."""
 
 OnError = Literal["capture", "raise"]
-"""What becomes of a row that fails: a result with an error, or the end of the run."""
+"""The effect of a row that fails: "capture" returns a result with an `error`, "raise"
+ends the run with the error."""
+
+STALL_TIMEOUT: Final = 900.0
+"""15 minutes. A pause ends after at most 2 minutes, so it is tried 7 times."""
 
 
 @frozen
 class BatchOptions:
-    """What `Chat.send_many` was given, but for what each call is."""
+    """The options of a run; `Chat.send_many` documents them."""
 
     items: Items
     concurrency: Concurrency = "auto"
@@ -37,7 +41,7 @@ class BatchOptions:
     journal: str | os.PathLike[str] | None = None
     progress: Progress | None = None
     rpm: float | None = None
-    stall_timeout: float = 900.0
+    stall_timeout: float = STALL_TIMEOUT
 
     def __attrs_post_init__(self) -> None:
         check_items(self.items)
@@ -47,17 +51,20 @@ class BatchOptions:
         _check_positive("stall_timeout", self.stall_timeout)
         if self.on_error not in ("capture", "raise"):
             raise ConfigurationError(
-                f"on_error is 'capture' or 'raise', not {self.on_error!r}."
+                f"on_error must be 'capture' or 'raise', not {self.on_error!r}."
             )
         items, journal = self.items, self.journal
         if journal is None or not isinstance(items, os.PathLike):
             return
         if Path(items).absolute() == Path(journal).absolute():
-            raise ConfigurationError("The journal can not be the file of rows as well.")
+            raise ConfigurationError(
+                f"{journal} is both the input and the journal. "
+                "Give journal= a different path."
+            )
 
     @property
-    def fixed(self) -> int | None:
-        """The fixed number of requests in flight; None: it adapts."""
+    def fixed_concurrency(self) -> int | None:
+        """The fixed number of requests in flight; None if it adapts."""
         return None if self.concurrency == "auto" else self.concurrency
 
 
@@ -65,13 +72,17 @@ def _check_concurrency(value: object) -> None:
     if value != "auto" and (
         not isinstance(value, int) or isinstance(value, bool) or value < 1
     ):
-        raise ConfigurationError(f"concurrency is 'auto' or 1 or more, not {value!r}.")
+        raise ConfigurationError(
+            f"concurrency must be 'auto' or an integer of 1 or more, not {value!r}."
+        )
 
 
 def _check_positive(name: str, value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {value!r}.")
+        raise TypeError(f"{name} must be a number, not {value!r}.")
     if not 0 < value < float("inf"):
-        raise ConfigurationError(f"{name} must be more than 0, not {value!r}.")
+        raise ConfigurationError(
+            f"{name} must be greater than 0 and finite, not {value!r}."
+        )

@@ -1,4 +1,4 @@
-"""How fast a run goes, what it will cost and when it ends, in a line."""
+"""Progress of a run: rates, projected cost and time left, as a line or as JSON."""
 
 import json
 import math
@@ -7,82 +7,79 @@ from typing import Final, TextIO
 from .rows.stats import BatchStats
 
 _HALF_LIFE: Final = 30.0
-_MOST_PROVIDERS: Final = 3
+_INTERVAL: Final = 10.0
+_MAX_PROVIDERS: Final = 3
 _MINUTE: Final = 60
 _HOUR: Final = 3600
-_ROUND_ABOVE: Final = 1000
 
 
-class Meter:
+class RateMeter:
     """
-    Rates that forget: what was half a minute ago counts half.
+    Rates averaged with exponential decay: activity 30 s ago has half the weight.
 
-    Pauses are in them; rows that were there before are not.
+    Pauses count, rows that the journal had already do not.
     """
 
     def __init__(self) -> None:
-        self._at: float | None = None
-        self._rows = self._tokens = 0.0
-        self._weight = self._row_sum = self._token_sum = 0.0
+        self._seconds = 0.0
+        self._rows = 0
+        self._tokens = 0
+        # Decayed sums of seconds, rows and tokens.
+        self._second_sum = self._row_sum = self._token_sum = 0.0
 
-    def feed(self, stats: BatchStats) -> None:
-        """Take a snapshot in; `stats.seconds` is the clock."""
+    def update(self, stats: BatchStats) -> None:
+        """Add the activity since the last snapshot; `stats.seconds` is the time."""
         tokens = stats.prompt_tokens + stats.completion_tokens
-        at, self._at = self._at, stats.seconds
-        rows, self._rows = self._rows, float(stats.done)
-        before, self._tokens = self._tokens, float(tokens)
-        span = stats.seconds - (at or 0.0)
-        if span <= 0:
+        seconds = stats.seconds - self._seconds
+        new_rows, new_tokens = stats.done - self._rows, tokens - self._tokens
+        self._seconds, self._rows, self._tokens = stats.seconds, stats.done, tokens
+        if seconds <= 0:
             return
-        fade = 0.5 ** (span / _HALF_LIFE)
-        self._weight = self._weight * fade + span
-        self._row_sum = self._row_sum * fade + (stats.done - rows)
-        self._token_sum = self._token_sum * fade + (tokens - before)
+        decay = 0.5 ** (seconds / _HALF_LIFE)
+        self._second_sum = self._second_sum * decay + seconds
+        self._row_sum = self._row_sum * decay + new_rows
+        self._token_sum = self._token_sum * decay + new_tokens
 
     @property
     def rows_per_second(self) -> float:
-        """Rows a second."""
-        return self._row_sum / self._weight if self._weight else 0.0
+        """Rows finished per second."""
+        return self._row_sum / self._second_sum if self._second_sum else 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens a second, read and written."""
-        return self._token_sum / self._weight if self._weight else 0.0
+        """Input and output tokens per second."""
+        return self._token_sum / self._second_sum if self._second_sum else 0.0
 
     def seconds_left(self, stats: BatchStats) -> float | None:
-        """Return the seconds to the end; None where that is not known."""
+        """Return the seconds until all rows are done; None if unknown."""
         if stats.total is None or not self.rows_per_second:
             return None
-        left = stats.total - stats.resumed - stats.done
-        return max(0.0, left / self.rows_per_second)
+        rows_left = stats.total - stats.resumed - stats.done
+        return max(0.0, rows_left / self.rows_per_second)
 
 
 def projected_cost(stats: BatchStats) -> float | None:
-    """Return what the whole run will have cost, in US dollars; None: not known."""
+    """Return the cost of the whole run in US dollars; None if unknown."""
     if stats.total is None or not stats.done:
         return None
     return stats.cost / stats.done * (stats.total - stats.resumed)
 
 
-def line(stats: BatchStats, meter: Meter, max_cost: float | None = None) -> str:
-    """Write a snapshot in a line for people."""
-    through = stats.done + stats.resumed
+def format_line(
+    stats: BatchStats, meter: RateMeter, max_cost: float | None = None
+) -> str:
+    """Return a snapshot as one line of text."""
+    finished = stats.done + stats.resumed
     parts: list[str] = []
     if stats.total:
-        share = 100 * through // stats.total
-        parts.append(f"{through:,}/{stats.total:,} {share}%")
+        percent = 100 * finished // stats.total
+        parts.append(f"{finished:,}/{stats.total:,} {percent}%")
     else:
-        parts.append(f"{through:,}")
-    parts.append(f"{_short(meter.rows_per_second)}/s")
+        parts.append(f"{finished:,}")
+    parts.append(f"{_format_number(meter.rows_per_second)}/s")
     parts.append(f"in flight {stats.in_flight}")
-    projected = projected_cost(stats)
-    money = f"${stats.spent:.4g}"
-    if max_cost is not None:
-        money += f" of ${max_cost:g}"
-    if projected is not None:
-        money += f" (all: ${projected + stats.spent - stats.cost:.4g})"
-    parts.append(money)
-    parts.append(f"{_short(meter.tokens_per_second)} tok/s")
+    parts.append(_format_cost(stats, max_cost))
+    parts.append(f"{_format_number(meter.tokens_per_second)} tok/s")
     if stats.refusals:
         parts.append(f"refused {100 * stats.refusals / max(1, stats.attempts):.1f}%")
     if stats.waiting:
@@ -90,17 +87,17 @@ def line(stats: BatchStats, meter: Meter, max_cost: float | None = None) -> str:
     if stats.failed:
         parts.append(f"failed {stats.failed:,}")
     if stats.providers:
-        parts.append(_providers(stats))
+        parts.append(_format_providers(stats))
     left = meter.seconds_left(stats)
     if left is not None:
-        parts.append(f"ETA {_duration(left)}")
+        parts.append(f"ETA {_format_duration(left)}")
     return " | ".join(parts)
 
 
-def record(stats: BatchStats, meter: Meter) -> str:
-    """Write a snapshot as a line of JSON, for programs."""
+def format_json(stats: BatchStats, meter: RateMeter) -> str:
+    """Return a snapshot as one line of JSON."""
     left = meter.seconds_left(stats)
-    facts = {
+    record = {
         "total": stats.total,
         "done": stats.done,
         "ok": stats.ok,
@@ -110,6 +107,7 @@ def record(stats: BatchStats, meter: Meter) -> str:
         "waiting": stats.waiting,
         "attempts": stats.attempts,
         "refusals": stats.refusals,
+        # Rounded, because sums of floats end in digits that nobody can use.
         "cost": round(stats.cost, 9),
         "spent": round(stats.spent, 9),
         "projected_cost": projected_cost(stats),
@@ -122,79 +120,88 @@ def record(stats: BatchStats, meter: Meter) -> str:
         "seconds_left": None if left is None else round(left, 1),
         "stop_reason": stats.stop_reason,
     }
-    return json.dumps(facts, separators=(",", ":"))
+    return json.dumps(record, separators=(",", ":"))
 
 
 class ProgressLine:
     """
-    Writes the line: over itself on a terminal, else one every ten seconds.
+    Writes a line of progress, which is what `progress=True` does.
 
-    It is what `progress=True` calls; any other function of a `BatchStats` will do.
+    On a terminal each line overwrites the last one. Elsewhere a line is written every
+    10 seconds.
     """
 
     def __init__(self, out: TextIO, max_cost: float | None = None) -> None:
         self._out = out
         self._max_cost = max_cost
-        self._meter = Meter()
-        self._live = out.isatty()
+        self._meter = RateMeter()
+        self._is_terminal = out.isatty()
         self._next = 0.0
 
     def __call__(self, stats: BatchStats) -> None:
-        """Write what there is to say."""
-        self._meter.feed(stats)
-        text = line(stats, self._meter, self._max_cost)
-        if self._live:
-            self._out.write(f"\r\x1b[2K{text}")
+        """Write the line of a snapshot, if one is due."""
+        self._meter.update(stats)
+        line = format_line(stats, self._meter, self._max_cost)
+        if self._is_terminal:
+            # ESC [2K erases the line: it may be longer than the new one.
+            self._out.write(f"\r\x1b[2K{line}")
             self._out.flush()
         elif stats.is_over or stats.seconds >= self._next:
-            self._next = stats.seconds + 10.0
-            self._out.write(text + "\n")
+            self._next = stats.seconds + _INTERVAL
+            self._out.write(line + "\n")
             self._out.flush()
 
     def end(self) -> None:
-        """End the line."""
-        if self._live:
+        """End the line that was overwritten, so that other output starts a new one."""
+        if self._is_terminal:
             self._out.write("\n")
             self._out.flush()
 
 
 class ProgressRecords:
-    """Writes a line of JSON every ten seconds, and one at the end."""
+    """Writes a line of JSON every 10 seconds, and one at the end."""
 
-    def __init__(self, out: TextIO, every: float = 10.0) -> None:
+    def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._every = every
-        self._meter = Meter()
-        self._next = every
+        self._meter = RateMeter()
+        self._next = _INTERVAL
 
     def __call__(self, stats: BatchStats) -> None:
-        """Write what there is to say."""
-        self._meter.feed(stats)
+        """Write the line of a snapshot, if one is due."""
+        self._meter.update(stats)
         if stats.is_over or stats.seconds >= self._next:
-            self._next = stats.seconds + self._every
-            self._out.write(record(stats, self._meter) + "\n")
+            self._next = stats.seconds + _INTERVAL
+            self._out.write(format_json(stats, self._meter) + "\n")
             self._out.flush()
 
 
-def _providers(stats: BatchStats) -> str:
-    most = sorted(stats.providers.items(), key=lambda pair: -pair[1])
-    whole = max(1, stats.ok)
-    named = (f"{name} {100 * n // whole}%" for name, n in most[:_MOST_PROVIDERS])
-    return " ".join(named)
+def _format_cost(stats: BatchStats, max_cost: float | None) -> str:
+    text = f"${stats.spent:.4g}"
+    if max_cost is not None:
+        text += f" of ${max_cost:g}"
+    projected = projected_cost(stats)
+    if projected is not None:
+        text += f" (all: ${projected + stats.spent - stats.cost:.4g})"
+    return text
 
 
-def _short(number: float) -> str:
-    if number >= _ROUND_ABOVE:
+def _format_providers(stats: BatchStats) -> str:
+    providers = sorted(stats.providers.items(), key=lambda pair: -pair[1])
+    total = max(1, stats.ok)
+    shares = (f"{name} {100 * n // total}%" for name, n in providers[:_MAX_PROVIDERS])
+    return " ".join(shares)
+
+
+def _format_number(number: float) -> str:
+    if number >= 1000:
         return f"{number / 1000:.1f}k"
     return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     whole = math.ceil(seconds)
     if whole >= _HOUR:
         return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
-    return (
-        f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
-        if whole >= _MINUTE
-        else f"{whole}s"
-    )
+    if whole >= _MINUTE:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
+    return f"{whole}s"

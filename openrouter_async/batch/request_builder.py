@@ -1,4 +1,4 @@
-"""A run's rows -> calls, and the sending of one."""
+"""Build the request of each row, send it, and parse its response."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,15 +27,15 @@ from ..types import (
 from .rows.items import Row
 
 _PATH: Final = "/chat/completions"
-_KNOWN: Final = ChatFields.__annotations__.keys()
+_FIELD_NAMES: Final = ChatFields.__annotations__.keys()
 
 
 class RequestBuilder:
     """
-    Makes the call of each row, and sends it.
+    Builds the requests of a run and sends them.
 
-    What is common to all rows fills what a row leaves open; `extra_body` is merged
-    last over every body.
+    The fields that all rows share fill those that a row does not set. `extra_body` is
+    merged last, over every body.
     """
 
     def __init__(
@@ -49,54 +49,55 @@ class RequestBuilder:
         parser: OutputParser[Any] | None = None,
     ) -> None:
         """
-        Take what all rows share.
+        Check and prepare the parts that all rows share.
 
         Args:
-            settings: With the run's own options in them.
-            transport: Of the client.
-            fields: Of `ChatGenerationParams`, by keyword.
-            extra: Merged last over the top-level keys of each body.
-            query: Added to the URL.
-            parser: Of the type that is asked for; None for no type.
+            settings: The client's settings with the options of the run.
+            transport: The client's transport.
+            fields: Fields of `ChatGenerationParams` by name.
+            extra: `extra_body`, merged over the top-level keys of each body.
+            query: Parameters added to the URL.
+            parser: Parses the output type; None without `output=`.
 
         Raises:
-            TypeError: A field that there is not.
-            ConfigurationError: A query that can not be sent.
+            TypeError: If a field is unknown.
+            ConfigurationError: If the query cannot be sent.
         """
         self._settings = settings
         self._transport = transport
         self._fields = {k: v for k, v in fields.items() if v is not None}
-        unknown = self._fields.keys() - _KNOWN
+        unknown = self._fields.keys() - _FIELD_NAMES
         if unknown:
             raise unexpected_keyword("send_many", min(unknown))
         self._extra = extra
         self._parser = parser
         blank = settings.call("POST", _PATH, read_chat, query=query)
-        # Called for each row, and twice as fast as attrs.evolve.
-        known = {f.name: getattr(blank, f.name) for f in attrs.fields(Call)}
-        self._make: Callable[..., Call[ChatResponse]] = partial(Call, **known)
-        # A prompt's body but for its messages, in the class's order.
-        wanted = {**self._fields, "messages": [UserMessage("")]}
-        self._prompt = chat_body(None, wanted, stream=False, extra=extra)
+        # A partial takes half the time of attrs.evolve, and runs for each row.
+        shared = {f.name: getattr(blank, f.name) for f in attrs.fields(Call)}
+        self._new_call: Callable[..., Call[ChatResponse]] = partial(Call, **shared)
+        # The body of every row given as a string, but for its messages. Its keys are
+        # in the order of the class.
+        prompt_fields = {**self._fields, "messages": [UserMessage("")]}
+        self._prompt_body = chat_body(None, prompt_fields, stream=False, extra=extra)
 
     @property
     def base_url(self) -> str:
-        """Where they go."""
+        """The base URL of the requests."""
         return self._settings.base_url.url
 
     @property
     def key_id(self) -> int:
-        """What tells one key from another, without being one."""
+        """A number that differs from key to key and does not reveal the key."""
         key = self._settings.api_key
         return hash(key) if isinstance(key, str) else id(key)
 
     def body(self, row: Row) -> dict[str, Any]:
         """
-        Return the whole request of a row.
+        Return the body of a row's request.
 
         Raises:
-            TypeError: Something in it is of the wrong type.
-            ConfigurationError: There is nothing to send.
+            TypeError: If a field has the wrong type.
+            ConfigurationError: If there is nothing to send.
         """
         body = self._body(row)
         if self._parser is not None:
@@ -106,62 +107,61 @@ class RequestBuilder:
     def _body(self, row: Row) -> dict[str, Any]:
         params, fields = row.params, self._fields
         if isinstance(params, ChatGenerationParams):
-            rest = {k: v for k, v in fields.items() if getattr(params, k) is None}
-            return chat_body(params, rest, stream=False, extra=self._extra)
+            unset = {k: v for k, v in fields.items() if getattr(params, k) is None}
+            return chat_body(params, unset, stream=False, extra=self._extra)
         if row.prompt is not None and "messages" not in (self._extra or ()):
-            return {**self._prompt, **params}
-        rest = {k: v for k, v in fields.items() if k not in params}
-        return chat_body(params, rest, stream=False, extra=self._extra)
+            return {**self._prompt_body, **params}
+        unset = {k: v for k, v in fields.items() if k not in params}
+        return chat_body(params, unset, stream=False, extra=self._extra)
 
     def call(self, body: Mapping[str, Any]) -> Call[ChatResponse]:
         """
-        Return the call of a request.
+        Return the call that sends a body.
 
         Raises:
-            ConfigurationError: Something in it is no JSON.
+            ConfigurationError: If the body cannot be encoded as JSON.
         """
-        return self._make(body=encode(body), model=body.get("model"))
+        return self._new_call(body=encode(body), model=body.get("model"))
 
     async def send(
-        self, call: Call[ChatResponse], gate: AttemptLimiter
+        self, call: Call[ChatResponse], limiter: AttemptLimiter
     ) -> ChatResponse:
         """
-        Send a call.
+        Send a call and return the response.
 
         Raises:
-            OpenRouterError: It failed, and is not to be sent again.
+            OpenRouterError: If the call failed and is not retried any more.
         """
-        answer = await self._transport.send(call, gate)
+        answer = await self._transport.send(call, limiter)
         assert answer.value is not None
         return answer.value
 
-    def read(self, reply: ChatResponse) -> tuple[ChatResponse, Any]:
+    def parse(self, response: ChatResponse) -> tuple[ChatResponse, Any]:
         """
-        Return a reply and the value that it is; None where none was asked for.
+        Return a response with its output; the output is None without `output=`.
 
         Raises:
-            OutputError: It is not of the type that was asked for.
+            OutputError: If the text is not a value of the output type.
         """
         if self._parser is None:
-            return reply, None
-        parsed = parse_response(reply, self._parser)
+            return response, None
+        parsed = parse_response(response, self._parser)
         return parsed, parsed.output
 
-    async def price(self, model: str) -> Price | None:
-        """Return the most that a model's endpoints ask for; None: nobody can tell."""
-        found = await self._get(f"/models/{model}/endpoints")
+    async def fetch_price(self, model: str) -> Price | None:
+        """Return the highest price of a model's endpoints; None if unknown."""
+        try:
+            path = f"/models/{model}/endpoints"
+            call = self._settings.call("GET", path, read_json)
+            found = (await self._transport.send(call)).value
+        except OpenRouterError:
+            # The budget is then an estimate. An error that concerns the rows too is
+            # reported by the first of them.
+            return None
         endpoints: Any = _object(_object(found).get("data")).get("endpoints")
         if not isinstance(endpoints, list):
             return None
         return read_price(cast("Sequence[Any]", endpoints))
-
-    async def _get(self, path: str) -> Any:
-        try:
-            call = self._settings.call("GET", path, read_json)
-            return (await self._transport.send(call)).value
-        except OpenRouterError:
-            # Whatever it is, the rows will tell.
-            return None
 
 
 def _object(value: Any) -> Mapping[str, Any]:

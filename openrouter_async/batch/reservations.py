@@ -1,13 +1,13 @@
-"""Money for calls: set aside before, settled after, waited for in between."""
+"""Budget reservations: a request waits until the budget of its run allows it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ..protocol.budget import Budget, Price, most_it_costs
+from ..protocol.budget import Budget, Price, TokenBounds
 from ..protocol.call import Call
-from ..protocol.decode import decode
 from ..protocol.lru import LRUCache
+from ..transport.wait_queue import WaitQueue
 from ..types import ChatResponse
 
 # OpenRouter lists fewer; a run may also name models that do not exist.
@@ -15,61 +15,73 @@ _MAX_MODELS: Final = 1000
 
 
 class BudgetReservations:
-    """The asyncio side of a budget: who does not get money now waits for it."""
+    """A `Budget` for concurrent requests; those that do not fit wait."""
 
     def __init__(
-        self, budget: Budget, price: Callable[[str], Awaitable[Price | None]]
+        self, budget: Budget, fetch_price: Callable[[str], Awaitable[Price | None]]
     ) -> None:
         """
-        Open.
+        Create it without a reservation.
 
         Args:
-            budget: What there is.
-            price: Finds the price of a model; asked once for each.
+            budget: The budget.
+            fetch_price: Returns the price of a model; called once for each model.
         """
         self._budget = budget
-        self._price = price
+        self._fetch_price = fetch_price
         self._prices = LRUCache[str, Price | None](_MAX_MODELS)
-        self._asking = asyncio.Lock()
-        self._settled = asyncio.Event()
+        self._price_lock = asyncio.Lock()
+        self._queue = WaitQueue()
         self._waiting = 0
 
     @property
-    def is_short(self) -> bool:
-        """Whether somebody waits for money."""
+    def has_waiters(self) -> bool:
+        """True if a request waits for money."""
+        # Not the length of the queue: a request that was woken may have to wait again.
         return self._waiting > 0
 
-    async def reserve(self, call: Call[ChatResponse]) -> float | None:
-        """Set money aside for a call; None: there will not be enough."""
-        most = await self._most(call)
-        while (reserved := self._budget.reserve(most)) is None:
+    async def reserve(
+        self, call: Call[ChatResponse], bounds: TokenBounds | None
+    ) -> float | None:
+        """
+        Reserve the cost of a call, and wait while other calls hold the money.
+
+        Args:
+            call: The call.
+            bounds: Upper bounds on its tokens; None if unknown.
+
+        Returns:
+            The US dollars reserved; None if the budget will never allow the call.
+        """
+        highest_cost = await self._highest_cost(call, bounds)
+        while (reserved := self._budget.reserve(highest_cost)) is None:
             if self._budget.is_idle:
                 return None
             self._waiting += 1
-            self._settled.clear()
             try:
-                await self._settled.wait()
+                await self._queue.wait()
             finally:
                 self._waiting -= 1
         return reserved
 
-    async def _most(self, call: Call[ChatResponse]) -> float | None:
-        model, body = call.model, call.body or b"{}"
-        if model is not None:
-            await self._learn(model)
-        # Sent again after silence, it might be billed twice.
-        if call.retries.ambiguous:
-            return None
-        return most_it_costs(decode(body), len(body), self._prices)
-
-    async def _learn(self, model: str) -> None:
-        async with self._asking:
-            # One call asks, the others wait for what it finds.
-            known = model in self._prices
-            price = self._prices[model] if known else await self._price(model)
-            self._prices[model] = price
-
     def settle(self, reserved: float, cost: float | None, unclear: int) -> None:
-        """Close a call's account, as `Budget.settle` does, and call who waits."""
+        """Close a reservation, as `Budget.settle` does, and wake those who wait."""
         self._budget.settle(reserved, cost, unclear)
-        self._settled.set()
+        # All of them: their costs differ, so a later one may fit where the first
+        # does not.
+        self._queue.wake_all()
+
+    async def _highest_cost(
+        self, call: Call[ChatResponse], bounds: TokenBounds | None
+    ) -> float | None:
+        model = call.model
+        # A request that is retried although it may have been accepted can be billed
+        # twice, so its cost has no bound.
+        if model is None or bounds is None or call.retries.ambiguous:
+            return None
+        async with self._price_lock:
+            # The first call for a model fetches its price, the others wait for it.
+            if model not in self._prices:
+                self._prices[model] = await self._fetch_price(model)
+            price = self._prices[model]
+        return None if price is None else price.highest_cost(bounds)

@@ -1,7 +1,6 @@
-"""The gate of one row: what the transport asks before each attempt, and tells after."""
+"""The limiter of one row: which of its attempts may start, and when."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from ..config import Retries
@@ -9,9 +8,10 @@ from ..errors import APIError, OpenRouterError
 from ..extras import require
 from ..protocol.overload import is_overload
 from ..transport.limiter import ConcurrencyLimiter
-from .rows.stats import RunCounters
+from .rows.stats import RunControl, RunCounters
 
-_DOUBLINGS: Final = 16
+# 2 ** 16 times any base is beyond any cap; higher powers could overflow a float.
+_MAX_DOUBLINGS: Final = 16
 
 
 class RateLimiter(Protocol):
@@ -28,7 +28,7 @@ def make_rate_limiter(per_minute: float) -> RateLimiter:
     Raises:
         ConfigurationError: If aiolimiter is not installed.
     """
-    # The bucket's size comes on top of the rate in any minute, so it is kept small.
+    # A leaky bucket admits its size on top of the rate in any minute, so it is small.
     burst = max(1.0, per_minute / 600.0)
     library = require("aiolimiter", "batch", "rpm=")
     limiter = library.AsyncLimiter(burst, 60.0 * burst / per_minute)
@@ -37,122 +37,133 @@ def make_rate_limiter(per_minute: float) -> RateLimiter:
 
 class RowLimiter:
     """
-    Lets one row's attempts in through the door of its place.
+    Passes the attempts of one row through the shared limiters, and reports outcomes.
 
-    A refusal cuts and shuts the door for all; the row itself goes back to the door
-    after the wait that the server named, or after one that doubles.
+    It implements the transport's `AttemptLimiter`. After an overload error the row
+    is sent again without using up its attempts: it queues at the shared limiter once
+    more, after the server's `Retry-After` or an exponential backoff.
 
     Attributes:
-        inside: Whether an attempt is out now.
-        sent: When the last one was sent.
+        is_in_flight: True while an attempt is in flight.
+        sent_at: The loop time when the last attempt started; 0.0 before the first.
     """
 
+    # One is created for each row, and attribute access is faster with slots.
     __slots__ = (
-        "_door",
-        "_flight",
-        "_hire",
+        "_control",
+        "_counters",
+        "_in_flight_when_sent",
+        "_is_retry",
         "_limiter",
         "_loop",
-        "_refusals",
-        "_rules",
-        "_started",
-        "_tally",
-        "inside",
-        "sent",
+        "_overloads",
+        "_rate_limiter",
+        "_retries",
+        "is_in_flight",
+        "sent_at",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        door: ConcurrencyLimiter,
-        limiter: RateLimiter | None,
-        rules: Retries,
-        tally: RunCounters,
-        hire: Callable[[], None],
+        limiter: ConcurrencyLimiter,
+        rate_limiter: RateLimiter | None,
+        retries: Retries,
+        counters: RunCounters,
+        control: RunControl,
     ) -> None:
         """
-        Stand before a door.
+        Create the limiter of a row that was not sent yet.
 
         Args:
-            loop: Where it is used.
-            door: Of the row's place.
-            limiter: Of requests a minute; None: no such.
-            rules: How long a refused row waits, where the server does not say.
-            tally: The run's counters.
-            hire: Called when there may be room for another worker.
+            loop: The event loop that uses it.
+            limiter: The concurrency limiter of the row's model.
+            rate_limiter: The limit of requests per minute; None for no limit.
+            retries: The rules for the backoff where the server names no wait.
+            counters: The run's counters.
+            control: Told when another worker could send a row.
         """
         self._loop = loop
-        self._door = door
         self._limiter = limiter
-        self._rules = rules
-        self._tally = tally
-        self._hire = hire
-        self._flight = 0
-        self._refusals = 0
-        self._started = False
-        self.inside = False
-        self.sent = 0.0
+        self._rate_limiter = rate_limiter
+        self._retries = retries
+        self._counters = counters
+        self._control = control
+        self._in_flight_when_sent = 0
+        self._overloads = 0
+        self._is_retry = False
+        self.is_in_flight = False
+        self.sent_at = 0.0
 
     async def enter(self) -> None:
-        """Return when the next attempt may start."""
+        """Wait until the next attempt may start."""
+        limiter = self._limiter
         while True:
-            self._flight = await self._door.enter(again=self._started)
-            if self._limiter is None:
+            self._in_flight_when_sent = await limiter.enter(again=self._is_retry)
+            if self._rate_limiter is None:
                 break
             try:
-                await self._limiter.acquire()
+                await self._rate_limiter.acquire()
             except BaseException:
-                self._door.leave()
+                limiter.leave()
                 raise
-            if not self._door.is_shut:
+            if not limiter.is_shut:
                 break
-            # A pause began meanwhile, and it holds for all.
-            self._door.leave()
-        self._started = self.inside = True
-        self.sent = self._loop.time()
-        self._tally.in_flight += 1
-        self._tally.attempts += 1
-        if self._door.room > 0 and not self._door.waiting:
-            self._hire()
+            # A pause began while this row waited for the rate. It applies to all.
+            limiter.leave()
+        self._is_retry = self.is_in_flight = True
+        self.sent_at = self._loop.time()
+        self._counters.in_flight += 1
+        self._counters.attempts += 1
+        if limiter.room > 0 and not limiter.waiting:
+            self._control.add_worker()
 
     def leave(self, error: BaseException | None) -> None:
-        """Learn how the attempt went."""
+        """Record the outcome of the attempt; None if it succeeded."""
         now = self._loop.time()
-        self.inside = False
-        self._tally.in_flight -= 1
-        door = self._door
+        self.is_in_flight = False
+        self._counters.in_flight -= 1
+        limiter = self._limiter
         if error is None:
-            door.succeeded(now, self.sent)
+            limiter.succeeded(now, self.sent_at)
         elif isinstance(error, OpenRouterError):
             if is_overload(error):
-                self._tally.refusals += 1
-                door.refused(now, self.sent, self._flight)
-                wish = error.retry_after if isinstance(error, APIError) else None
-                if wish is not None:
-                    door.shut(now, wish, 0.0)
-            elif _is_answer(error):
-                door.answered()
+                self._counters.refusals += 1
+                limiter.refused(now, self.sent_at, self._in_flight_when_sent)
+                wait = _retry_after(error)
+                if wait is not None:
+                    limiter.shut(now, wait, 0.0)
+            elif isinstance(error, APIError) and error.status_code < 500:
+                # The server rejected this request, so it is not overloaded.
+                limiter.answered()
             else:
-                door.failed(now)
-        door.leave()
+                limiter.failed(now)
+        limiter.leave()
         if error is not None:
-            # The row may wait now, and leave its room to another.
-            self._hire()
+            # This row may wait before its retry, and meanwhile leave its slot to
+            # another one.
+            self._control.add_worker()
 
     def spare(self, error: OpenRouterError, chance: float) -> float | None:
-        """Return the wait after a refusal; None for any other failure."""
+        """
+        Return the seconds to wait after an overload error; None for any other error.
+
+        Args:
+            error: The error.
+            chance: A random number, 0.0 <= chance < 1.0, for the jitter.
+        """
         if not is_overload(error):
             return None
-        self._refusals += 1
-        wish = error.retry_after if isinstance(error, APIError) else None
-        if wish is not None:
-            self._door.shut(self._loop.time(), wish, chance)
+        self._overloads += 1
+        wait = _retry_after(error)
+        if wait is not None:
+            # All rows wait for it, in the shared limiter.
+            self._limiter.shut(self._loop.time(), wait, chance)
             return 0.0
-        rules = self._rules
-        return chance * min(
-            rules.cap, rules.base * 2.0 ** min(self._refusals, _DOUBLINGS)
-        )
+        retries = self._retries
+        delay = retries.base * 2.0 ** min(self._overloads, _MAX_DOUBLINGS)
+        return chance * min(retries.cap, delay)
 
 
-def _is_answer(error: OpenRouterError) -> bool:
-    return isinstance(error, APIError) and error.status_code < 500
+def _retry_after(error: OpenRouterError) -> float | None:
+    return error.retry_after if isinstance(error, APIError) else None

@@ -1,4 +1,4 @@
-"""A run of many calls: what the caller holds."""
+"""`BatchRun`: the caller's handle on a run of many calls."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import open_source
 
+# The others are no failure: the caller stopped the run, or set its budget.
 _RAISED: Final[frozenset[StopReason]] = frozenset(
     {"account", "repeated_failure", "stalled", "journal", "input", "error"}
 )
@@ -24,57 +25,64 @@ _RAISED: Final[frozenset[StopReason]] = frozenset(
 
 class BatchRun(Generic[T_co]):
     """
-    Many calls under way; made by `client.chat.send_many(...)`.
+    A run of many calls, created by `client.chat.send_many(...)`.
 
-    Nothing is read or sent before `async with`. Iterate over it for the results.
-    Leaving the block, however, cancels what is still out and waits until it is gone.
+    `async with` starts it: nothing is read or sent before. Iterate over it for the
+    results. Leaving the block, in any way, cancels the requests in flight and waits
+    until they have ended.
     """
 
     def __init__(
-        self, plan: BatchOptions, calls: RequestBuilder, scopes: LimiterRegistry
+        self,
+        options: BatchOptions,
+        builder: RequestBuilder,
+        registry: LimiterRegistry,
     ) -> None:
-        self._plan = plan
-        self._calls = calls
-        self._scopes = scopes
-        self._journal = None if plan.journal is None else Journal(plan.journal)
-        self._threads: ThreadPoolExecutor | None = None
-        self._running: BatchEngine | None = None
+        self._options = options
+        self._builder = builder
+        self._registry = registry
+        journal = options.journal
+        self._journal = None if journal is None else Journal(journal)
+        self._executor: ThreadPoolExecutor | None = None
+        self._engine: BatchEngine | None = None
         self._is_stopped = False
         self._is_closed = False
-        self._is_told = False
+        self._is_failure_raised = False
 
-    # Before and after.
+    # --- before and after ------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """
-        Open the journal, and begin to send.
+        Open the journal, and start to send.
 
         Raises:
-            JournalError: The journal is in use, or no journal.
-            ConfigurationError: It was entered before; a library is not installed.
+            JournalError: If the journal is in use or is not a journal.
+            ConfigurationError: If the run was entered before, or a library that an
+                option needs is not installed.
         """
-        if self._threads is not None:
-            raise ConfigurationError("A run runs once; make another one.")
-        plan = self._plan
-        limiter = None if plan.rpm is None else make_rate_limiter(plan.rpm)
-        threads = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
-        source = open_source(plan.items)
-        self._threads = threads
+        if self._executor is not None:
+            raise ConfigurationError(
+                "A BatchRun can only be entered once. Call send_many() again."
+            )
+        options = self._options
+        rate_limiter = None if options.rpm is None else make_rate_limiter(options.rpm)
+        executor = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
+        source = open_source(options.items)
+        self._executor = executor
         if self._journal is not None:
-            await _open(self._journal, threads)
-        self._running = BatchEngine(
-            plan,
-            self._calls,
-            self._scopes,
+            await _open(self._journal, executor)
+        self._engine = BatchEngine(
+            options,
+            self._builder,
+            self._registry,
             source,
             self._journal,
-            threads,
-            limiter,
-            stall_seconds=plan.stall_timeout,
+            executor,
+            rate_limiter,
         )
         if self._is_stopped:
-            self._running.halt("stopped", None)
-        self._running.begin()
+            self._engine.stop("stopped", None)
+        self._engine.start()
         return self
 
     async def __aexit__(
@@ -84,48 +92,49 @@ class BatchRun(Generic[T_co]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-        running = self._running
-        if exc is not None or self._is_told or running is None:
+        engine = self._engine
+        if exc is not None or self._is_failure_raised or engine is None:
             return
-        if running.reason == "journal" and running.failure is not None:
-            # Whoever read no further must know, too: its rows will be paid twice.
-            raise running.failure
+        if engine.reason == "journal" and engine.failure is not None:
+            # Also raised to a caller that stopped reading: rows that are missing from
+            # the journal will be sent, and billed, again.
+            raise engine.failure
 
     async def aclose(self) -> None:
         """
-        Cancel what is out, wait until it is gone, and close the journal.
+        Cancel the requests in flight, wait until they have ended, close the journal.
 
-        Rows that came to a result are in the journal, read or not.
+        Every result that was completed is in the journal, even if it was not read.
         """
-        running = self._running
-        if self._is_closed or running is None:
+        engine = self._engine
+        if self._is_closed or engine is None:
             return
-        if not running.is_over:
-            await running.stop(drain=False)
+        if not engine.is_over:
+            await engine.shut_down(drain=False)
         self._is_closed = True
-        running.shelf.clear()
+        engine.buffer.clear()
 
     close = aclose
 
-    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what is out then is called back, not an error
+    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109 - at the timeout, requests are cancelled; nothing is raised
         """
-        Send nothing more; return when all that was out is back and written.
+        Send no more requests, and return when those in flight have finished.
 
-        Results that are not read yet can still be read. Rows that were not sent, or
-        wait to be sent again, are left to the next run.
+        Results that were not read yet can still be read. Rows that were not sent, or
+        wait for a retry, are sent by the next run with the same journal.
 
         Args:
-            drain: False: what is out is cancelled, and may be billed all the same.
-            timeout: Seconds after which what is out is cancelled; None: never.
+            drain: If False, cancel the requests in flight. They may be billed.
+            timeout: Seconds after which requests in flight are cancelled; None: never.
         """
-        if self._running is not None:
-            await self._running.stop(drain=drain, timeout=timeout)
-        elif self._journal is not None and self._threads is not None:
-            # It is being opened.
+        if self._engine is not None:
+            await self._engine.shut_down(drain=drain, timeout=timeout)
+        elif self._journal is not None and self._executor is not None:
+            # `__aenter__` is reading the journal, which takes seconds if it is large.
             self._is_stopped = True
-            self._journal.give_up()
+            self._journal.cancel_open()
 
-    # Reading.
+    # --- results ---------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
         return self
@@ -135,39 +144,40 @@ class BatchRun(Generic[T_co]):
         Return the next result.
 
         Raises:
-            OpenRouterError: What ended the run before its rows; with
-                `on_error="raise"` the error of the first row that failed.
-            OSError: The file of rows can not be read.
-            ConfigurationError: It was not entered, or two tasks read it.
+            OpenRouterError: If the run ended before its rows did, or, with
+                `on_error="raise"`, if a row failed.
+            OSError: If the file of rows cannot be read.
+            ConfigurationError: If the run was not entered, or two tasks iterate.
         """
-        running = self._running
-        if running is None:
+        engine = self._engine
+        if engine is None:
             raise ConfigurationError(
-                "A run is entered first: async with client.chat.send_many(...) as run: "
+                "The run was not started. Enter it first: "
+                "async with client.chat.send_many(...) as run: "
                 "async for result in run: ..."
             )
-        result = await running.shelf.take()
+        result = await engine.buffer.get()
         if result is None:
-            await running.wait()
-            if running.failure is not None and running.reason in _RAISED:
-                self._is_told = True
-                raise running.failure
+            await engine.wait()
+            if engine.failure is not None and engine.reason in _RAISED:
+                self._is_failure_raised = True
+                raise engine.failure
             raise StopAsyncIteration
-        if result.error is not None and self._plan.on_error == "raise":
-            await running.stop(drain=False)
+        if result.error is not None and self._options.on_error == "raise":
+            await engine.shut_down(drain=False)
             raise result.error
         return result
 
     @property
     def stats(self) -> BatchStats:
-        """A snapshot: how far it has come."""
-        if self._running is not None:
-            return self._running.stats()
+        """A snapshot of the progress."""
+        if self._engine is not None:
+            return self._engine.stats()
         return RunCounters().stats(
             total=None,
             waiting=0,
             budget=None,
-            before=0.0,
+            earlier_cost=0.0,
             seconds=0.0,
             is_over=False,
             stop_reason=None,
@@ -175,27 +185,29 @@ class BatchRun(Generic[T_co]):
 
     @property
     def limiters(self) -> Mapping[str | None, LimiterStats]:
-        """What is known of the capacity, by model."""
-        if self._running is None:
+        """The state of the concurrency limiters, by model."""
+        if self._engine is None:
             return {}
-        return {model: door.stats() for model, door in self._running.doors.items()}
+        limiters = self._engine.limiters
+        return {model: limiter.stats() for model, limiter in limiters.items()}
 
     def __repr__(self) -> str:
         stats, state = self.stats, "new"
-        if self._running is not None:
+        if self._engine is not None:
             state = "running" if not stats.is_over else stats.stop_reason or "ended"
         return f"<BatchRun {state} {stats.ok} ok, {stats.failed} failed>"
 
 
-async def _open(journal: Journal, threads: ThreadPoolExecutor) -> None:
-    """Open a journal on a thread; if that fails, leave neither behind."""
-    opening = threads.submit(journal.open)
+async def _open(journal: Journal, executor: ThreadPoolExecutor) -> None:
+    """Open a journal on a thread; if that fails, release journal and thread."""
+    opening = executor.submit(journal.open)
     try:
         await asyncio.wrap_future(opening)
     except BaseException:
-        # It may be open by now, or be it soon; the same thread closes it after that.
-        journal.give_up()
-        closing = asyncio.wrap_future(threads.submit(journal.close))
-        threads.shutdown(wait=False)
+        # If this task was cancelled, the thread goes on and may open the journal. The
+        # same thread closes it afterwards.
+        journal.cancel_open()
+        closing = asyncio.wrap_future(executor.submit(journal.close))
+        executor.shutdown(wait=False)
         await until_done(closing)
         raise

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final, Protocol, Self, cast
 from ..errors import ConfigurationError, MalformedResponseError
 from ..protocol.decode import decode
 from ..types import ChatGenerationParams
-from .rows.items import BatchItem, Broken, Item
+from .rows.items import BatchItem, InvalidLine, Item
 
 _BLOCK_BYTES: Final = 256 * 1024
 # A row may contain base64 images.
@@ -228,10 +228,10 @@ class JsonLinesSource:
         body = {"messages": [{"role": "user", "content": prompt}]}
         return BatchItem(name if isinstance(name, str) else None, body)
 
-    def _invalid(self, line: bytes, problem: str) -> Broken:
+    def _invalid(self, line: bytes, problem: str) -> InvalidLine:
         name = "stdin" if self._path is None else self._path
         error = ConfigurationError(f"{name}, line {self._number}{problem}")
-        return Broken(line.decode("utf-8", "replace").rstrip("\r\n"), error)
+        return InvalidLine(line.decode("utf-8", "replace").rstrip("\r\n"), error)
 
 
 def _check_template(template: str) -> None:

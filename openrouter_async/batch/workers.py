@@ -1,268 +1,328 @@
-"""The workers of a run: each takes a row, sends it until it is done, takes the next."""
+"""
+The workers of a run: each takes a job, sends it until it has a result, delivers that.
+
+A worker lives as long as the run; there is no task for each row. The retry loop of the
+transport sends a row again while its worker waits. `RowSender` has the parts that
+sending needs, `WorkerPool` the tasks.
+"""
 
 import asyncio
-from collections.abc import Callable
+from typing import Final
 
 from ..errors import BatchStoppedError, OpenRouterError
 from ..protocol.call import Call
-from ..protocol.overload import is_fatal
+from ..protocol.overload import RepeatedFailures, is_fatal, repeated_failure
 from ..protocol.response_parsing import usage_of
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
 from ..types import ChatResponse, Exchange
 from .jobs import Job, JobQueue
+from .journal_writer import JournalWriter
 from .request_builder import RequestBuilder
 from .reservations import BudgetReservations
+from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter, RowLimiter
 from .rows.results import BatchResult
-from .rows.stats import RunCounters, StopReason
+from .rows.stats import RunControl, RunCounters
+
+# Workers beyond twice the concurrency limit, for rows that wait for a retry.
+_EXTRA_WORKERS: Final = 256
 
 
-class Worker:
-    """One worker: its task, and the gate of the row that it is at."""
-
-    __slots__ = ("gate", "is_called_back", "task")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.gate: RowLimiter | None = None
-        self.is_called_back = False
-
-    @property
-    def is_out(self) -> bool:
-        """Whether a request of it is on its way."""
-        return self.gate is not None and self.gate.inside
-
-
-class Sender:
+class RowSender:
     """
-    What the rows of a run share on their way out.
+    Sends one row through the budget, the limiters and the transport.
 
     Attributes:
-        doors: By model.
+        limiters: The concurrency limiters in use, by model.
     """
 
     def __init__(
         self,
-        calls: RequestBuilder,
-        scopes: LimiterRegistry,
-        tally: RunCounters,
+        builder: RequestBuilder,
+        registry: LimiterRegistry,
+        counters: RunCounters,
+        control: RunControl,
         *,
         concurrency: int | None,
-        limiter: RateLimiter | None,
-        cashier: BudgetReservations | None,
-        halt: Callable[[StopReason, BaseException | None], None],
+        rate_limiter: RateLimiter | None,
+        reservations: BudgetReservations | None,
     ) -> None:
         """
-        Send nothing yet.
+        Create the sender.
 
         Args:
-            calls: Sends calls.
-            scopes: The client's.
-            tally: The run's counters.
-            concurrency: A fixed number of requests in flight; None: as it turns out.
-            limiter: Of requests a minute.
-            cashier: Of US dollars; None: they do not matter.
-            halt: Called when the run must end, and why.
+            builder: Sends the calls and parses the responses.
+            registry: The client's concurrency limiters.
+            counters: The run's counters.
+            control: Stops the run when its budget or account is exhausted.
+            concurrency: A fixed concurrency limit; None adapts it.
+            rate_limiter: The limit of requests per minute; None for no limit.
+            reservations: The budget; None without `max_cost`.
         """
-        self._calls = calls
-        self._scopes = scopes
-        self._tally = tally
+        self._builder = builder
+        self._registry = registry
+        self._counters = counters
+        self._control = control
         self._concurrency = concurrency
-        self._limiter = limiter
-        self._cashier = cashier
-        self._halt = halt
+        self._rate_limiter = rate_limiter
+        self._reservations = reservations
         self._loop = asyncio.get_running_loop()
-        self.doors: dict[str | None, ConcurrencyLimiter] = {}
+        self.limiters: dict[str | None, ConcurrencyLimiter] = {}
 
     @property
-    def is_short(self) -> bool:
-        """Whether a row waits for money."""
-        return self._cashier is not None and self._cashier.is_short
+    def has_waiters(self) -> bool:
+        """True if a row waits for the budget."""
+        return self._reservations is not None and self._reservations.has_waiters
 
-    def gate(self, call: Call[ChatResponse], hire: Callable[[], None]) -> RowLimiter:
-        """Return the gate of a row; `hire`: called when there may be room for more."""
-        door = self.doors.get(call.model) or self._door(call.model)
+    def row_limiter(self, call: Call[ChatResponse]) -> RowLimiter:
+        """Return a limiter for the attempts of a call."""
+        limiter = self.limiters.get(call.model) or self._open_limiter(call.model)
         return RowLimiter(
-            self._loop, door, self._limiter, call.retries, self._tally, hire
+            self._loop,
+            limiter,
+            self._rate_limiter,
+            call.retries,
+            self._counters,
+            self._control,
         )
 
-    def _door(self, model: str | None) -> ConcurrencyLimiter:
-        key = (self._loop, self._calls.base_url, self._calls.key_id, model)
-        door = self._scopes.get(key).door(self._concurrency)
-        door.begin()
-        self.doors[model] = door
-        return door
+    def _open_limiter(self, model: str | None) -> ConcurrencyLimiter:
+        key = (self._loop, self._builder.base_url, self._builder.key_id, model)
+        limiter = self._registry.get(key).door(self._concurrency)
+        limiter.begin()
+        self.limiters[model] = limiter
+        return limiter
 
     async def send(
-        self, order: Job, call: Call[ChatResponse], gate: RowLimiter
+        self, job: Job, call: Call[ChatResponse], limiter: RowLimiter
     ) -> BatchResult | None:
-        """Return what a row comes to; None: the run ends before it does."""
-        cashier, reserved = self._cashier, 0.0
-        if cashier is not None:
-            found = await cashier.reserve(call)
-            if found is None:
-                self._halt("budget", None)
+        """
+        Send a row and return its result.
+
+        Args:
+            job: The job.
+            call: The job's call.
+            limiter: The limiter that `row_limiter` returned.
+
+        Returns:
+            None if the run stops before the row has a result.
+        """
+        reservations, reserved = self._reservations, 0.0
+        if reservations is not None:
+            amount = await reservations.reserve(call, job.bounds)
+            if amount is None:
+                self._control.stop("budget", None)
                 return None
-            reserved = found
+            reserved = amount
         response = output = failure = None
         try:
-            reply = await self._calls.send(call, gate)
-            http, usage = reply.http, usage_of(reply)
-            response, output = self._calls.read(reply)
+            received = await self._builder.send(call, limiter)
+            http, usage = received.http, usage_of(received)
+            response, output = self._builder.parse(received)
         except OpenRouterError as error:
+            # An OutputError has the response as `partial`: it was paid for.
             failure, http, usage = error, error.http, usage_of(error.partial)
         except BaseException:
-            if cashier is not None:
-                cashier.settle(reserved, None, 1 if gate.sent else 0)
+            # Cancelled: if a request was sent, it may be billed.
+            if reservations is not None:
+                reservations.settle(reserved, None, 1 if limiter.sent_at else 0)
             raise
         cost = None if usage is None else usage.cost
-        if cashier is not None:
-            untold = failure is None and cost is None
-            cashier.settle(reserved, cost, untold + _unclear(http))
+        if reservations is not None:
+            # A response without a cost may have cost as much as was reserved.
+            is_unknown = failure is None and cost is None
+            reservations.settle(reserved, cost, is_unknown + _unclear_attempts(http))
         if failure is not None and is_fatal(failure):
-            self._halt("account", failure)
+            self._control.stop("account", failure)
             return None
         return BatchResult(
-            order.index,
-            order.custom_id,
+            job.index,
+            job.custom_id,
             response,
             failure,
             cost,
             usage,
             len(http.attempts),
-            max(0.0, self._loop.time() - gate.sent),
+            max(0.0, self._loop.time() - limiter.sent_at),
             output,
         )
 
 
-def _unclear(http: Exchange) -> int:
-    """Return how many attempts may have cost nobody knows what."""
+def _unclear_attempts(http: Exchange) -> int:
+    """Return the number of attempts that may have been billed, at an unknown cost."""
     return sum(attempt.billing == "maybe" for attempt in http.attempts)
+
+
+class Worker:
+    """
+    One worker.
+
+    Attributes:
+        task: The task.
+        limiter: The limiter of the row that it sends; None before the first row.
+        is_cancelled: True if its request in flight was cancelled.
+    """
+
+    __slots__ = ("is_cancelled", "limiter", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.limiter: RowLimiter | None = None
+        self.is_cancelled = False
+
+    @property
+    def is_in_flight(self) -> bool:
+        """True if it has a request in flight."""
+        return self.limiter is not None and self.limiter.is_in_flight
 
 
 class WorkerPool:
     """
-    As many workers as there is room for, for the whole run; no task for each row.
+    The worker tasks of a run.
 
-    A worker whose row waits for a repeat has no room of its own; another one is hired
-    for it meanwhile, up to twice the most that may be in flight and 256.
+    A worker is added whenever another row could be sent. A row that waits for a retry
+    keeps its worker but not its slot, so there may be more workers than slots, up to
+    twice the concurrency limit and 256.
 
     Attributes:
-        gone: Set when the last worker has left.
+        finished: Set when the last worker has ended.
     """
 
     def __init__(
         self,
-        intake: JobQueue,
-        sender: Sender,
-        tally: RunCounters,
-        most: int,
+        jobs: JobQueue,
+        sender: RowSender,
+        buffer: ResultBuffer,
+        writer: JournalWriter | None,
+        counters: RunCounters,
+        control: RunControl,
         *,
-        finish: Callable[[Job, BatchResult], None],
-        halt: Callable[[StopReason, BaseException | None], None],
+        max_in_flight: int,
     ) -> None:
         """
-        Hire nobody yet.
+        Create the pool without a worker.
 
         Args:
-            intake: Where they get rows.
+            jobs: The rows to be sent.
             sender: Sends them.
-            tally: The run's counters.
-            most: The most that may be in flight.
-            finish: Called with each result.
-            halt: Called when the run must end, and why.
+            buffer: Receives the results, unless there is a journal.
+            writer: Receives the results and delivers them; None without a journal.
+            counters: The run's counters.
+            control: Stops the run if a worker fails or the first rows all fail.
+            max_in_flight: The highest concurrency limit.
         """
-        self._intake = intake
+        self._jobs = jobs
         self._sender = sender
-        self._tally = tally
-        self._most = 2 * most + 256
-        self._finish = finish
-        self._halt = halt
+        self._buffer = buffer
+        self._writer = writer
+        self._counters = counters
+        self._control = control
+        self._max_workers = 2 * max_in_flight + _EXTRA_WORKERS
+        self._failures = RepeatedFailures()
         self._loop = asyncio.get_running_loop()
-        self._hands: set[Worker] = set()
+        self._workers: set[Worker] = set()
+        # Workers that wait for a job.
         self._idle = 0
-        self._stopped = False
-        self.gone = asyncio.Event()
+        self._is_stopped = False
+        self.finished = asyncio.Event()
 
-    def hire(self) -> None:
-        """Take one more worker on, unless one has no row, or money is short."""
-        if self._stopped:
-            # Something came home; if it is to be sent again, it is not now.
+    def add(self) -> None:
+        """Add a worker, unless one is idle or there is nothing that it could send."""
+        if self._is_stopped:
+            # An attempt has just failed. Its row now waits for a retry, which must not
+            # be sent: `stop` cancels workers that have no request in flight.
             self._loop.call_soon(self.stop)
             return
-        if self._idle or self._intake.is_over or self._sender.is_short:
+        if self._idle or self._jobs.is_over or self._sender.has_waiters:
             return
-        if len(self._hands) >= self._most:
+        if len(self._workers) >= self._max_workers:
             return
-        hand = Worker()
-        self._hands.add(hand)
+        worker = Worker()
+        self._workers.add(worker)
         self._idle += 1
-        hand.task = self._loop.create_task(self._work(hand))
-        hand.task.add_done_callback(lambda task: self._leave(hand, task))
-
-    def _leave(self, hand: Worker, task: "asyncio.Task[None]") -> None:
-        # One that was cancelled before its first step discards itself nowhere else.
-        self._hands.discard(hand)
-        if task.cancelled():
-            if not self._stopped:
-                outside = "A worker of the run was cancelled from outside."
-                self._halt("error", BatchStoppedError(outside, reason="error"))
-        elif task.exception() is not None:
-            self._halt("error", task.exception())
-        if not self._hands:
-            self.gone.set()
+        worker.task = self._loop.create_task(self._run(worker))
+        worker.task.add_done_callback(lambda task: self._ended(worker, task))
 
     def stop(self) -> None:
-        """Send nothing more; what is out comes home."""
-        self._stopped = True
-        self._intake.close()
-        # The one that stops it ends by itself.
+        """Send no more requests; those in flight finish."""
+        self._is_stopped = True
+        self._jobs.close()
+        # The worker that calls this ends by itself.
         current = asyncio.current_task(self._loop)
-        for hand in list(self._hands):
-            if not hand.is_out and hand.task is not current and hand.task is not None:
-                hand.task.cancel()
-        if not self._hands:
-            self.gone.set()
+        for worker in list(self._workers):
+            task = worker.task
+            if not worker.is_in_flight and task is not current and task is not None:
+                task.cancel()
+        if not self._workers:
+            self.finished.set()
 
     def cancel(self) -> None:
-        """Call all back at once."""
+        """Send no more requests, and cancel those in flight."""
         self.stop()
-        for hand in list(self._hands):
-            if hand.is_out and not hand.is_called_back and hand.task is not None:
-                self._tally.abandoned += 1
-                hand.is_called_back = True
-                hand.task.cancel()
+        for worker in list(self._workers):
+            task = worker.task
+            if worker.is_in_flight and not worker.is_cancelled and task is not None:
+                self._counters.abandoned += 1
+                worker.is_cancelled = True
+                task.cancel()
 
     @property
     def waiting(self) -> int:
-        """How many rows wait: for room, for a repeat, for the end of a pause."""
-        at_work = len(self._hands) - self._idle
-        return max(0, at_work - self._tally.in_flight)
+        """Number of rows that wait for a slot, a retry, or the end of a pause."""
+        busy = len(self._workers) - self._idle
+        return max(0, busy - self._counters.in_flight)
 
-    async def _work(self, hand: Worker) -> None:
-        idle = True
+    def _ended(self, worker: Worker, task: "asyncio.Task[None]") -> None:
+        # A worker that was cancelled before its first step has not removed itself.
+        self._workers.discard(worker)
+        if task.cancelled():
+            if not self._is_stopped:
+                # Its row would be missing from the results.
+                message = "A worker task of the run was cancelled from outside."
+                self._control.stop("error", BatchStoppedError(message, reason="error"))
+        elif task.exception() is not None:
+            self._control.stop("error", task.exception())
+        if not self._workers:
+            self.finished.set()
+
+    async def _run(self, worker: Worker) -> None:
+        is_idle = True
         try:
             while True:
-                order = await self._intake.next()
-                if order is None:
+                job = await self._jobs.next()
+                if job is None:
                     return
                 self._idle -= 1
-                idle = False
-                result = await self._do(order, hand)
+                is_idle = False
+                result = await self._send(job, worker)
                 if result is None:
                     return
-                self._finish(order, result)
+                self._deliver(job, result)
                 self._idle += 1
-                idle = True
+                is_idle = True
         finally:
-            self._hands.discard(hand)
-            if idle:
+            self._workers.discard(worker)
+            if is_idle:
                 self._idle -= 1
 
-    async def _do(self, order: Job, hand: Worker) -> BatchResult | None:
-        """Return what a row comes to; None: the run ended before it did."""
-        call = order.call
+    async def _send(self, job: Job, worker: Worker) -> BatchResult | None:
+        call = job.call
         if call is None:
-            return BatchResult(order.index, order.custom_id, error=order.fault)
-        gate = hand.gate = self._sender.gate(call, self.hire)
-        return await self._sender.send(order, call, gate)
+            return BatchResult(job.index, job.custom_id, error=job.error)
+        limiter = worker.limiter = self._sender.row_limiter(call)
+        return await self._sender.send(job, call, limiter)
+
+    def _deliver(self, job: Job, result: BatchResult) -> None:
+        self._counters.add(result)
+        error, writer = result.error, self._writer
+        if error is None:
+            self._failures.succeeded()
+        elif writer is not None and writer.failed_before(job):
+            # It failed in an earlier run too, so it says nothing about other rows.
+            pass
+        elif self._failures.failed(error):
+            self._control.stop("repeated_failure", repeated_failure(error))
+        if writer is None:
+            self._buffer.put(job.number, result)
+        else:
+            writer.add(job, result)

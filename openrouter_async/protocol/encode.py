@@ -176,10 +176,20 @@ def _checked_key(key: Any, path: str) -> str:
     )
 
 
-def canonical(data: bytes) -> bytes:
-    """Return the same JSON with the keys of all objects sorted."""
+def canonical(value: Any) -> bytes:
+    """
+    Return `value` as JSON with the keys of all objects sorted.
+
+    Equal requests have equal canonical JSON, whatever the order of their keys. `encode`
+    must have accepted the value before.
+    """
+    options = _OPTIONS | orjson.OPT_SORT_KEYS
     try:
-        return orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        # `encode` wrote something with the standard library that orjson cannot read.
-        return json.dumps(json.loads(data), sort_keys=True).encode("ascii")
+        return orjson.dumps(value, default=_to_plain, option=options)
+    except TypeError:
+        checked = _checked(value, "$")
+    try:
+        return orjson.dumps(checked, option=options)
+    except TypeError:
+        # Lone surrogates, integers beyond 64 bits, and more than 254 levels.
+        return json.dumps(checked, sort_keys=True).encode("ascii")

@@ -1,4 +1,12 @@
-"""What an error means for a run: a refusal, its end, or one row's bad luck."""
+"""
+Errors as a run sees them: overload, a fatal problem of the account, or one bad row.
+
+- Overload (`is_overload`): the row waits and is sent again, without using up its
+  attempts, and the concurrency limit is reduced.
+- Fatal (`is_fatal`): every other row would fail too, so the run stops.
+- Anything else fails the row alone, unless it is the error of each of the first rows
+  (`RepeatedFailures`).
+"""
 
 from typing import Final
 
@@ -16,33 +24,41 @@ from ..errors import (
     ServiceUnavailableError,
 )
 
-ALIKE: Final = 20
-"""So many rows that fail, and alike, before any has a reply, end a run."""
+# Enough to be no coincidence, few enough to cost little.
+_MAX_REPEATED: Final = 20
 
 
 def is_overload(error: OpenRouterError) -> bool:
     """
-    Return whether the server asks for less: it is no fault of the row.
+    Return True if the server asks for fewer requests.
 
-    429, 529, a 503 of an overloaded provider or with a wait, and a 402 because too much
-    money is in flight; each only if it is worth another try at all.
+    These are, if they can be retried at all:
+
+    1. 429, and 529 (a provider is overloaded);
+    2. 503 with `Retry-After`, or of type "provider_overloaded". Any other 503 means
+       that no provider matches the request;
+    3. 402, if the credits are merely reserved by requests in flight.
     """
     if not error.retryable:
         return False
     if isinstance(error, RateLimitError | ProviderOverloadedError):
         return True
     if isinstance(error, ServiceUnavailableError):
-        named = error.retry_after is not None
-        return named or error.error_type == "provider_overloaded"
+        has_wait = error.retry_after is not None
+        return has_wait or error.error_type == "provider_overloaded"
     return isinstance(error, PaymentRequiredError)
 
 
 def is_fatal(error: OpenRouterError) -> bool:
     """
-    Return whether all other rows would fail alike: it is about the account.
+    Return True if every other row would fail in the same way.
 
-    401 of OpenRouter itself, 402 that does not pass, OpenRouter's own cap that no
-    waiting outlasts, no key, a closed client.
+    These are:
+
+    1. 401 from OpenRouter itself, not from a provider (a user's own provider key);
+    2. 402 that cannot be retried: no credits are left;
+    3. 429 from OpenRouter itself that cannot be retried, such as a daily limit;
+    4. a missing key, or a closed client.
     """
     if isinstance(error, AuthenticationError):
         return error.provider_name is None
@@ -55,43 +71,43 @@ def is_fatal(error: OpenRouterError) -> bool:
 
 class RepeatedFailures:
     """
-    Watches how a run begins: if the first rows all fail alike, the others will, too.
+    Detects that the first rows of a run all fail in the same way.
 
-    Rows that had failed in an earlier run are no sign: they come first when all
-    before them is done.
+    Rows that failed in an earlier run must not be counted: they come first when all
+    rows before them are skipped, and say nothing about the others.
     """
 
     def __init__(self) -> None:
-        self._likeness: tuple[str, int | None, str | None] | None = None
-        self._alike = 0
+        self._kind: tuple[str, int | None, str | None] | None = None
+        self._count = 0
         self._is_over = False
 
     def succeeded(self) -> None:
-        """Note a reply: the others have a chance."""
+        """Record a row that succeeded; from then on nothing is detected."""
         self._is_over = True
 
     def failed(self, error: OpenRouterError) -> bool:
-        """Note a failure; return whether it is one too many."""
+        """Record a row that failed; return True if the run should stop."""
         if self._is_over:
             return False
-        found = likeness(error)
-        self._is_over = self._likeness not in (None, found)
-        self._likeness = found
-        self._alike += 1
-        return self._alike == ALIKE and not self._is_over
+        kind = kind_of(error)
+        self._is_over = self._kind not in (None, kind)
+        self._kind = kind
+        self._count += 1
+        return self._count == _MAX_REPEATED and not self._is_over
 
 
-def likeness(error: OpenRouterError) -> tuple[str, int | None, str | None]:
-    """Return what two errors that are alike have in common."""
+def kind_of(error: OpenRouterError) -> tuple[str, int | None, str | None]:
+    """Return the class, the status and the `error_type` of an error."""
     status = error.status_code if isinstance(error, APIError) else None
-    kind = error.error_type if isinstance(error, ChatError) else None
-    return type(error).__name__, status, kind
+    error_type = error.error_type if isinstance(error, ChatError) else None
+    return type(error).__name__, status, error_type
 
 
-def all_alike(error: OpenRouterError) -> BatchStoppedError:
-    """Return what ends a run whose first rows all failed like this."""
+def repeated_failure(error: OpenRouterError) -> BatchStoppedError:
+    """Return the error that ends a run whose first rows all failed with `error`."""
     stopped = BatchStoppedError(
-        f"The first {ALIKE} rows all failed alike: {error}",
+        f"The first {_MAX_REPEATED} rows all failed with the same error: {error}",
         reason="repeated_failure",
         http=error.http,
     )
@@ -100,9 +116,10 @@ def all_alike(error: OpenRouterError) -> BatchStoppedError:
 
 
 def stalled(seconds: float, refusals: int) -> BatchStoppedError:
-    """Return what ends a run that has been refused for so long."""
+    """Return the error that ends a run refused by the server for so many seconds."""
     return BatchStoppedError(
-        f"Nothing but refusals for {seconds:.0f} s ({refusals} in all).",
+        f"The server refused every request for {seconds:.0f} s "
+        f"({refusals} refusals in total).",
         reason="stalled",
-        hint="Started again with its journal, the run goes on.",
+        hint="Run it again later; with a journal, it continues where it stopped.",
     )

@@ -1,4 +1,4 @@
-"""However a run ends: nothing is left behind, and nobody is left in the dark."""
+"""The end of a run: cancellation, broken journals, errors of the items."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from types import coroutine
 from typing import Any
 
 import pytest
-from support import MakeClient
+from support import MakeClient, custom_ids, prompts, read_results
 
 from openrouter_async import (
     AsyncOpenRouter,
@@ -28,10 +28,6 @@ from openrouter_async.batch.journal import Journal
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
 ROWS = 12
-
-
-def names(path: Path) -> list[str]:
-    return [json.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture
@@ -51,27 +47,18 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
-def prompts(count: int = ROWS) -> list[str]:
-    return [f"prompt {number}" for number in range(count)]
-
-
-async def read(run: BatchRun) -> list[BatchResult]:
-    async with run:
-        return [result async for result in run]
-
-
 def threads() -> list[str]:
     return [t.name for t in threading.enumerate() if "openrouter-journal" in t.name]
 
 
-# --- cancelled anywhere ------------------------------------------------------------
+# --- cancellation ------------------------------------------------------------------
 
 
 @coroutine
 def watched(
     work: Awaitable[None], suspended: Callable[[], None]
 ) -> Generator[Any, Any, None]:
-    """Await some work; `suspended` is called each time that it waits."""
+    """Await some work; call `suspended` each time that it waits."""
     steps = work.__await__()
     thrown: BaseException | None = None
     while True:
@@ -82,21 +69,21 @@ def watched(
         suspended()
         try:
             yield future
-        except BaseException as error_reply:  # noqa: BLE001 - it is the work's to handle
-            thrown = error_reply
+        except BaseException as error:  # noqa: BLE001 - thrown into the work
+            thrown = error
         else:
             thrown = None
 
 
-async def cancelled_at(work: Coroutine[Any, Any, None], *places: int) -> int:
-    """Run some work, cancelled where it waits for these times; return how often it did."""
+async def cancelled_at(work: Coroutine[Any, Any, None], *waits: int) -> int:
+    """Run some work and cancel it at the given waits; return the number of waits."""
     count = 0
     loop = asyncio.get_running_loop()
 
     def suspended() -> None:
         nonlocal count
         count += 1
-        if count in places:
+        if count in waits:
             loop.call_soon(task.cancel)
 
     task = asyncio.ensure_future(watched(work, suspended))
@@ -107,7 +94,7 @@ async def cancelled_at(work: Coroutine[Any, Any, None], *places: int) -> int:
 
 
 async def use(client: AsyncOpenRouter, out: Path) -> None:
-    run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=3)
+    run = client.chat.send_many(prompts(ROWS), model="m", journal=out, concurrency=3)
     async with run:
         async for _ in run:
             await asyncio.sleep(0)
@@ -116,17 +103,17 @@ async def use(client: AsyncOpenRouter, out: Path) -> None:
 
 
 @pytest.mark.parametrize("also", [None, 1])
-async def test_a_task_may_be_cancelled_wherever_it_waits(
+async def test_run_leaves_nothing_behind_wherever_it_is_cancelled(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path, also: int | None
 ) -> None:
-    """Once or twice: no task, thread, slot, lock or half a line stays, nor a row twice."""
+    """No task, thread, slot, lock or incomplete line, and no row twice."""
     server.capacity.latency = 0.003
-    place = 0
+    first = 0
     while True:
-        place += 1
+        first += 1
         clear(out)
-        places = (place,) if also is None else (place, place + also)
-        waits = await cancelled_at(use(client, out), *places)
+        cancelled = (first,) if also is None else (first, first + also)
+        waits = await cancelled_at(use(client, out), *cancelled)
 
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert client.stats.in_use == 0
@@ -134,21 +121,20 @@ async def test_a_task_may_be_cancelled_wherever_it_waits(
         again.open()
         again.close()
         server.capacity.latency = 0
-        await read(client.chat.send_many(prompts(), model="m", journal=out))
+        await read_results(client.chat.send_many(prompts(ROWS), model="m", journal=out))
         server.capacity.latency = 0.003
-        assert sorted(names(out)) == sorted(f"row-{n}" for n in range(ROWS))
-        if waits < place:
+        assert sorted(custom_ids(out)) == sorted(f"row-{n}" for n in range(ROWS))
+        if waits < first:
             break
     while threads():  # noqa: ASYNC110 - the last one is on its way out
         await asyncio.sleep(0.001)
 
-    assert place > 2
+    assert first > 2
 
 
-def test_a_loop_that_ends_takes_the_run_with_it(
+def test_journal_is_written_and_unlocked_when_the_loop_ends_during_a_run(
     server: LocalOpenRouter, out: Path
 ) -> None:
-    """Even where nobody leaves the block: what came is written, and the lock is free."""
     server.capacity.latency = 0.01
 
     async def forget() -> None:
@@ -163,28 +149,26 @@ def test_a_loop_that_ends_takes_the_run_with_it(
     again.open()
     again.close()
 
-    assert {f"row-{result.index}" for result in seen} <= set(names(out))
-    assert len(names(out)) == len(set(names(out))) < 500
+    assert {f"row-{result.index}" for result in seen} <= set(custom_ids(out))
+    assert len(custom_ids(out)) == len(set(custom_ids(out))) < 500
 
 
-async def test_what_is_called_back_twice_is_abandoned_once(
+async def test_requests_cancelled_by_several_stops_are_counted_once(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """However many ask for it."""
     server.capacity.latency = 5
-    async with client.chat.send_many(prompts(), model="m", concurrency=9) as run:
+    async with client.chat.send_many(prompts(ROWS), model="m", concurrency=9) as run:
         await server.until(requests=9)
         await asyncio.gather(*(run.stop(drain=False) for _ in range(3)))
 
     assert run.stats.abandoned == 9
 
 
-async def test_a_drain_may_be_given_up(
+async def test_cancelled_drain_goes_on_until_the_block_is_left(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The run goes on ending; leaving the block calls back what is out."""
     server.capacity.latency = 5
-    async with client.chat.send_many(prompts(), model="m", concurrency=9) as run:
+    async with client.chat.send_many(prompts(ROWS), model="m", concurrency=9) as run:
         await server.until(requests=9)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
@@ -195,12 +179,13 @@ async def test_a_drain_may_be_given_up(
     assert run.stats.abandoned == 9
 
 
-def test_a_snapshot_can_be_taken_without_a_loop(server: LocalOpenRouter) -> None:
-    """Of a run that is over, and of one that is not."""
+def test_stats_can_be_read_from_another_thread_and_after_the_loop(
+    server: LocalOpenRouter,
+) -> None:
 
     async def run_it() -> BatchRun:
         async with AsyncOpenRouter(server.api_key, base_url=server.url) as client:
-            run = client.chat.send_many(prompts(), model="m")
+            run = client.chat.send_many(prompts(ROWS), model="m")
             await run.__aenter__()
             await anext(run)
             stats.append(await asyncio.to_thread(lambda: run.stats))
@@ -218,14 +203,13 @@ def test_a_snapshot_can_be_taken_without_a_loop(server: LocalOpenRouter) -> None
 # --- the journal -------------------------------------------------------------------
 
 
-async def test_stopping_while_the_journal_is_read_sends_nothing(
+async def test_stop_while_the_journal_is_read_sends_nothing(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A large one takes seconds, and whoever presses Ctrl-C then means it."""
-    await read(client.chat.send_many(prompts(), model="m", journal=out))
+    await read_results(client.chat.send_many(prompts(ROWS), model="m", journal=out))
     sent = len(server.requests)
     reading, go_on = threading.Event(), threading.Event()
     opened = Journal.open
@@ -247,39 +231,41 @@ async def test_stopping_while_the_journal_is_read_sends_nothing(
     await run.aclose()
     assert run.stats.stop_reason == "stopped"
     assert len(server.requests) == sent
-    assert len(names(out)) == ROWS
+    assert len(custom_ids(out)) == ROWS
 
 
-async def test_items_that_can_not_be_begun_leave_no_lock(
+async def test_items_whose_iter_raises_leave_no_lock(
     client: AsyncOpenRouter, out: Path
 ) -> None:
-    """Nothing is opened for them."""
 
     class Items:
-        """Rows that raise when they are asked for."""
+        """Rows whose `__iter__` raises."""
 
         def __iter__(self) -> Any:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await read(client.chat.send_many(Items(), model="m", journal=out))
+        await read_results(client.chat.send_many(Items(), model="m", journal=out))
 
-    assert len(await read(client.chat.send_many(["a"], model="m", journal=out))) == 1
+    assert (
+        len(await read_results(client.chat.send_many(["a"], model="m", journal=out)))
+        == 1
+    )
 
 
-async def test_a_journal_that_failed_is_told_to_who_leaves(
+async def test_journal_error_is_raised_on_leaving_the_block(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Even if it reads no further: its rows would be paid for twice."""
+    """Also if the caller stopped reading: its rows would be paid for twice."""
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("openrouter_async.batch.jsonl.os.write", full)
-    run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=1)
+    run = client.chat.send_many(prompts(ROWS), model="m", journal=out, concurrency=1)
 
     async def leave() -> None:
         async with run:
@@ -290,30 +276,28 @@ async def test_a_journal_that_failed_is_told_to_who_leaves(
     await run.aclose()
 
 
-async def test_whatever_breaks_the_journal_ends_the_run(
+async def test_any_exception_of_the_journal_thread_ends_the_run(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing that goes wrong on the other thread is lost there."""
 
     def broken(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Journal, "write", broken)
-    run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=1)
+    run = client.chat.send_many(prompts(ROWS), model="m", journal=out, concurrency=1)
     with pytest.raises(MemoryError):
-        await read(run)
+        await read_results(run)
 
     assert run.stats.stop_reason == "journal"
     assert len(server.requests) < ROWS
 
 
-def test_a_full_disk_ends_the_command(
+def test_command_on_a_full_disk_fails_and_can_be_resumed(
     server: LocalOpenRouter, tmp_path: Path, out: Path
 ) -> None:
-    """With whole lines, a reason and a code; with room again, the same one goes on."""
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts(60)))
     command = [
@@ -326,7 +310,7 @@ def test_a_full_disk_ends_the_command(
         "OPENROUTER_API_KEY": server.api_key,
     }
 
-    def little_room() -> None:
+    def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
     full = subprocess.run(
@@ -335,24 +319,23 @@ def test_a_full_disk_ends_the_command(
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=little_room,
+        preexec_fn=limit_file_size,
     )
     assert full.returncode == 2
-    assert "can not be used: File too large" in full.stderr
-    assert 0 < len(names(out)) < 60
+    assert "out.jsonl: File too large" in full.stderr
+    assert 0 < len(custom_ids(out)) < 60
 
     after = subprocess.run(command, env=environment, check=False)
     assert after.returncode == 0
-    assert sorted(names(out)) == sorted(f"row-{n}" for n in range(60))
+    assert sorted(custom_ids(out)) == sorted(f"row-{n}" for n in range(60))
 
 
-async def test_rows_reach_the_disk_when_no_other_comes(
+async def test_lines_are_flushed_while_the_run_waits_for_a_response(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Within a second, although the run waits for its next one."""
     monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
     synced: list[tuple[int, str]] = []
     sync = os.fsync
@@ -372,13 +355,12 @@ async def test_rows_reach_the_disk_when_no_other_comes(
         assert thread.startswith("openrouter-journal")
 
 
-async def test_the_end_waits_for_the_disk(
+async def test_end_of_the_run_waits_for_a_flush(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is on its way to the disk is there when the run is over."""
     monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.02)
     begun, ended = threading.Event(), threading.Event()
     sync = os.fsync
@@ -399,13 +381,12 @@ async def test_the_end_waits_for_the_disk(
         assert ended.is_set()
 
 
-async def test_a_disk_that_breaks_ends_the_run(
+async def test_flush_that_fails_ends_the_run(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As soon as it is found out."""
     monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
 
     def broken(_: int) -> None:
@@ -415,16 +396,16 @@ async def test_a_disk_that_breaks_ends_the_run(
     server.capacity.latency = 0.1
     run = client.chat.send_many(prompts(99), model="m", journal=out, concurrency=1)
     with pytest.raises(JournalError, match="Input/output error"):
-        await read(run)
+        await read_results(run)
 
     assert run.stats.stop_reason == "journal"
     assert 0 < run.stats.ok < 20
 
 
-async def test_the_file_is_written_on_a_thread(
+async def test_journal_is_written_on_its_thread(
     client: AsyncOpenRouter, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that can not keep up does not hold the loop up."""
+    """A slow disk must not block the event loop."""
     on: list[str] = []
     write = os.write
 
@@ -433,20 +414,19 @@ async def test_the_file_is_written_on_a_thread(
         return write(file, data)
 
     monkeypatch.setattr("openrouter_async.batch.jsonl.os.write", noted)
-    run = client.chat.send_many(prompts(), model="m", journal=out, concurrency=1)
-    await read(run)
+    run = client.chat.send_many(prompts(ROWS), model="m", journal=out, concurrency=1)
+    await read_results(run)
 
-    assert sorted(names(out)) == sorted(f"row-{n}" for n in range(ROWS))
+    assert sorted(custom_ids(out)) == sorted(f"row-{n}" for n in range(ROWS))
     assert on
     assert all(name.startswith("openrouter-journal") for name in on)
 
 
-async def test_the_failures_are_as_readable_as_the_rest(
+async def test_compacted_failures_file_has_the_mode_of_the_journal(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path
 ) -> None:
-    """Tidying them up changes no permissions."""
     server.reply(error_reply(400), when="prompt 1", times=None)
-    await read(client.chat.send_many(prompts(2), model="m", journal=out))
+    await read_results(client.chat.send_many(prompts(2), model="m", journal=out))
 
     assert mode(errors_path(out)) == mode(out)
 
@@ -454,42 +434,40 @@ async def test_the_failures_are_as_readable_as_the_rest(
 # --- the rows ----------------------------------------------------------------------
 
 
-async def test_items_that_cancel_themselves_are_no_end(
+async def test_items_that_raise_cancelled_error_end_the_run_with_an_error(
     client: AsyncOpenRouter,
 ) -> None:
-    """What they await may be cancelled, and the rows after that would be lost quietly."""
+    """Otherwise the rows after that would be missing without a message."""
 
     async def rows() -> AsyncIterator[str]:
         yield "a"
         raise asyncio.CancelledError
 
     run = client.chat.send_many(rows(), model="m")
-    with pytest.raises(BatchStoppedError, match="items were cancelled"):
-        await read(run)
+    with pytest.raises(BatchStoppedError, match="items raised CancelledError"):
+        await read_results(run)
 
     assert run.stats.stop_reason == "input"
 
 
-async def test_a_worker_that_is_cancelled_from_outside_ends_the_run(
+async def test_worker_cancelled_from_outside_ends_the_run_with_an_error(
     make_client: MakeClient,
 ) -> None:
-    """Its row would be lost quietly."""
 
     async def key() -> str:
         raise asyncio.CancelledError
 
     run = make_client(api_key=key).chat.send_many(prompts(3), model="m")
     with pytest.raises(BatchStoppedError, match="from outside"):
-        await read(run)
+        await read_results(run)
 
     assert run.stats.stop_reason == "error"
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-async def test_items_that_raise_raise_after_the_rows_before_them(
+async def test_error_of_the_items_is_raised_after_the_rows_before_it(
     server: LocalOpenRouter, client: AsyncOpenRouter, out: Path, kind: str
 ) -> None:
-    """What was out comes home, and is read and written."""
     server.capacity.latency = 0.05
 
     def plain() -> Any:
@@ -514,5 +492,5 @@ async def test_items_that_raise_raise_after_the_rows_before_them(
 
     assert run.stats.stop_reason == "input"
     assert results == sorted(results)
-    assert {f"row-{index}" for index in results} == set(names(out))
+    assert {f"row-{index}" for index in results} == set(custom_ids(out))
     assert len(results) == run.stats.ok == 5

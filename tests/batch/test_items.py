@@ -1,7 +1,6 @@
-"""What a row may be given as, and the lines that rows come to."""
+"""Accepted forms of an item, results, and their lines in the journal's files."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from openrouter_async import (
     UserMessage,
 )
 from openrouter_async.batch.rows.items import (
-    Broken,
-    fingerprint,
+    InvalidLine,
+    fingerprint_of,
     name_key,
     read_item,
 )
@@ -61,13 +60,11 @@ MESSAGES = [{"role": "user", "content": "hi"}]
             "a",
             ChatGenerationParams(model="m"),
         ),
-        (SimpleNamespace(custom_id="a", body={"model": "m"}), "a", {"model": "m"}),
     ],
 )
-def test_a_row_has_many_forms(
+def test_item_may_be_a_prompt_messages_a_request_or_a_batch_line(
     item: object, custom_id: str | None, params: object
 ) -> None:
-    """Prompts, messages, requests, lines of batch files, classes of that shape."""
     row = read_item(item, 7)
 
     assert row.index == 7
@@ -77,39 +74,36 @@ def test_a_row_has_many_forms(
 
 
 @pytest.mark.parametrize(
-    ("item", "words"),
+    ("item", "message"),
     [
-        (5, "Row 7 is no prompt"),
-        (b"hi", "Row 7 is no prompt"),
-        (None, "Row 7 is no prompt"),
-        ({}, "it has nothing"),
-        ({"text": "hi"}, "it has 'text'"),
-        ({"custom_id": 5, "body": {"model": "m"}}, "custom_id is a string"),
-        ({"custom_id": "a", "body": "hi"}, "body is a request, not a str"),
-        ({"body": {}, "url": "/v1/embeddings"}, "only chat completions"),
-        (Broken("{", ConfigurationError("line 7")), "line 7"),
+        (5, "Row 7 is not a prompt"),
+        (b"hi", "Row 7 is not a prompt"),
+        (None, "Row 7 is not a prompt"),
+        ({}, "its keys: none"),
+        ({"text": "hi"}, "its keys: 'text'"),
+        ({"custom_id": 5, "body": {"model": "m"}}, "custom_id must be a string"),
+        ({"custom_id": "a", "body": "hi"}, "body must be a request, not a str"),
+        ({"body": {}, "url": "/v1/embeddings"}, "Only requests for chat completions"),
+        (InvalidLine("{", ConfigurationError("line 7")), "line 7"),
     ],
 )
-def test_what_is_no_row_says_why(item: object, words: str) -> None:
-    """With its place."""
-    with pytest.raises(ConfigurationError, match=words):
+def test_invalid_item_is_rejected_with_its_index(item: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         read_item(item, 7)
 
 
-def test_names_and_requests_have_numbers() -> None:
-    """64 bits, alike for what is alike, and never 0 for a name."""
+def test_names_and_requests_are_hashed_to_64_bits() -> None:
     assert name_key("a") == name_key("a") != name_key("b")
     assert 0 < name_key("\ud800") < 2**64
-    assert fingerprint(b"a") == fingerprint(b"a") != fingerprint(b"b")
+    assert fingerprint_of(b"a") == fingerprint_of(b"a") != fingerprint_of(b"b")
 
 
-def reply(**fields: Any) -> Any:
+def make_response(**fields: Any) -> Any:
     return read_response(dict(completion("hello", model="m", id="gen-1", **fields)))
 
 
-def test_a_result_knows_what_its_reply_says() -> None:
-    """Text, model and provider are the reply's; nothing without one."""
-    result = BatchResult(0, response=reply())
+def test_result_has_the_text_model_and_provider_of_its_response() -> None:
+    result = BatchResult(0, response=make_response())
 
     assert result.ok
     assert result.text == "hello"
@@ -122,9 +116,8 @@ def test_a_result_knows_what_its_reply_says() -> None:
 
 
 @pytest.mark.parametrize("custom_id", ["a", None])
-def test_a_line_is_a_batch_result_and_comes_back(custom_id: str | None) -> None:
-    """The line is OpenAI's and OpenRouter's, with ours under one key."""
-    response = reply()
+def test_result_line_is_a_batch_line_that_is_read_back(custom_id: str | None) -> None:
+    response = make_response()
     result = BatchResult(
         3,
         custom_id,
@@ -138,20 +131,20 @@ def test_a_line_is_a_batch_result_and_comes_back(custom_id: str | None) -> None:
 
     assert list(line) == ["id", "custom_id", "response", "error", "x_openrouter"]
     assert line["id"] == "gen-1"
-    assert line["custom_id"] == custom_id or "row-3"
+    assert line["custom_id"] == (custom_id or "row-3")
     assert line["response"]["status_code"] == 200
     assert line["response"]["body"] == response.raw
     assert line["error"] is None
-    ours = {"v": 1, "i": 3, "fp": "00000000000000ab", "attempts": 2, "ms": 812}
-    assert ours.items() <= line["x_openrouter"].items()
+    extension = {"v": 1, "i": 3, "fp": "00000000000000ab", "attempts": 2, "ms": 812}
+    assert extension.items() <= line["x_openrouter"].items()
     assert BatchResult.from_line(json.loads(json.dumps(line))) == result
 
 
-def test_a_failure_is_a_row_to_be_sent() -> None:
-    """The line has the request, and why it failed."""
+def test_failure_line_with_its_request_is_an_item() -> None:
     error = BadRequestError("no", status_code=400)
     body = {"model": "m", "messages": MESSAGES}
-    line = failure_line(BatchResult(1, "a", error=error, attempts=1), "a", body)
+    result = BatchResult(1, "a", error=error, attempts=1)
+    line = {**failure_line(result, "a", 0xAB), "body": body}
 
     assert line["error"]["type"] == "BadRequestError"
     assert line["error"]["code"] == 400
@@ -159,3 +152,5 @@ def test_a_failure_is_a_row_to_be_sent() -> None:
     row = read_item(line, 0)
     assert row.custom_id == "a"
     assert row.params == body
+    assert row.index == 1
+    assert row.fingerprint == 0xAB

@@ -1,4 +1,4 @@
-"""The output file: locked, repaired, read, written, tidied."""
+"""The journal: its lock, its repair after a crash, its lines, its failures file."""
 
 import json
 import os
@@ -36,7 +36,8 @@ def row(number: int) -> bytes:
 
 def failure(number: int, message: str = "no") -> bytes:
     result = BatchResult(number, f"r{number}", error=ConfigurationError(message))
-    return encode(failure_line(result, f"r{number}", {"model": "m"})) + b"\n"
+    line = {**failure_line(result, f"r{number}"), "body": {"model": "m"}}
+    return encode(line) + b"\n"
 
 
 def names(path: Path) -> list[str]:
@@ -48,8 +49,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
 
 
-def test_what_is_written_is_done(path: Path) -> None:
-    """The next one to open it knows the rows, their requests and what they cost."""
+def test_rows_that_were_written_are_done_when_the_journal_is_opened_again(
+    path: Path,
+) -> None:
     journal = Journal(path)
     journal.open()
     journal.write(row(1) + row(2), b"")
@@ -66,8 +68,7 @@ def test_what_is_written_is_done(path: Path) -> None:
     assert [result.text for result in read_journal(path)] == ["reply 1", "reply 2"]
 
 
-def test_without_a_failure_there_is_no_file_of_them(path: Path) -> None:
-    """And it goes when the last of them has succeeded."""
+def test_failures_file_exists_only_while_it_has_a_row(path: Path) -> None:
     journal = Journal(path)
     journal.open()
     journal.write(row(1), b"")
@@ -81,18 +82,17 @@ def test_without_a_failure_there_is_no_file_of_them(path: Path) -> None:
 
     journal.open()
     journal.write(row(2), b"")
-    journal.succeeded(name_key("r2"))
+    journal.mark_succeeded(name_key("r2"))
     journal.close()
     assert not errors_path(path).exists()
 
 
-def test_failures_are_tidied(path: Path) -> None:
-    """One line for each row that has not succeeded since, the last one."""
+def test_close_keeps_the_last_line_of_each_row_that_still_fails(path: Path) -> None:
     errors_path(path).write_bytes(failure(1) + failure(2, "old") + b"what?\n")
     journal = Journal(path)
     journal.open()
     journal.write(row(1), failure(2, "new") + failure(3))
-    journal.succeeded(name_key("r1"))
+    journal.mark_succeeded(name_key("r1"))
     journal.close()
 
     lines = errors_path(path).read_bytes()
@@ -104,25 +104,25 @@ def test_failures_are_tidied(path: Path) -> None:
     ]
 
 
-def test_failures_that_can_not_be_tidied_are_told(path: Path) -> None:
-    """They stay as they are, and the journal is let go of."""
+def test_failures_file_that_cannot_be_compacted_stays_and_unlocks_the_journal(
+    path: Path,
+) -> None:
     journal = Journal(path)
     journal.open()
     journal.write(b"", failure(1))
     errors_path(path).with_name("out.errors.jsonl.tmp").mkdir()
 
-    with pytest.raises(JournalError, match="can not be used"):
+    with pytest.raises(JournalError, match="Cannot use the journal"):
         journal.close()
 
     assert errors_path(path).read_bytes() == failure(1)
     again = Journal(path)
     again.open()
-    with pytest.raises(JournalError, match="can not be used"):
+    with pytest.raises(JournalError, match="Cannot use the journal"):
         again.close()
 
 
-def test_one_run_at_a_time(path: Path) -> None:
-    """The second one fails at once, and may come back later."""
+def test_journal_can_be_opened_by_one_run_at_a_time(path: Path) -> None:
     first, second = Journal(path), Journal(path)
     first.open()
     with pytest.raises(JournalError, match="in use by another run"):
@@ -132,8 +132,7 @@ def test_one_run_at_a_time(path: Path) -> None:
     second.close()
 
 
-def test_a_torn_tail_is_cut_off_at_every_byte(path: Path) -> None:
-    """Whatever a crash left of the last line, the lines before it stay."""
+def test_incomplete_last_line_is_truncated_wherever_it_was_cut(path: Path) -> None:
     for cut in range(len(row(2))):
         path.write_bytes(row(1) + row(2)[:cut])
         file = JsonLinesFile(path, (b'{"id":',))
@@ -143,8 +142,7 @@ def test_a_torn_tail_is_cut_off_at_every_byte(path: Path) -> None:
         assert path.read_bytes() == row(1) + row(2)
 
 
-def test_a_torn_tail_is_not_done(path: Path) -> None:
-    """Its row is sent again."""
+def test_row_of_an_incomplete_last_line_is_not_done(path: Path) -> None:
     path.write_bytes(row(1) + row(2)[:-1])
     journal = Journal(path)
     journal.open()
@@ -154,8 +152,7 @@ def test_a_torn_tail_is_not_done(path: Path) -> None:
     assert path.read_bytes() == row(1)
 
 
-def test_a_torn_failure_is_cut_off_as_well(path: Path) -> None:
-    """The same for the other file."""
+def test_incomplete_last_line_of_the_failures_file_is_truncated(path: Path) -> None:
     errors_path(path).write_bytes(failure(1) + failure(2)[:20])
     journal = Journal(path)
     journal.open()
@@ -164,8 +161,7 @@ def test_a_torn_failure_is_cut_off_as_well(path: Path) -> None:
     assert errors_path(path).read_bytes() == failure(1)
 
 
-def test_a_long_torn_tail_is_cut_off(path: Path) -> None:
-    """A line may be longer than what is read at once."""
+def test_incomplete_last_line_longer_than_a_block_is_truncated(path: Path) -> None:
     path.write_bytes(row(1) + b'{"id":"' + b"x" * 1_000_000)
     journal = Journal(path)
     journal.open()
@@ -184,8 +180,7 @@ def test_a_long_torn_tail_is_cut_off(path: Path) -> None:
         b"[1]\n",
     ],
 )
-def test_another_file_is_left_as_it_is(path: Path, content: bytes) -> None:
-    """A wrong path on the command line must cost nothing."""
+def test_file_that_is_not_a_journal_is_not_changed(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     journal = Journal(path)
     with pytest.raises(JournalError):
@@ -197,15 +192,13 @@ def test_another_file_is_left_as_it_is(path: Path, content: bytes) -> None:
     journal.close()
 
 
-def test_a_journal_that_is_being_written_can_be_read(path: Path) -> None:
-    """Its last line may be half there."""
+def test_read_journal_ignores_an_incomplete_last_line(path: Path) -> None:
     path.write_bytes(row(1) + row(2)[:50])
 
     assert [result.custom_id for result in read_journal(path)] == ["r1"]
 
 
-def test_the_first_of_two_lines_counts(path: Path) -> None:
-    """Files that were joined may have a row twice."""
+def test_row_that_is_in_the_journal_twice_is_counted_once(path: Path) -> None:
     path.write_bytes(row(1) + row(1))
     journal = Journal(path)
     journal.open()
@@ -213,25 +206,26 @@ def test_the_first_of_two_lines_counts(path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("place", ["nowhere/out.jsonl", "."])
-def test_a_place_that_is_none_says_so(tmp_path: Path, place: str) -> None:
-    """Nothing is made on the way there."""
-    with pytest.raises(JournalError, match=r"can not be used|no folder"):
-        Journal(tmp_path / place).open()
+@pytest.mark.parametrize("name", ["nowhere/out.jsonl", "."])
+def test_unusable_path_is_rejected_and_no_directory_created(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(JournalError, match=r"Cannot use|does not exist"):
+        Journal(tmp_path / name).open()
+
+    assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_lock_that_can_not_be_made_says_so(path: Path) -> None:
-    """It is a file of its own, which the system may refuse."""
+def test_lock_file_that_cannot_be_created_is_reported(path: Path) -> None:
     path.with_name("out.jsonl.lock").mkdir()
 
-    with pytest.raises(JournalError, match=r"out\.jsonl can not be used: "):
+    with pytest.raises(JournalError, match=r"Cannot use the journal .*out\.jsonl: "):
         Journal(path).open()
 
 
-def test_a_full_disk_leaves_whole_lines(
+def test_write_to_a_full_disk_leaves_whole_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was written of a group is taken back."""
     journal = Journal(path)
     journal.open()
     journal.write(row(1), b"")
@@ -250,8 +244,9 @@ def test_a_full_disk_leaves_whole_lines(
     journal.close()
 
 
-def test_closing_may_fail_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And lets go of the lock all the same."""
+def test_close_that_fails_releases_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal(path)
     journal.open()
 
@@ -267,8 +262,7 @@ def test_closing_may_fail_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1))))
-def test_an_index_is_a_dict(pairs: list[tuple[int, int]]) -> None:
-    """Of numbers to numbers; the last value of a key counts."""
+def test_hash_map_behaves_as_a_dict(pairs: list[tuple[int, int]]) -> None:
     index, model = HashMap64(), dict[int, int]()
     for key, value in pairs:
         assert (key in index) is (key in model)
@@ -279,8 +273,7 @@ def test_an_index_is_a_dict(pairs: list[tuple[int, int]]) -> None:
     assert all(index.get(key) == value for key, value in model.items())
 
 
-def test_an_index_grows() -> None:
-    """Far beyond its first size."""
+def test_hash_map_grows_beyond_its_initial_size() -> None:
     index = HashMap64()
     keys = [name_key(f"{number}") for number in range(5000)]
     for number, key in enumerate(keys):
@@ -293,7 +286,7 @@ def test_an_index_grows() -> None:
 
 
 @pytest.mark.parametrize(
-    "ours",
+    "extension",
     [
         {"fp": "zz"},
         {"fp": 7},
@@ -307,9 +300,10 @@ def test_an_index_grows() -> None:
     ],
     ids=repr,
 )
-def test_a_line_of_something_else_is_refused(path: Path, ours: Any) -> None:
-    """By its number; a run does not write into a file that is not its own."""
-    line: Any = {"id": "a", "custom_id": "a", "x_openrouter": ours}
+def test_line_with_invalid_extension_is_rejected_with_its_number(
+    path: Path, extension: Any
+) -> None:
+    line: Any = {"id": "a", "custom_id": "a", "x_openrouter": extension}
     path.write_bytes(row(1) + encode(line) + b"\n")
 
     with pytest.raises(JournalError, match="line 2"):
@@ -318,11 +312,10 @@ def test_a_line_of_something_else_is_refused(path: Path, ours: Any) -> None:
         list(read_journal(path))
 
 
-def test_a_result_is_read_as_it_was(path: Path) -> None:
-    """A reply without usage has none when it is read again."""
+def test_response_without_usage_has_none_when_it_is_read_again(path: Path) -> None:
     response = read_response({"id": "gen-1", "choices": []})
     result = BatchResult(3, None, response, attempts=2, latency=0.25)
-    path.write_bytes(encode(result_line(result, "#3", 1, 0.0)) + b"\n")
+    path.write_bytes(encode(result_line(result, "row-3", 1, 0.0)) + b"\n")
 
     (again,) = read_journal(path)
 

@@ -1,4 +1,4 @@
-"""What is said about a run: rates, projections, a line, a record."""
+"""Progress: rates, projections, and their text and JSON lines."""
 
 import io
 import json
@@ -8,12 +8,12 @@ from attrs import evolve
 
 from openrouter_async import BatchStats
 from openrouter_async.batch.progress import (
-    Meter,
     ProgressLine,
     ProgressRecords,
-    line,
+    RateMeter,
+    format_json,
+    format_line,
     projected_cost,
-    record,
 )
 
 STATS = BatchStats(
@@ -55,95 +55,92 @@ EMPTY = evolve(
 )
 
 
-def test_a_meter_forgets() -> None:
-    """What was half a minute ago counts half."""
-    meter = Meter()
+def test_rates_give_activity_30_seconds_ago_half_the_weight() -> None:
+    meter = RateMeter()
     assert meter.rows_per_second == 0.0
     assert meter.seconds_left(STATS) is None
-    meter.feed(EMPTY)
-    meter.feed(evolve(EMPTY, seconds=1.0, done=10, prompt_tokens=50))
+    meter.update(EMPTY)
+    meter.update(evolve(EMPTY, seconds=1.0, done=10, prompt_tokens=50))
     assert meter.rows_per_second == 10.0
     assert meter.tokens_per_second == 50.0
-    meter.feed(evolve(EMPTY, seconds=31.0, done=10))
+    meter.update(evolve(EMPTY, seconds=31.0, done=10))
 
     assert meter.rows_per_second == pytest.approx(5 / 30.5)
 
 
-def test_the_line_has_it_all() -> None:
-    """Rows, rate, flight, money, tokens, refusals, errors, providers, the end."""
-    meter = Meter()
-    meter.feed(STATS)
+def test_line_has_all_figures_of_a_snapshot() -> None:
+    meter = RateMeter()
+    meter.update(STATS)
 
-    assert line(STATS, meter, 5.0) == (
+    assert format_line(STATS, meter, 5.0) == (
         "38,112/100,000 38% | 381/s | in flight 206 | $1.84 of $5 (all: $4.828) | "
         "30.0k tok/s | refused 0.4% | waiting 12 | failed 3 | Together 60% "
         "DeepInfra 39% | ETA 2m43s"
     )
-    assert line(EMPTY, Meter()) == "0 | 0.0/s | in flight 0 | $0 | 0.0 tok/s".replace(
+    assert format_line(
+        EMPTY, RateMeter()
+    ) == "0 | 0.0/s | in flight 0 | $0 | 0.0 tok/s".replace(
         "in flight 0", "in flight 206"
     )
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(61, "ETA 1s"), (3660, "ETA 1m00s"), (400_000, "ETA 1h51m")]
+    ("rows", "eta"), [(61, "ETA 1s"), (3660, "ETA 1m00s"), (400_000, "ETA 1h51m")]
 )
-def test_the_end_is_told_in_a_fitting_unit(rows: int, words: str) -> None:
-    """Seconds, minutes, hours."""
-    meter = Meter()
+def test_line_has_the_time_left_in_seconds_minutes_or_hours(
+    rows: int, eta: str
+) -> None:
+    meter = RateMeter()
     stats = evolve(EMPTY, total=rows, done=60, seconds=1.0)
-    meter.feed(stats)
+    meter.update(stats)
 
-    assert words in line(stats, meter)
+    assert eta in format_line(stats, meter)
 
 
-def test_the_cost_of_all_is_projected() -> None:
-    """From what the rows so far have cost."""
+def test_projected_cost_is_the_mean_cost_times_all_rows() -> None:
     assert projected_cost(STATS) == pytest.approx(1.84 / 38_112 * 100_000)
     assert projected_cost(EMPTY) is None
 
 
-def test_a_record_is_json() -> None:
-    """With the rates and the end."""
-    meter = Meter()
-    meter.feed(STATS)
-    facts = json.loads(record(STATS, meter))
+def test_json_line_has_the_rates_and_the_time_left() -> None:
+    meter = RateMeter()
+    meter.update(STATS)
+    record = json.loads(format_json(STATS, meter))
 
-    assert facts["done"] == 38_112
-    assert facts["rows_per_second"] == pytest.approx(381.12)
-    assert facts["seconds_left"] == pytest.approx(162.4)
-    assert json.loads(record(EMPTY, Meter()))["seconds_left"] is None
+    assert record["done"] == 38_112
+    assert record["rows_per_second"] == pytest.approx(381.12)
+    assert record["seconds_left"] == pytest.approx(162.4)
+    assert json.loads(format_json(EMPTY, RateMeter()))["seconds_left"] is None
 
 
 class Terminal(io.StringIO):
-    """A terminal."""
+    """A text stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
-def test_on_a_terminal_the_line_is_written_over() -> None:
-    """And ended at the end."""
+def test_progress_line_overwrites_itself_on_a_terminal() -> None:
     out = Terminal()
-    tell = ProgressLine(out)
-    tell(EMPTY)
-    tell(STATS)
-    tell.end()
+    progress = ProgressLine(out)
+    progress(EMPTY)
+    progress(STATS)
+    progress.end()
 
     assert out.getvalue().count("\r\x1b[2K") == 2
     assert out.getvalue().endswith("\n")
 
 
-def test_elsewhere_a_line_comes_every_ten_seconds() -> None:
-    """And one at the end, whether for people or for programs."""
-    for tell, out in (
+def test_progress_elsewhere_is_written_every_ten_seconds_and_at_the_end() -> None:
+    for progress, out in (
         (ProgressLine(text := io.StringIO()), text),
         (ProgressRecords(data := io.StringIO()), data),
     ):
         for second in range(1, 26):
-            tell(evolve(EMPTY, seconds=float(second)))
-        tell(evolve(EMPTY, seconds=25.5, is_over=True))
-        if isinstance(tell, ProgressLine):
-            tell.end()
+            progress(evolve(EMPTY, seconds=float(second)))
+        progress(evolve(EMPTY, seconds=25.5, is_over=True))
+        if isinstance(progress, ProgressLine):
+            progress.end()
 
         assert 3 <= len(out.getvalue().splitlines()) <= 4

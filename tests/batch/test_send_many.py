@@ -1,4 +1,4 @@
-"""`send_many` against a real server: rows in, results out, and everything between."""
+"""`send_many` against the local server."""
 
 import asyncio
 import gc
@@ -9,10 +9,11 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from attrs import define
+from support import MakeClient, prompts, read_results
 
 from openrouter_async import (
     APIConnectionError,
@@ -45,39 +46,21 @@ from openrouter_async.testing import (
 )
 
 
-class MakeClient(Protocol):
-    """Makes a client of `server`."""
-
-    def __call__(self, **options: Any) -> AsyncOpenRouter:
-        """Make one."""
-        ...
-
-
-async def read(run: BatchRun) -> list[BatchResult]:
-    async with run:
-        return [result async for result in run]
-
-
 async def read_into(results: list[BatchResult], run: BatchRun) -> None:
-    """Keep what came before it raises."""
+    """Read results into a list, which keeps them if the run raises."""
     async with run:
         async for result in run:
             results.append(result)
 
 
-def prompts(count: int) -> list[str]:
-    return [f"prompt {number}" for number in range(count)]
+# --- rows and options ------------------------------------------------------------
 
 
-# --- rows in ---------------------------------------------------------------------
-
-
-async def test_every_row_comes_to_a_result(
+async def test_each_row_gets_one_result_with_its_index_response_and_cost(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Once, with its place, its reply and its cost."""
     run = client.chat.send_many(prompts(50), model="openai/gpt-4o-mini")
-    results = await read(run)
+    results = await read_results(run)
 
     assert sorted(result.index for result in results) == list(range(50))
     assert all(f'"prompt {result.index}"' in result.text for result in results)
@@ -101,10 +84,10 @@ async def in_turn(items: list[Any]) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("kind", ["list", "generator", "async", "file"])
-async def test_rows_come_from_anything(
+async def test_rows_are_read_from_any_iterable_or_a_file(
     server: LocalOpenRouter, client: AsyncOpenRouter, kind: str, tmp_path: Path
 ) -> None:
-    """Any iterable, plain or async, or a file of JSON lines; forms may be mixed."""
+    """The accepted forms of an item may be mixed."""
     message = {"role": "user", "content": "b"}
     body = {"messages": [message], "temperature": 0.5}
     rows: list[Any] = ["a", [message], {"custom_id": "named", "body": body}]
@@ -117,7 +100,7 @@ async def test_rows_come_from_anything(
         "file": path,
     }[kind]
 
-    results = await read(client.chat.send_many(items, model="m", ordered=True))
+    results = await read_results(client.chat.send_many(items, model="m", ordered=True))
 
     assert [r.custom_id for r in results] == [None, None, "named"]
     assert [r.error for r in results] == [None] * 3
@@ -128,14 +111,15 @@ async def test_rows_come_from_anything(
 @pytest.mark.parametrize(
     "items", ["one prompt", b"bytes", {"messages": []}, ChatGenerationParams(), 5]
 )
-def test_what_is_not_many_is_refused(client: AsyncOpenRouter, items: Any) -> None:
-    """Above all a string, which would be sent letter by letter."""
+def test_items_that_are_a_single_value_are_rejected(
+    client: AsyncOpenRouter, items: Any
+) -> None:
+    """A string would otherwise be sent letter by letter."""
     with pytest.raises(TypeError, match="send_many"):
         client.chat.send_many(items)
 
 
-def test_a_keyword_that_there_is_not_is_named(client: AsyncOpenRouter) -> None:
-    """With the one that may have been meant, as in `send`."""
+def test_unknown_keyword_is_rejected_with_a_suggestion(client: AsyncOpenRouter) -> None:
     unknown: Any = {"modell": "m"}
     with pytest.raises(TypeError, match=r"send_many\(\) .* Did you mean 'model'\?"):
         client.chat.send_many(["a"], **unknown)
@@ -157,18 +141,16 @@ def test_a_keyword_that_there_is_not_is_named(client: AsyncOpenRouter) -> None:
         ({"base_url": "https://elsewhere.test/api"}, ConfigurationError),
     ],
 )
-def test_impossible_options_are_refused(
+def test_invalid_option_is_rejected_before_the_run_starts(
     client: AsyncOpenRouter, options: dict[str, Any], kind: type[Exception]
 ) -> None:
-    """Before anything is read."""
     with pytest.raises(kind):
         client.chat.send_many(["a"], **options)
 
 
-async def test_keywords_fill_what_a_row_leaves_open(
+async def test_fields_of_a_row_override_the_keywords_of_the_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A row's own fields win; options of the call are those of `send`."""
     rows: list[Any] = [
         ChatGenerationParams(model="own", messages=[UserMessage("a")]),
         {"messages": [{"role": "user", "content": "b"}], "temperature": 0},
@@ -183,7 +165,7 @@ async def test_keywords_fill_what_a_row_leaves_open(
         extra_body={"new": True},
         extra_query={"q": "1"},
     )
-    results = await read(run)
+    results = await read_results(run)
 
     assert [r.ok for r in results] == [True] * 3
     sent = {seen.prompt: seen for seen in server.requests}
@@ -195,11 +177,12 @@ async def test_keywords_fill_what_a_row_leaves_open(
     assert all(seen.query["q"] == "1" for seen in sent.values())
 
 
-async def test_a_run_may_have_a_key_of_its_own(
+async def test_api_key_of_the_run_is_sent_with_each_row(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """All its calls are sent with it."""
-    results = await read(client.chat.send_many(["a", "b"], model="m", api_key="own"))
+    results = await read_results(
+        client.chat.send_many(["a", "b"], model="m", api_key="own")
+    )
 
     assert [result.ok for result in results] == [True] * 2
     assert [seen.headers["Authorization"] for seen in server.requests] == [
@@ -207,10 +190,9 @@ async def test_a_run_may_have_a_key_of_its_own(
     ] * 2
 
 
-async def test_nothing_is_read_or_sent_before_the_block(
+async def test_run_that_was_not_entered_reads_and_sends_nothing(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """And nothing is sent without it."""
     pulled: list[int] = []
 
     def rows() -> Iterator[str]:
@@ -231,10 +213,10 @@ async def test_nothing_is_read_or_sent_before_the_block(
     assert server.requests == []
 
 
-async def test_rows_are_pulled_as_there_is_room(
+async def test_rows_are_read_only_when_a_request_can_be_sent(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Not more than are out and one."""
+    """One more than are in flight may have been read."""
     server.capacity.latency = 5
     pulled = 0
 
@@ -251,11 +233,10 @@ async def test_rows_are_pulled_as_there_is_room(
         assert run.stats.in_flight == 4
 
 
-async def test_rows_wait_for_a_reader_that_is_late(
+async def test_full_result_buffer_stops_the_reading_of_rows(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only so many are pulled as may lie unread; each that is read makes room."""
-    monkeypatch.setattr("openrouter_async.batch.engine._WINDOW", 4)
+    monkeypatch.setattr("openrouter_async.batch.engine._MIN_BUFFER_SIZE", 4)
     pulled = 0
 
     def rows() -> Iterator[str]:
@@ -276,7 +257,7 @@ async def test_rows_wait_for_a_reader_that_is_late(
 
 
 class Steps:
-    """Rows of a class of its own: an iterator, and no generator."""
+    """An async iterator that is not a generator; exceptions among its items are raised."""
 
     def __init__(self, items: list[Any]) -> None:
         self._items = items
@@ -285,7 +266,7 @@ class Steps:
         return self
 
     async def __anext__(self) -> Any:
-        """Give the next; the caller's own exception at its place."""
+        """Return the next item, or raise it."""
         if not self._items:
             raise StopAsyncIteration
         item = self._items.pop(0)
@@ -295,47 +276,47 @@ class Steps:
 
 
 class Closing(Steps):
-    """Rows that can not even be let go of."""
+    """Rows whose `aclose` fails."""
 
     async def aclose(self) -> None:
         """Fail."""
         raise OSError
 
 
-async def test_an_iterator_need_not_be_a_generator(client: AsyncOpenRouter) -> None:
-    """What can not be closed is left to its owner."""
+async def test_async_iterator_without_aclose_is_accepted(
+    client: AsyncOpenRouter,
+) -> None:
     run = client.chat.send_many(Steps(prompts(3)), model="m")
 
-    assert len(await read(run)) == 3
+    assert len(await read_results(run)) == 3
     assert run.stats.stop_reason is None
 
 
-async def test_the_first_failure_of_the_rows_counts(client: AsyncOpenRouter) -> None:
-    """Rows that raise at their end are the reason, unless there is one before it."""
+async def test_error_of_the_items_takes_precedence_over_an_error_of_aclose(
+    client: AsyncOpenRouter,
+) -> None:
     both = client.chat.send_many(Closing([ZeroDivisionError()]), model="m")
     with pytest.raises(ZeroDivisionError):
-        await read(both)
+        await read_results(both)
     last = client.chat.send_many(Closing([]), model="m")
-    with pytest.raises(OSError):  # noqa: PT011 -- it has no words
-        await read(last)
+    with pytest.raises(OSError):  # noqa: PT011 - it has no message
+        await read_results(last)
 
     assert both.stats.stop_reason == last.stats.stop_reason == "input"
 
 
-async def test_a_run_runs_once(client: AsyncOpenRouter) -> None:
-    """The second time it is an error, and the results are gone after the block."""
+async def test_run_can_be_entered_only_once(client: AsyncOpenRouter) -> None:
     run = client.chat.send_many(["a"], model="m")
     async with run:
         pass
-    with pytest.raises(ConfigurationError, match="runs once"):
+    with pytest.raises(ConfigurationError, match="only be entered once"):
         await run.__aenter__()
     assert [result async for result in run] == []
 
 
-async def test_two_readers_are_refused(
+async def test_second_task_that_iterates_is_rejected(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """As of a stream."""
     server.capacity.latency = 0.2
     async with client.chat.send_many(["a"], model="m") as run:
         first = asyncio.ensure_future(anext(run))
@@ -345,32 +326,33 @@ async def test_two_readers_are_refused(
         assert (await first).ok
 
 
-# --- results out -----------------------------------------------------------------
+# --- results and endings ---------------------------------------------------------
 
 
-async def test_in_order_they_come_in_order(
+async def test_ordered_run_returns_results_in_input_order(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """However long the first ones take."""
+    """A run that is not ordered returns them as they finish."""
     server.reply(when="prompt 0", delay=0.1)
-    ordered = await read(
+    ordered = await read_results(
         client.chat.send_many(prompts(30), model="m", ordered=True, concurrency=8)
     )
     server.reply(when="prompt 0", delay=0.1)
-    usual = await read(client.chat.send_many(prompts(30), model="m", concurrency=8))
+    usual = await read_results(
+        client.chat.send_many(prompts(30), model="m", concurrency=8)
+    )
 
     assert [r.index for r in ordered] == list(range(30))
     assert [r.index for r in usual] != list(range(30))
 
 
-async def test_a_row_that_fails_is_a_result(
+async def test_failed_and_invalid_rows_are_results_with_an_error(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """Of those that can not be sent at all, too; the others go on."""
     server.reply(error_reply(400), when="prompt 1", times=None)
     rows: list[Any] = ["prompt 0", "prompt 1", 5, {"messages": "x"}, {"messages": []}]
     run = client.chat.send_many(rows, model="m", ordered=True)
-    results = await read(run)
+    results = await read_results(run)
 
     kinds = [type(r.error) for r in results]
     assert kinds == [type(None), BadRequestError, *[ConfigurationError] * 3]
@@ -379,24 +361,23 @@ async def test_a_row_that_fails_is_a_result(
     assert [record.outcome for record in records] == ["ok", "error"]
 
 
-async def test_raise_raises_the_first(
+async def test_on_error_raise_raises_the_first_error_and_cancels_the_rest(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """And cancels the rest."""
     server.capacity.latency = 0.05
     server.reply(error_reply(400), when="prompt 3")
     run = client.chat.send_many(prompts(500), model="m", on_error="raise")
     with pytest.raises(BadRequestError):
-        await read(run)
+        await read_results(run)
 
     assert len(server.requests) < 100
     assert run.stats.stop_reason == "stopped"
 
 
-async def test_leaving_early_cancels_and_awaits(
+async def test_leaving_the_block_cancels_requests_and_waits_for_them(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """No task, no slot, no call is left."""
+    """No task and no slot is left."""
     server.capacity.latency = 0.05
     server.reply(when="prompt 0", times=None)
     server.capacity.latency = 5
@@ -411,13 +392,12 @@ async def test_leaving_early_cancels_and_awaits(
     await server.until(closed=9)
 
 
-async def test_being_cancelled_is_leaving_early(
+async def test_cancelled_reader_cancels_its_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The same from outside."""
     server.capacity.latency = 5
     task = asyncio.create_task(
-        read(client.chat.send_many(prompts(9), model="m", concurrency=9))
+        read_results(client.chat.send_many(prompts(9), model="m", concurrency=9))
     )
     await server.until(requests=9)
     task.cancel()
@@ -428,8 +408,9 @@ async def test_being_cancelled_is_leaving_early(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_leaving_does_not_wait_for_the_rows(client: AsyncOpenRouter) -> None:
-    """Rows that come from elsewhere may not come for long; they are let go of."""
+async def test_leaving_the_block_closes_items_that_are_awaited(
+    client: AsyncOpenRouter,
+) -> None:
     ended: list[str] = []
 
     async def rows() -> AsyncIterator[str]:
@@ -437,20 +418,19 @@ async def test_leaving_does_not_wait_for_the_rows(client: AsyncOpenRouter) -> No
             yield "a"
             await asyncio.Event().wait()
         finally:
-            ended.append("let go of")
+            ended.append("closed")
 
     async with client.chat.send_many(rows(), model="m") as run:
         result = await anext(run)
 
     assert result.ok
-    assert ended == ["let go of"]
+    assert ended == ["closed"]
     assert run.stats.stop_reason == "stopped"
 
 
-async def test_draining_brings_home_what_is_out(
+async def test_drain_finishes_requests_in_flight_and_sends_no_others(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Nothing new is sent; what is out is still read."""
     server.capacity.latency = 0.3
     results: list[BatchResult] = []
     async with client.chat.send_many(prompts(99), model="m", concurrency=9) as run:
@@ -464,10 +444,9 @@ async def test_draining_brings_home_what_is_out(
     assert run.stats.stop_reason == "stopped"
 
 
-async def test_draining_has_an_end(
+async def test_drain_cancels_requests_in_flight_at_its_timeout(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """After its timeout what is out is cancelled."""
     server.capacity.latency = 5
     async with client.chat.send_many(prompts(99), model="m", concurrency=9) as run:
         await server.until(requests=9)
@@ -477,8 +456,7 @@ async def test_draining_has_an_end(
     assert run.stats.abandoned == 9
 
 
-async def test_a_run_that_is_over_can_be_stopped(client: AsyncOpenRouter) -> None:
-    """Nothing is left to stop, and nothing was: it came to its end."""
+async def test_stop_after_the_last_row_changes_nothing(client: AsyncOpenRouter) -> None:
     async with client.chat.send_many(["a"], model="m") as run:
         results = [result async for result in run]
         await run.stop()
@@ -487,10 +465,10 @@ async def test_a_run_that_is_over_can_be_stopped(client: AsyncOpenRouter) -> Non
     assert run.stats.stop_reason is None
 
 
-async def test_a_shutdown_that_cancels_every_task_ends_the_run(
+async def test_run_ends_when_all_tasks_of_the_loop_are_cancelled(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """As frameworks do at their end; whoever waits for the run goes on."""
+    """Frameworks do this at shutdown. The task that uses the run goes on."""
     server.capacity.latency = 5
     async with client.chat.send_many(prompts(9), model="m", concurrency=9) as run:
         await server.until(requests=9)
@@ -504,10 +482,9 @@ async def test_a_shutdown_that_cancels_every_task_ends_the_run(
     await server.until(closed=9)
 
 
-async def test_a_closed_client_ends_the_run(
+async def test_closing_the_client_ends_the_run_with_closed_error(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """With what it says to any call."""
     server.capacity.latency = 5
     async with client.chat.send_many(prompts(99), model="m", concurrency=9) as run:
         await server.until(requests=9)
@@ -516,10 +493,9 @@ async def test_a_closed_client_ends_the_run(
             await anext(run)
 
 
-async def test_items_that_raise_end_the_run(
+async def test_error_raised_by_the_items_ends_the_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """After what came before them."""
 
     def rows() -> Iterator[str]:
         yield "a"
@@ -534,36 +510,33 @@ async def test_items_that_raise_end_the_run(
     assert run.stats.stop_reason == "input"
 
 
-async def test_a_file_that_is_not_there_says_so(
+async def test_missing_input_file_raises_file_not_found(
     client: AsyncOpenRouter, tmp_path: Path
 ) -> None:
-    """As `open` would."""
     with pytest.raises(FileNotFoundError):
-        await read(client.chat.send_many(tmp_path / "in.jsonl", model="m"))
+        await read_results(client.chat.send_many(tmp_path / "in.jsonl", model="m"))
 
 
-async def test_a_line_that_is_no_json_is_a_result(
+async def test_line_that_is_not_json_is_a_result_with_its_line_number(
     client: AsyncOpenRouter, tmp_path: Path
 ) -> None:
-    """With its number."""
     path = tmp_path / "in.jsonl"
     path.write_text('"a"\n{nope\n\n"b"')
     run = client.chat.send_many(path, model="m", ordered=True)
-    results = await read(run)
+    results = await read_results(run)
 
     assert [r.ok for r in results] == [True, False, True]
     assert "in.jsonl, line 2" in str(results[1].error)
 
 
-async def test_a_large_file_is_read_in_blocks(
+async def test_input_line_may_be_longer_than_a_block(
     client: AsyncOpenRouter, tmp_path: Path
 ) -> None:
-    """A line may be longer than a block."""
     path = tmp_path / "in.jsonl"
     long = "x" * 300_000
     path.write_text("".join(json.dumps(f"{n} {long}") + "\n" for n in range(5)))
     run = client.chat.send_many(path, model="m", ordered=True)
-    results = await read(run)
+    results = await read_results(run)
 
     assert [r.ok for r in results] == [True] * 5
     assert run.stats.total == 5
@@ -571,20 +544,19 @@ async def test_a_large_file_is_read_in_blocks(
 
 @define
 class City:
-    """A place."""
+    """An output type."""
 
     name: str
     size: int
 
 
-async def test_rows_may_be_values(
+async def test_output_type_is_parsed_and_a_mismatch_is_an_error_that_was_paid(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Of the type that is asked for; what does not fit is an error, and was paid."""
     bad = completion("no city", prompt_tokens=100)
     server.reply(bad, when="prompt 1")
     run = client.chat.send_many(prompts(3), model="m", output=City, ordered=True)
-    results = await read(run)
+    results = await read_results(run)
 
     assert [type(r.output) for r in results] == [City, type(None), City]
     assert isinstance(results[1].error, OutputValidationError)
@@ -594,19 +566,18 @@ async def test_rows_may_be_values(
     assert run.stats.cost == pytest.approx(server.stats.cost)
 
 
-# --- errors that are more than a row's -------------------------------------------
+# --- errors that stop the run ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, AuthenticationError), (402, PaymentRequiredError)]
 )
-async def test_account_errors_stop_it_at_once(
+async def test_account_error_stops_the_run_after_requests_in_flight(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     status: int,
     kind: type[Exception],
 ) -> None:
-    """What is out comes home, and nothing more is sent."""
     server.capacity.latency = 0.02
     server.reply(error_reply(status), when="prompt 30", times=None)
     results: list[BatchResult] = []
@@ -621,60 +592,60 @@ async def test_account_errors_stop_it_at_once(
     assert run.stats.failed == 0
 
 
-async def test_a_providers_401_is_a_rows(
+async def test_401_of_a_provider_fails_one_row_only(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Another provider may answer the next one."""
+    """Another provider may respond to the next row."""
     server.reply(error_reply(401, provider_name="Them"), when="prompt 1")
-    results = await read(client.chat.send_many(prompts(3), model="m", ordered=True))
+    results = await read_results(
+        client.chat.send_many(prompts(3), model="m", ordered=True)
+    )
 
     assert [r.ok for r in results] == [True, False, True]
 
 
-async def test_a_daily_cap_stops_it(
+async def test_daily_limit_stops_the_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """No wait of ours outlasts it."""
     cap = error_reply(429, metadata={"limit_source": "openrouter_free_tier_daily"})
     server.reply(cap, times=None)
     with pytest.raises(RateLimitError):
-        await read(client.chat.send_many(prompts(99), model="m"))
+        await read_results(client.chat.send_many(prompts(99), model="m"))
 
     assert len(server.requests) < 20
 
 
-async def test_no_key_stops_it(
+async def test_missing_key_stops_the_run_before_a_request(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
-    """Before anything is sent."""
     client = make_client(api_key=None)
     with pytest.raises(ConfigurationError, match="No API key"):
-        await read(client.chat.send_many(prompts(9), model="m"))
+        await read_results(client.chat.send_many(prompts(9), model="m"))
 
     assert server.requests == []
 
 
-async def test_a_key_function_that_raises_ends_it(make_client: MakeClient) -> None:
-    """With the caller's own exception."""
+async def test_exception_of_the_key_function_ends_the_run(
+    make_client: MakeClient,
+) -> None:
 
     def key() -> str:
         raise ZeroDivisionError
 
     run = make_client(api_key=key).chat.send_many(prompts(9), model="m")
     with pytest.raises(ZeroDivisionError):
-        await read(run)
+        await read_results(run)
     assert run.stats.stop_reason == "error"
 
 
-async def test_twenty_alike_are_enough(
+async def test_twenty_equal_failures_at_the_start_stop_the_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A wrong model, say, fails them all; the first twenty are told, then it is over."""
     server.reply(error_reply(404), times=None)
     results: list[BatchResult] = []
     run = client.chat.send_many(prompts(500), model="m", concurrency=4)
     with pytest.raises(
-        BatchStoppedError, match="first 20 rows all failed alike"
+        BatchStoppedError, match="first 20 rows all failed with the same error"
     ) as caught:
         await read_into(results, run)
 
@@ -683,41 +654,41 @@ async def test_twenty_alike_are_enough(
     assert 20 <= len(results) <= 24
 
 
-async def test_twenty_that_differ_are_not(
+async def test_different_failures_or_one_success_do_not_stop_the_run(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Nor are failures after the first success."""
     server.reply(error_reply(404), when="prompt 1", times=None)
     server.reply(error_reply(400), times=None)
-    results = await read(client.chat.send_many(prompts(60), model="m"))
+    results = await read_results(client.chat.send_many(prompts(60), model="m"))
     assert len(results) == 60
 
     server.clear()
     server.reply("good").then(error_reply(400), times=None)
     run = client.chat.send_many(prompts(60), model="m", concurrency=1)
-    assert len(await read(run)) == 60
+    assert len(await read_results(run)) == 60
 
 
-async def test_nobody_there_is_alike_too(make_client: MakeClient) -> None:
-    """A wrong address is found out after twenty."""
+async def test_connection_errors_count_as_equal_failures(
+    make_client: MakeClient,
+) -> None:
     client = make_client(base_url="http://127.0.0.1:9/api/v1", retries=Retries(1))
     run = client.chat.send_many(prompts(500), model="m")
     with pytest.raises(BatchStoppedError) as caught:
-        await read(run)
+        await read_results(run)
 
     assert isinstance(caught.value.__cause__, APIConnectionError)
 
 
-# --- refusals, repeats, pauses ---------------------------------------------------
+# --- overload, retries, pauses, limits -------------------------------------------
 
 
-async def test_refusals_do_not_eat_attempts(
+async def test_overload_errors_do_not_use_up_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """A row may be refused more often than it may be sent again; it is one call."""
+    """All attempts belong to one call."""
     server.reply(error_reply(429), times=7).then("at last")
     run = client.chat.send_many(["a"], model="m")
-    (result,) = await read(run)
+    (result,) = await read_results(run)
 
     assert result.text == "at last"
     assert result.attempts == 8
@@ -736,39 +707,36 @@ async def test_refusals_do_not_eat_attempts(
         error_reply(402, metadata={"limit_source": "openrouter_in_flight_budget"}),
     ],
 )
-async def test_what_a_refusal_is(
+async def test_overload_errors_are_counted_as_refusals(
     server: LocalOpenRouter, client: AsyncOpenRouter, refusal: Reply
 ) -> None:
-    """429, 529, 503 of an overloaded provider or with a wait, 402 in flight."""
     server.reply(refusal, times=5).then("at last")
     run = client.chat.send_many(["a"], model="m")
-    (result,) = await read(run)
+    (result,) = await read_results(run)
 
     assert result.ok
     assert run.stats.refusals == 5
 
 
-async def test_other_failures_eat_attempts(
+async def test_other_retryable_errors_use_up_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The rules of repeating are those of any call."""
     server.reply(error_reply(502), times=3)
     run = client.chat.send_many(["a"], model="m")
-    (result,) = await read(run)
+    (result,) = await read_results(run)
 
     assert result.attempts == 3
     assert not result.ok
     assert run.stats.refusals == 0
 
 
-async def test_a_row_that_waits_leaves_its_room(
+async def test_row_that_waits_for_a_retry_does_not_hold_a_slot(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
-    """With one at a time, the others pass while the first waits for its repeat."""
-    gate = asyncio.Event()
+    retry_now = asyncio.Event()
 
     async def sleep(seconds: float) -> None:
-        await gate.wait()
+        await retry_now.wait()
 
     client = make_client(clock=Clock(lambda: 0.0, sleep, lambda: 0.5))
     server.reply(error_reply(502), when="prompt 0").then("late")
@@ -780,23 +748,23 @@ async def test_a_row_that_waits_leaves_its_room(
             assert result.ok
             if len(results) == 4:
                 assert run.stats.waiting == 1
-                gate.set()
+                retry_now.set()
 
     assert sorted(results[:4]) == [1, 2, 3, 4]
     assert results[4] == 0
 
 
-async def test_rows_that_wait_are_bounded(
+async def test_number_of_rows_that_wait_for_a_retry_is_bounded(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
-    """Twice the most in flight and 256 wait for their repeat; then nobody begins."""
+    """The bound is twice the concurrency limit and 256."""
     waiting = 0
-    gate = asyncio.Event()
+    retry_now = asyncio.Event()
 
     async def sleep(_: float) -> None:
         nonlocal waiting
         waiting += 1
-        await gate.wait()
+        await retry_now.wait()
 
     client = make_client(clock=Clock(lambda: 0.0, sleep, lambda: 0.5))
     server.reply(error_reply(502, retry_after=1), times=None)
@@ -810,10 +778,9 @@ async def test_rows_that_wait_are_bounded(
     assert (waiting, len(server.requests)) == (258, 258)
 
 
-async def test_a_wait_that_is_named_holds_for_all(
+async def test_retry_after_pauses_all_rows_and_then_paces_them(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """From the refusal on until it is over nobody sends; then they come one by one."""
     server.capacity.latency = 0.01
     server.reply(error_reply(429, retry_after=0.5), when="prompt 40")
     run = client.chat.send_many(prompts(100), model="m", concurrency=8)
@@ -827,28 +794,26 @@ async def test_a_wait_that_is_named_holds_for_all(
     assert all(result.ok for result in results)
     (refused,) = [seen for seen in server.requests if seen.status == 429]
     assert refused.closed is not None
-    shut = [seen.time - refused.closed for seen in server.requests]
-    assert [wait for wait in shut if 0.2 < wait < 0.5] == []
-    first = min(wait for wait in shut if wait >= 0.5)
-    assert len([wait for wait in shut if first <= wait < first + 0.1]) <= 8 * 0.1 + 2
+    delays = [seen.time - refused.closed for seen in server.requests]
+    assert [delay for delay in delays if 0.2 < delay < 0.5] == []
+    first = min(delay for delay in delays if delay >= 0.5)
+    assert sum(first <= delay < first + 0.1 for delay in delays) <= 8 * 0.1 + 2
 
 
-async def test_a_pause_is_no_time_of_the_call(
+async def test_pause_does_not_count_towards_the_timeouts(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Its clocks stand still while it waits before the door."""
     server.reply(error_reply(429, retry_after=0.15)).then("good")
     run = client.chat.send_many(["a"], model="m", timeouts=Timeouts(total=0.1))
-    (result,) = await read(run)
+    (result,) = await read_results(run)
 
     assert result.text == "good"
     assert result.attempts == 2
 
 
-async def test_draining_does_not_wait_for_a_pause(
+async def test_drain_does_not_wait_for_rows_that_a_pause_holds_back(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What waits at the door is left to the next run."""
     server.reply(error_reply(429, retry_after=100), times=None)
     async with client.chat.send_many(prompts(9), model="m", concurrency=9) as run:
         while not run.stats.waiting:  # noqa: ASYNC110
@@ -859,113 +824,109 @@ async def test_draining_does_not_wait_for_a_pause(
         assert [result async for result in run] == []
 
 
-async def test_nothing_but_refusals_is_a_stall(
+async def test_run_stops_when_every_request_was_refused_for_stall_timeout(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """For as long as it is given, then the run gives up."""
     server.reply(error_reply(429, retry_after=0.05), times=None)
     run = client.chat.send_many(prompts(3), model="m", stall_timeout=0.3)
-    with pytest.raises(BatchStoppedError, match="Nothing but refusals") as caught:
-        await read(run)
+    with pytest.raises(BatchStoppedError, match="refused every request") as caught:
+        await read_results(run)
 
     assert caught.value.reason == run.stats.stop_reason == "stalled"
 
 
-async def test_a_no_is_no_stall(
+async def test_error_about_a_single_row_ends_a_stall(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Whoever says no to a row is there."""
+    """A 400 shows that the server is not overloaded."""
     server.reply(error_reply(429), times=2).then(error_reply(400)).then("good")
     run = client.chat.send_many(
         prompts(2), model="m", concurrency=1, stall_timeout=1e-9
     )
-    results = await read(run)
+    results = await read_results(run)
 
     assert len(results) == 2
 
 
-async def test_it_finds_a_hidden_limit(
+async def test_auto_concurrency_adapts_to_the_capacity_of_the_server(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """With hardly a refusal, and without a lost row."""
     server.capacity.limit = 12
     server.capacity.latency = 0.15
     run = client.chat.send_many(prompts(250), model="m")
-    results = await read(run)
+    results = await read_results(run)
 
     assert all(result.ok for result in results)
     assert server.capacity.peak == 12
     assert run.stats.refusals == server.capacity.refused > 0
     assert run.stats.refusals < 60
-    limits = run.limiters["m"]
-    assert 4 <= limits.limit < 100
-    assert limits.latency is not None
+    limiter = run.limiters["m"]
+    assert 4 <= limiter.limit < 100
+    assert limiter.latency is not None
 
 
-async def test_runs_of_a_client_share_what_they_learn(
+async def test_runs_share_a_limiter_by_base_url_key_and_model(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """By base URL, key and model; a fixed number is the run's own."""
+    """A fixed concurrency belongs to one run."""
     server.capacity.latency = 0.01
     first = client.chat.send_many(prompts(50), model="m")
-    await read(first)
-    learnt = first.limiters["m"].limit
-    assert learnt > 8
+    await read_results(first)
+    limit = first.limiters["m"].limit
+    assert limit > 8
 
     second = client.with_options().chat.send_many(prompts(1), model="m")
-    await read(second)
-    assert second.limiters["m"].limit >= learnt
+    await read_results(second)
+    assert second.limiters["m"].limit >= limit
     for other in (
         client.with_options(api_key="another").chat.send_many(["a"], model="m"),
         client.chat.send_many(["a"], model="n"),
     ):
-        await read(other)
-        (limits,) = other.limiters.values()
-        assert limits.limit <= 9
+        await read_results(other)
+        (limiter,) = other.limiters.values()
+        assert limiter.limit <= 9
     fixed = client.chat.send_many(prompts(1), model="m", concurrency=3)
-    await read(fixed)
+    await read_results(fixed)
     assert fixed.limiters["m"].limit == 3
 
 
-async def test_a_fixed_number_is_kept(
+async def test_fixed_concurrency_is_not_exceeded(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Not one more in flight."""
     server.capacity.latency = 0.1
-    await read(client.chat.send_many(prompts(28), model="m", concurrency=7))
+    await read_results(client.chat.send_many(prompts(28), model="m", concurrency=7))
 
     assert server.capacity.peak == 7
 
 
-async def test_a_rate_is_kept(server: LocalOpenRouter, client: AsyncOpenRouter) -> None:
-    """600 a minute are ten a second, evenly."""
+async def test_rpm_spaces_requests_evenly(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
     run = client.chat.send_many(prompts(6), model="m", rpm=600)
-    await read(run)
+    await read_results(run)
 
     assert len(server.requests) == 6
     assert run.stats.seconds >= 0.49
 
 
-async def test_a_rate_limit_with_a_bucket_is_met(
+async def test_all_rows_succeed_at_a_server_with_a_token_bucket(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What is refused comes again when the server says; all rows are done."""
     server.capacity = Capacity(per_minute=900, burst=5, retry_after=0.05)
     run = client.chat.send_many(prompts(20), model="m")
-    results = await read(run)
+    results = await read_results(run)
 
     assert all(result.ok for result in results)
     assert server.capacity.admitted == 20
     assert server.capacity.refused == run.stats.refusals > 0
 
 
-# --- money -----------------------------------------------------------------------
+# --- budgets ---------------------------------------------------------------------
 
 
-async def test_a_budget_is_a_promise(
+async def test_guaranteed_budget_is_not_exceeded(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """With `max_tokens`, text and a known price it is not exceeded, whatever is out."""
     run = client.chat.send_many(
         prompts(500),
         model="openai/gpt-4o-mini",
@@ -973,7 +934,7 @@ async def test_a_budget_is_a_promise(
         max_cost=0.001,
         concurrency=20,
     )
-    results = await read(run)
+    results = await read_results(run)
 
     assert run.stats.budget == "guaranteed"
     assert run.stats.stop_reason == "budget"
@@ -983,14 +944,13 @@ async def test_a_budget_is_a_promise(
     assert len(results) > 10
 
 
-async def test_a_budget_is_an_estimate(
+async def test_budget_without_max_tokens_is_estimated(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Without `max_tokens` it is told as one, and nearly kept."""
     run = client.chat.send_many(
         prompts(500), model="openai/gpt-4o-mini", max_cost=0.001, concurrency=20
     )
-    results = await read(run)
+    results = await read_results(run)
     mean = run.stats.cost / len(results)
 
     assert run.stats.budget == "estimated"
@@ -998,25 +958,24 @@ async def test_a_budget_is_an_estimate(
     assert run.stats.spent <= 0.001 + 1.5 * mean * 20
 
 
-async def test_a_price_that_is_not_told_makes_it_an_estimate(
+async def test_budget_without_a_price_is_estimated(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Asking for prices may fail, and the run goes on."""
     server.reply(error_reply(404), path="/endpoints")
     run = client.chat.send_many(["a"], model="m", max_tokens=5, max_cost=1)
-    await read(run)
+    await read_results(run)
     assert run.stats.budget == "estimated"
 
     server.reply(json={"data": {}}, path="/endpoints")
     again = client.chat.send_many(["a"], model="m", max_tokens=5, max_cost=1)
-    await read(again)
+    await read_results(again)
     assert again.stats.budget == "estimated"
 
 
-async def test_what_is_sent_again_after_silence_makes_it_an_estimate(
+async def test_budget_with_ambiguous_retries_is_estimated(
     client: AsyncOpenRouter,
 ) -> None:
-    """It might be billed twice, and no price tells of that."""
+    """A request might be billed twice."""
     run = client.chat.send_many(
         ["a"],
         model="openai/gpt-4o-mini",
@@ -1024,30 +983,28 @@ async def test_what_is_sent_again_after_silence_makes_it_an_estimate(
         max_cost=1,
         retries=Retries(ambiguous=True),
     )
-    await read(run)
+    await read_results(run)
 
     assert run.stats.budget == "estimated"
 
 
-async def test_silence_after_sending_counts_against_the_budget(
+async def test_attempt_that_may_be_billed_counts_towards_the_budget(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """It may have been billed."""
     server.reply(stop="close", stop_at=20)
     run = client.chat.send_many(
         ["a"], model="openai/gpt-4o-mini", max_tokens=5, max_cost=1
     )
-    (result,) = await read(run)
+    (result,) = await read_results(run)
 
     assert not result.ok
     assert run.stats.cost == 0.0
     assert 0 < run.stats.spent < 0.001
 
 
-async def test_what_is_called_back_counts_against_the_budget(
+async def test_cancelled_request_counts_towards_the_budget(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """It may have been billed, as dear as it could be."""
     server.reply("late", delay=5)
     async with client.chat.send_many(
         ["a"], model="openai/gpt-4o-mini", max_tokens=5, max_cost=1
@@ -1060,47 +1017,46 @@ async def test_what_is_called_back_counts_against_the_budget(
     assert run.stats.overshoot == 0.0
 
 
-# --- being watched ---------------------------------------------------------------
+# --- progress and resources ------------------------------------------------------
 
 
-async def test_progress_is_told(
+async def test_progress_is_called_twice_a_second_and_at_the_end(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Twice a second, and when it is over."""
     server.capacity.latency = 0.3
-    told: list[BatchStats] = []
+    snapshots: list[BatchStats] = []
     run = client.chat.send_many(
-        prompts(3), model="m", concurrency=1, progress=told.append
+        prompts(3), model="m", concurrency=1, progress=snapshots.append
     )
-    await read(run)
+    await read_results(run)
 
-    assert len(told) >= 2
-    assert told[-1].is_over
-    assert told[-1].done == 3
-    assert not told[0].is_over
+    assert len(snapshots) >= 2
+    assert snapshots[-1].is_over
+    assert snapshots[-1].done == 3
+    assert not snapshots[0].is_over
 
 
-async def test_progress_that_raises_is_logged(
+async def test_exception_of_progress_is_logged(
     client: AsyncOpenRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run itself is not affected."""
 
     def progress(_: BatchStats) -> None:
         raise ZeroDivisionError
 
     with caplog.at_level(logging.ERROR):
-        results = await read(client.chat.send_many(["a"], model="m", progress=progress))
+        results = await read_results(
+            client.chat.send_many(["a"], model="m", progress=progress)
+        )
 
     assert results[0].ok
-    assert "progress raised" in caplog.text
+    assert "progress function raised" in caplog.text
 
 
-async def test_a_line_that_can_not_be_written_holds_nothing_up(
+async def test_progress_line_that_cannot_be_written_is_logged(
     client: AsyncOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A terminal that is gone is logged; the run ends, and its results are read."""
 
     class Gone(io.StringIO):
         def isatty(self) -> bool:
@@ -1112,30 +1068,30 @@ async def test_a_line_that_can_not_be_written_holds_nothing_up(
     monkeypatch.setattr(sys, "stderr", Gone())
 
     async with asyncio.timeout(5):
-        results = await read(client.chat.send_many(["a"], model="m", progress=True))
+        results = await read_results(
+            client.chat.send_many(["a"], model="m", progress=True)
+        )
 
     assert results[0].ok
-    assert "progress raised" in caplog.text
+    assert "progress function raised" in caplog.text
 
 
-async def test_progress_true_is_a_line(
+async def test_progress_true_writes_a_line_to_stderr(
     client: AsyncOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On stderr."""
-    await read(client.chat.send_many(["a"], model="m", progress=True))
+    await read_results(client.chat.send_many(["a"], model="m", progress=True))
 
     assert "1/1 100%" in capsys.readouterr().err
 
 
-async def test_memory_does_not_grow_with_the_rows(
+async def test_memory_does_not_grow_with_the_number_of_rows(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
-    """A result that was read is gone."""
     client = make_client(on_call=None)
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     class Prompt(list[Any]):
-        """A row that can be watched."""
+        """A row that a weak reference can refer to."""
 
         __hash__ = object.__hash__  # type: ignore[assignment]
 
@@ -1145,42 +1101,41 @@ async def test_memory_does_not_grow_with_the_rows(
             alive.add(row)
             yield row
 
-    most = 0
+    highest = 0
     async with client.chat.send_many(rows(), model="m", concurrency=4) as run:
         async for _ in run:
-            most = max(most, len(alive))
+            highest = max(highest, len(alive))
     del run
     gc.collect()
 
-    assert most < 40
+    assert highest < 40
     assert len(alive) == 0
 
 
-async def test_there_is_no_task_for_each_row(
+async def test_number_of_tasks_follows_the_concurrency_limit(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A worker for each that is in flight, and a few."""
     server.capacity.latency = 0.02
-    most = 0
+    highest = 0
     async with client.chat.send_many(prompts(60), model="m", concurrency=5) as run:
         async for _ in run:
-            ours = [
+            workers = [
                 t
                 for t in asyncio.all_tasks()
-                if "WorkerPool._work" in repr(t.get_coro())
+                if "WorkerPool._run" in repr(t.get_coro())
             ]
-            most = max(most, len(ours))
+            highest = max(highest, len(workers))
 
-    assert 5 <= most <= 7
+    assert 5 <= highest <= 7
 
 
-async def test_a_budget_for_rows_without_a_model_is_an_estimate(
+async def test_budget_for_rows_without_a_model_is_estimated(
     client: AsyncOpenRouter,
 ) -> None:
-    """Which model the account falls back on, and what it costs, is not known."""
+    """The account's default model, and its price, are unknown."""
     run = client.chat.send_many(["a", "b"], max_tokens=5, max_cost=1.0)
 
-    results = await read(run)
+    results = await read_results(run)
 
     assert [result.ok for result in results] == [True, True]
     assert run.stats.budget == "estimated"

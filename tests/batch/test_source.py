@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openrouter_async import BatchItem, ConfigurationError
-from openrouter_async.batch.rows.items import Broken
+from openrouter_async.batch.rows.items import InvalidLine
 from openrouter_async.batch.source import END, JsonLinesSource, Source, open_source
 
 LINE = json.dumps("x" * 1000) + "\n"
@@ -84,9 +84,9 @@ async def test_file_source_ends_where_the_file_was_truncated(path: Path) -> None
     *whole, torn = rows
     assert whole == ["x" * 1000] * len(whole)
     assert 250 < len(whole) < 300
-    assert isinstance(torn, Broken)
+    assert isinstance(torn, InvalidLine)
     assert LINE.startswith(torn.text)
-    assert f"in.jsonl, line {len(whole) + 1}: " in str(torn.fault)
+    assert f"in.jsonl, line {len(whole) + 1}: " in str(torn.error)
 
 
 async def test_file_source_with_a_limit_stays_at_its_end(path: Path) -> None:
@@ -123,8 +123,8 @@ async def test_template_is_filled_with_the_fields_of_each_line(path: Path) -> No
     messages = [{"role": "user", "content": "Say   b!"}]
     assert second == BatchItem(None, {"messages": messages})
     assert third.text == '{"other": 1}'
-    assert "line 3 has no field 'text'" in str(third.fault)
-    assert "line 4 does not fit the template: " in str(fourth.fault)
+    assert "line 3 has no field 'text'" in str(third.error)
+    assert "line 4 does not fit the template: " in str(fourth.error)
 
 
 def test_invalid_template_is_rejected_at_once(path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_rehearsal_without_a_request_shows_none(
     done = run("run", rows, "-o", out, "--dry-run")
 
     assert (done.returncode, done.stdout) == (3, "")
-    assert "Row 0 is no prompt" in done.stderr
+    assert "Row 0 is not a prompt" in done.stderr
     assert "2 rows, 2 of them invalid, 0 done before." in done.stderr
 
 
@@ -263,7 +263,7 @@ def test_nothing_but_refusals_has_a_code(
     done = run("run", rows, "-o", out, *TEMPLATE)
 
     assert done.returncode == 6
-    assert "Nothing but refusals" in done.stderr
+    assert "refused every request" in done.stderr
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 5), (402, 5), (403, 3), (404, 3)])
@@ -304,7 +304,7 @@ def test_the_budget_has_a_code(
             "is not 'auto' or a number",
         ),
         (("run", "in.jsonl", "-o", "o.jsonl", "--prompt", "{"), "brace"),
-        (("run", "in.jsonl", "-o", "no/o.jsonl"), "no folder"),
+        (("run", "in.jsonl", "-o", "no/o.jsonl"), "does not exist"),
         (("run", "in.jsonl"), "output"),
         (("status", "nowhere.jsonl"), "nowhere.jsonl does not exist"),
     ],

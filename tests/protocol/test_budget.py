@@ -1,4 +1,4 @@
-"""Whether the money lasts."""
+"""Bounds on the cost of a request, and the budget of a run."""
 
 from typing import Any
 
@@ -8,29 +8,27 @@ from openrouter_async import UserMessage
 from openrouter_async.protocol.budget import (
     Budget,
     Price,
-    most_it_costs,
+    TokenBounds,
     read_price,
+    token_bounds,
 )
 
-PRICES: dict[str, Price | None] = {"m": Price(0.001, 0.01), "?": None}
 TEXT = [{"role": "user", "content": "hi"}]
 
 
-def test_the_price_is_the_highest_of_the_endpoints() -> None:
-    """Whoever is asked first, the dearest may be asked last."""
+def test_price_is_the_highest_of_all_endpoints() -> None:
     cheap = {"pricing": {"prompt": "0.1", "completion": "0.4"}}
-    dear = {"pricing": {"prompt": "0.2", "completion": "0.3", "request": "0.01"}}
+    expensive = {"pricing": {"prompt": "0.2", "completion": "0.3", "request": "0.01"}}
 
-    assert read_price([cheap, dear]) == Price(0.2, 0.4, 0.01)
+    assert read_price([cheap, expensive]) == Price(0.2, 0.4, 0.01)
 
 
-def test_the_price_is_that_of_the_dearest_tokens() -> None:
-    """Some read them dearer to keep them, and write them dearer to think."""
-    kept = {"pricing": {"prompt": 1, "completion": 2, "input_cache_write": 1.25}}
-    thought = {"pricing": {"prompt": 1, "completion": 2, "internal_reasoning": 3}}
+def test_price_includes_cache_writes_and_reasoning() -> None:
+    cached = {"pricing": {"prompt": 1, "completion": 2, "input_cache_write": 1.25}}
+    reasoning = {"pricing": {"prompt": 1, "completion": 2, "internal_reasoning": 3}}
 
-    assert read_price([kept]) == Price(1.25, 2.0)
-    assert read_price([thought]) == Price(1.0, 3.0)
+    assert read_price([cached]) == Price(1.25, 2.0)
+    assert read_price([reasoning]) == Price(1.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -49,44 +47,52 @@ def test_the_price_is_that_of_the_dearest_tokens() -> None:
         [None],
     ],
 )
-def test_a_price_that_is_not_whole_is_none(endpoints: list[Any]) -> None:
-    """A router's price depends, and says -1."""
+def test_price_is_none_if_one_endpoint_has_no_usable_price(
+    endpoints: list[Any],
+) -> None:
     assert read_price(endpoints) is None
 
 
-def test_the_most_is_every_byte_a_token_and_all_that_may_be_written() -> None:
-    """A text has no more tokens than bytes."""
-    body = {"model": "m", "messages": TEXT, "max_tokens": 5}
-    again = {"model": "m", "messages": [UserMessage("hi")], "max_completion_tokens": 5}
-    both = {**body, "max_completion_tokens": 1}
-
-    assert most_it_costs(body, 10, PRICES) == pytest.approx(0.018 + 0.05)
-    assert most_it_costs(again, 10, PRICES) == pytest.approx(0.018 + 0.05)
-    assert most_it_costs(both, 10, PRICES) == pytest.approx(0.018 + 0.05)
-
-
-UNCOUNTABLE: list[dict[str, Any]] = [
-    {"model": "other"},
-    {"model": "?"},
-    {"max_tokens": None},
-    {"tools": [{}]},
-    {"models": ["n"]},
-    {"n": 2},
-    {"prediction": {"type": "content", "content": "hi"}},
-    {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-]
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": TEXT, "max_tokens": 5},
+        {"messages": [UserMessage("hi")], "max_completion_tokens": 5},
+        {"messages": TEXT, "max_tokens": 5, "max_completion_tokens": 1},
+        {"messages": TEXT, "max_tokens": 5, "tools": []},
+    ],
+)
+def test_token_bounds_count_each_byte_and_the_token_limit(body: dict[str, Any]) -> None:
+    assert token_bounds(body, 10) == TokenBounds(18, 5)
 
 
-@pytest.mark.parametrize("change", UNCOUNTABLE)
-def test_what_can_not_be_counted_has_no_most(change: dict[str, Any]) -> None:
-    """No price, no limit, other models, tools, pictures."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_tokens": None},
+        {"tools": [{}]},
+        {"models": ["n"]},
+        {"n": 2},
+        {"prediction": {"type": "content", "content": "hi"}},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        {"messages": [5]},
+    ],
+)
+def test_token_bounds_are_none_without_a_limit_or_with_more_than_text(
+    change: dict[str, Any],
+) -> None:
     body = {"model": "m", "messages": TEXT, "max_tokens": 5, **change}
 
-    assert most_it_costs(body, 10, PRICES) is None
+    assert token_bounds(body, 10) is None
 
 
-def test_a_promise_is_kept() -> None:
-    """What is set aside and what is spent never pass the limit."""
+def test_highest_cost_is_the_price_of_all_tokens_and_of_the_request() -> None:
+    price = Price(prompt=0.001, completion=0.01, request=0.5)
+
+    assert price.highest_cost(TokenBounds(18, 5)) == pytest.approx(0.5 + 0.018 + 0.05)
+
+
+def test_guaranteed_budget_never_reserves_more_than_its_limit() -> None:
     budget = Budget(1.0)
     first, second = budget.reserve(0.4), budget.reserve(0.4)
     assert (first, second) == (0.4, 0.4)
@@ -100,8 +106,7 @@ def test_a_promise_is_kept() -> None:
     assert budget.overshoot == 0.0
 
 
-def test_what_nobody_can_tell_counts_as_spent() -> None:
-    """An attempt that broke off may have been billed, as dear as it could be."""
+def test_attempt_that_may_have_been_billed_counts_as_the_amount_reserved() -> None:
     budget = Budget(1.0, spent=0.2)
     budget.settle(budget.reserve(0.3) or 0.0, None, 1)
 
@@ -109,11 +114,10 @@ def test_what_nobody_can_tell_counts_as_spent() -> None:
     assert budget.is_idle
 
 
-def test_an_estimate_is_half_again_the_mean() -> None:
-    """And until a first cost is known only a few go out."""
+def test_estimate_is_one_and_a_half_times_the_mean_cost() -> None:
     budget = Budget(1.0)
-    blind = [budget.reserve(None) for _ in range(9)]
-    assert blind == [0.0] * 8 + [None]
+    unpriced = [budget.reserve(None) for _ in range(9)]
+    assert unpriced == [0.0] * 8 + [None]
     assert budget.kind == "estimated"
     assert budget.overshoot is None
 
@@ -122,8 +126,7 @@ def test_an_estimate_is_half_again_the_mean() -> None:
     assert budget.overshoot == 0.0
 
 
-def test_an_estimate_tells_what_it_may_come_to() -> None:
-    """As if each that is out became as dear as the dearest so far."""
+def test_overshoot_assumes_the_highest_cost_for_each_request_in_flight() -> None:
     budget = Budget(1.0)
     for _ in range(3):
         budget.reserve(None)
@@ -132,8 +135,7 @@ def test_an_estimate_tells_what_it_may_come_to() -> None:
     assert budget.overshoot == pytest.approx(0.6 + 2 * 0.6 - 1.0)
 
 
-def test_nothing_is_sent_for_nothing() -> None:
-    """When all is spent even a row without a known cost stays."""
+def test_spent_budget_admits_only_requests_known_to_be_free() -> None:
     budget = Budget(1.0)
     budget.settle(budget.reserve(None) or 0.0, 1.0, 0)
 
@@ -141,8 +143,7 @@ def test_nothing_is_sent_for_nothing() -> None:
     assert budget.reserve(0.0) == 0.0
 
 
-def test_nothing_is_sent_when_earlier_runs_spent_it_all() -> None:
-    """To the cent, say: a row without a known cost is no free one."""
+def test_budget_spent_by_earlier_runs_admits_no_estimated_request() -> None:
     budget = Budget(1.0, spent=1.0)
 
     assert budget.reserve(None) is None

@@ -1,21 +1,25 @@
-"""Maps and sets of 64-bit numbers in a few bytes each: which rows, of millions."""
+"""Maps and sets of 64-bit integers in little memory: an index over millions of rows."""
 
 from array import array
 from typing import Final
 
-_FIRST_SIZE: Final = 1024
-# Fuller than this, a search takes several steps.
-_FULL: Final = 0.6
+_INITIAL_SIZE: Final = 1024
+# Above this load, a lookup takes several probes.
+_MAX_LOAD: Final = 0.6
 
 
 class HashSet64:
-    """A set of 64-bit keys, not 0, in an open hash table: 13 to 27 bytes each."""
+    """
+    A set of 64-bit keys other than 0, as an open-addressing hash table.
+
+    It takes 13 to 27 bytes per key. A set of ints takes about 80.
+    """
 
     __slots__ = ("_count", "_keys", "_mask")
 
     def __init__(self) -> None:
         self._count = 0
-        self._make(_FIRST_SIZE)
+        self._allocate(_INITIAL_SIZE)
 
     def __len__(self) -> int:
         return self._count
@@ -24,33 +28,34 @@ class HashSet64:
         return self._keys[self._find(key)] != 0
 
     def add(self, key: int) -> bool:
-        """Put a key in; return False if it is there."""
-        place = self._find(key)
-        if self._keys[place]:
+        """Add a key; return False if it is in the set already."""
+        index = self._find(key)
+        if self._keys[index]:
             return False
-        if self._count >= _FULL * len(self._keys):
+        if self._count >= _MAX_LOAD * len(self._keys):
             self._grow()
-            place = self._find(key)
-        self._keys[place] = key
+            index = self._find(key)
+        self._keys[index] = key
         self._count += 1
         return True
 
     def _find(self, key: int) -> int:
-        """Return where a key is, or where it would be."""
+        """Return the index of a key, or of the empty entry where it belongs."""
         keys, mask = self._keys, self._mask
-        # The keys are hashes: their low bits are as good as any.
-        place = key & mask
-        while keys[place] and keys[place] != key:
-            place = (place + 1) & mask
-        return place
+        # The keys are hashes, so their low bits are evenly distributed.
+        index = key & mask
+        # Linear probing. It ends, because the table is never full.
+        while keys[index] and keys[index] != key:
+            index = (index + 1) & mask
+        return index
 
-    def _make(self, size: int) -> None:
+    def _allocate(self, size: int) -> None:
         self._mask = size - 1
         self._keys = array("Q", bytes(8 * size))
 
     def _grow(self) -> None:
         keys = self._keys
-        self._make(2 * len(keys))
+        self._allocate(2 * len(keys))
         for key in keys:
             if key:
                 self._keys[self._find(key)] = key
@@ -58,28 +63,28 @@ class HashSet64:
 
 class HashMap64(HashSet64):
     """
-    64-bit keys, not 0, to 64-bit values, in an open hash table.
+    A map of 64-bit keys other than 0 to 64-bit values, as an open hash table.
 
-    16 to 54 bytes a row, where a dict of ints takes 150. That two names of a million
-    share a key has odds of one in forty million; their rows' fingerprints would then
-    differ, which is noticed.
+    It takes 27 to 54 bytes per entry, where a dict of ints takes 150. The probability
+    that two of a million names share a key is 1 in 40 million. The fingerprints of
+    their rows would then differ, so that the collision is reported, not overlooked.
     """
 
     __slots__ = ("_values",)
 
     def get(self, key: int) -> int | None:
-        """Return the value of a key; None if it is not there."""
-        place = self._find(key)
-        return self._values[place] if self._keys[place] else None
+        """Return the value of a key; None if the key is not in the map."""
+        index = self._find(key)
+        return self._values[index] if self._keys[index] else None
 
     def put(self, key: int, value: int) -> bool:
-        """Put a key in, or change its value; return whether it is new."""
-        new = self.add(key)
+        """Set the value of a key; return True if the key is new."""
+        is_new = self.add(key)
         self._values[self._find(key)] = value
-        return new
+        return is_new
 
-    def _make(self, size: int) -> None:
-        super()._make(size)
+    def _allocate(self, size: int) -> None:
+        super()._allocate(size)
         self._values = array("Q", bytes(8 * size))
 
     def _grow(self) -> None:

@@ -1,44 +1,32 @@
-"""What a row may be given as, and the one form that it is sent in."""
+"""Items: the accepted forms of an input row, and the one form that is sent."""
 
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, cast
 
 from attrs import define, frozen
 
 from ...errors import ConfigurationError
 from ...types import ChatGenerationParams, MessageLike, UserMessage
 
-OURS: Final = "x_openrouter"
-"""The key of what OpenAI's and OpenRouter's own lines do not have."""
+EXTENSION_KEY: Final = "x_openrouter"
+"""The key, in a line of a file, of the fields that are not in OpenAI's batch format."""
 
 _PATH: Final = "/chat/completions"
-_PRINT: Final = re.compile("[0-9a-f]{16}")
-_FIELDS: Final = frozenset({"messages", "prompt", "model", "models", "preset"})
-
-
-@runtime_checkable
-class ItemLike(Protocol):
-    """A class of the shape of `BatchItem`."""
-
-    @property
-    def custom_id(self) -> str | None:
-        """The caller's own name for the row."""
-
-    @property
-    def body(self) -> Mapping[str, Any] | ChatGenerationParams:
-        """The request."""
-        ...
+_FINGERPRINT: Final = re.compile("[0-9a-f]{16}")
+# A mapping with none of these keys is not a request, but perhaps a row of a data set.
+_REQUEST_KEYS: Final = frozenset({"messages", "prompt", "model", "models", "preset"})
 
 
 @frozen
 class BatchItem:
     """
-    A row with a name of the caller's own.
+    A request with a name.
 
     Attributes:
-        custom_id: Unique among the rows; None: its place among them is its name.
+        custom_id: The name, unique among the rows of a run. None: the row is named
+            after its index, such as "row-7".
         body: The request.
     """
 
@@ -46,58 +34,61 @@ class BatchItem:
     body: Mapping[str, Any] | ChatGenerationParams
 
 
-Item = str | Sequence[MessageLike] | ChatGenerationParams | Mapping[str, Any] | ItemLike
+Item = (
+    str | Sequence[MessageLike] | ChatGenerationParams | Mapping[str, Any] | BatchItem
+)
 """
 A row: a prompt, a list of messages, a request, or a request with a name.
 
-A mapping with a `body` is a line of OpenAI's and OpenRouter's batch files; any other
+A mapping with a `body` is a line of OpenAI's and OpenRouter's batch files. Any other
 mapping is a request.
 """
 
 
 @frozen
-class Broken:
+class InvalidLine:
     """
-    What stands in the place of a row that can not be read.
+    A line of an input file that cannot be read as a row.
 
     Attributes:
-        text: As it was found.
-        fault: Why.
+        text: The line.
+        error: The reason.
     """
 
     text: str
-    fault: ConfigurationError
+    error: ConfigurationError
 
 
 @define
 class Row:
     """
-    A row in the one form.
+    A row, whatever form it was given in.
 
     Attributes:
-        index: Its place in the input, from 0; of one that failed before, in the input
-            that it first came from.
-        custom_id: The caller's own name for it; None if there is none.
-        params: The request, without what is common to all rows.
-        prompt: Its text, where that is all that was given.
-        print: The fingerprint that it is known by; None: that of its request. One that
-            failed before keeps it, whatever is changed to make it succeed.
+        index: Index in the input, from 0. A row read from a failures file keeps the
+            index that it had in the original input.
+        custom_id: The caller's name for the row; None if it has none.
+        params: The request, without the fields that all rows share.
+        prompt: The text, if the row was given as a string.
+        fingerprint: The fingerprint under which the journal knows the row. None: the
+            fingerprint of the request. A row read from a failures file keeps its
+            first fingerprint, so that it may be edited until it succeeds.
     """
 
     index: int
     custom_id: str | None
     params: ChatGenerationParams | Mapping[str, Any]
     prompt: str | None = None
-    print: int | None = None
+    fingerprint: int | None = None
 
     @property
     def name(self) -> str:
-        """What it is known by."""
+        """The `custom_id`, or a name made from the index."""
         return row_name(self.index) if self.custom_id is None else self.custom_id
 
 
 def row_name(index: int) -> str:
-    """Return what a row without a name of the caller's own is known by."""
+    """Return the name of a row without a `custom_id`."""
     return f"row-{index}"
 
 
@@ -106,34 +97,33 @@ def read_item(item: object, index: int) -> Row:
     Return the row that an item stands for.
 
     Raises:
-        ConfigurationError: It stands for none.
+        ConfigurationError: If the item is not in one of the accepted forms.
     """
     if isinstance(item, str):
         return Row(index, None, {"messages": [UserMessage(item)]}, item)
-    if isinstance(item, Broken):
-        raise item.fault
+    if isinstance(item, InvalidLine):
+        raise item.error
     if isinstance(item, ChatGenerationParams):
         return Row(index, None, item)
     if isinstance(item, Mapping):
         return _read_mapping(cast("Mapping[str, Any]", item), index)
-    # Before the sequences: a named tuple may have that shape.
-    if not isinstance(item, list) and isinstance(item, ItemLike):
-        return _named(index, item.custom_id, item.body)
+    if isinstance(item, BatchItem):
+        return _named_row(index, item.custom_id, item.body)
     if isinstance(item, Sequence) and not isinstance(item, bytes | bytearray):
         return Row(index, None, {"messages": item})
     raise ConfigurationError(
-        f"Row {index} is no prompt, no messages and no request: {item!r:.80}."
+        f"Row {index} is not a prompt, a list of messages or a request: {item!r:.80}."
     )
 
 
-def row_of(item: object, index: int) -> Row:
-    """Return the row of an item that is none: what it is known by, and no request."""
+def identify_item(item: object, index: int) -> Row:
+    """Return a row without a request, to name an item that `read_item` rejects."""
     row = Row(index, None, {})
     if isinstance(item, Mapping):
         line = cast("Mapping[str, Any]", item)
         name = line.get("custom_id")
         row.custom_id = name if isinstance(name, str) else None
-        _recognise(row, line)
+        _restore_identity(row, line)
     return row
 
 
@@ -142,54 +132,61 @@ def _read_mapping(item: Mapping[str, Any], index: int) -> Row:
         url = item.get("url")
         if url is not None and not str(url).rstrip("/").endswith(_PATH):
             raise ConfigurationError(
-                f"Row {index} is for {url!r:.80}; only chat completions are sent."
+                f"Row {index} has the url {url!r:.80}. "
+                "Only requests for chat completions can be sent."
             )
-        row = _named(index, item.get("custom_id"), item["body"])
-        _recognise(row, item)
+        row = _named_row(index, item.get("custom_id"), item["body"])
+        _restore_identity(row, item)
         return row
-    if not _FIELDS & item.keys():
+    if not _REQUEST_KEYS & item.keys():
+        keys = ", ".join(map(repr, item))[:80] or "none"
         raise ConfigurationError(
-            f"Row {index} has neither 'body' nor 'messages'; it has "
-            f"{', '.join(map(repr, item))[:80] or 'nothing'}."
+            f"Row {index} has neither 'body' nor 'messages'; its keys: {keys}."
         )
     name = item.get("custom_id")
     if name is None:
         return Row(index, None, item)
-    rest = {key: value for key, value in item.items() if key != "custom_id"}
-    return _named(index, name, rest)
+    request = {key: value for key, value in item.items() if key != "custom_id"}
+    return _named_row(index, name, request)
 
 
-def _named(index: int, name: object, body: object) -> Row:
+def _named_row(index: int, name: object, body: object) -> Row:
     if name is not None and not isinstance(name, str):
-        raise ConfigurationError(f"Row {index}: custom_id is a string, not {name!r}.")
+        raise ConfigurationError(
+            f"Row {index}: custom_id must be a string, not {name!r:.80}."
+        )
     if not isinstance(body, ChatGenerationParams | Mapping):
         raise ConfigurationError(
-            f"Row {index}: body is a request, not a {type(body).__name__}."
+            f"Row {index}: body must be a request, not a {type(body).__name__}."
         )
     return Row(index, name, cast("Mapping[str, Any] | ChatGenerationParams", body))
 
 
-def _recognise(row: Row, line: Mapping[str, Any]) -> None:
-    """Take over what a failure's line tells of the row that it was."""
-    found = line.get(OURS)
-    if not isinstance(found, Mapping):
+def _restore_identity(row: Row, line: Mapping[str, Any]) -> None:
+    """
+    Set what a line of a failures file says about the row that failed.
+
+    Values of the wrong type are ignored: people edit these files.
+    """
+    value = line.get(EXTENSION_KEY)
+    if not isinstance(value, Mapping):
         return
-    ours = cast("Mapping[str, Any]", found)
-    index, printed = ours.get("i"), ours.get("fp")
+    extension = cast("Mapping[str, Any]", value)
+    index, fingerprint = extension.get("i"), extension.get("fp")
     if isinstance(index, int):
         row.index = index
-        if ours.get("named") is False and row.custom_id == row_name(index):
+        if extension.get("named") is False and row.custom_id == row_name(index):
             row.custom_id = None
-    if isinstance(printed, str) and _PRINT.fullmatch(printed):
-        row.print = int(printed, 16)
+    if isinstance(fingerprint, str) and _FINGERPRINT.fullmatch(fingerprint):
+        row.fingerprint = int(fingerprint, 16)
 
 
-def fingerprint(body: bytes) -> int:
-    """Return 64 bits that tell one request from another; `body` is canonical JSON."""
+def fingerprint_of(body: bytes) -> int:
+    """Return a 64-bit hash of a request; `body` is its JSON with sorted keys."""
     return int.from_bytes(blake2b(body, digest_size=8).digest(), "big")
 
 
 def name_key(name: str) -> int:
-    """Return 64 bits that stand for a row's name; never 0."""
+    """Return a 64-bit hash of a row's name; never 0, which marks an empty entry."""
     data = name.encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") or 1

@@ -1,4 +1,4 @@
-"""What a row came to, and the line of a file that says so."""
+"""The result of one row, and its JSON line in the journal or the failures file."""
 
 import re
 from collections.abc import Mapping
@@ -11,29 +11,31 @@ from ...errors import APIError, OpenRouterError
 from ...protocol.decode import read_response
 from ...protocol.response_parsing import usage_of
 from ...types import ChatResponse, Usage
-from .items import OURS
+from .items import EXTENSION_KEY
 
 T_co = typing_extensions.TypeVar("T_co", covariant=True, default=Any)
 
-VERSION: Final = 1
-_HEX: Final = re.compile("[0-9a-f]{1,16}")
+_VERSION: Final = 1
+_FINGERPRINT: Final = re.compile("[0-9a-f]{1,16}")
+_NUMBERS: Final = ("i", "attempts", "ms", "cost")
 
 
 @define
 class BatchResult(Generic[T_co]):
     """
-    What one row came to.
+    The result of one row.
 
     Attributes:
-        index: Its place in the input, from 0.
-        custom_id: The caller's own name for it; None if there is none.
-        response: The reply; None if it failed.
-        error: Why it failed; None if it did not.
-        cost: US dollars charged; None where the server did not say.
-        usage: Tokens; None if nothing came.
-        attempts: How often it was sent, refusals included; 0: it could not be sent.
-        output: The value of the type that `output=` asked for; None without one.
-        latency: Seconds from sending it, the last time, to the end of the reply.
+        index: Index of the row in the input, from 0.
+        custom_id: The caller's name for the row; None if it has none.
+        response: The response; None if the row failed.
+        error: The reason of the failure; None if the row succeeded.
+        cost: Amount charged in US dollars; None if the server did not report it.
+        usage: Token counts; None if no response was received.
+        attempts: Number of requests sent, refused ones included; 0 if the row could
+            not be sent at all.
+        latency: Seconds from the start of the last attempt to the end of its response.
+        output: The value of the type that `output=` requested; None without `output=`.
     """
 
     index: int
@@ -48,42 +50,42 @@ class BatchResult(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """Whether there is a reply."""
+        """True if the row succeeded."""
         return self.error is None
 
     @property
     def text(self) -> str:
-        """The reply's text; "" if there is none."""
+        """The text of the response; "" if there is none."""
         return "" if self.response is None else self.response.text
 
     @property
     def model(self) -> str | None:
-        """The model that replied; None if none did."""
+        """The model that responded; None if the row failed."""
         return None if self.response is None else self.response.model
 
     @property
     def provider(self) -> str | None:
-        """The provider that replied; None if none did or it is not told."""
+        """The provider that responded; None if the row failed or it is unknown."""
         return None if self.response is None else self.response.provider
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Self:
         """Return the result in a line of a journal."""
-        ours = _object(line.get(OURS))
+        extension = _object(line.get(EXTENSION_KEY))
         body = _object(_object(line.get("response")).get("body"))
         response = read_response(dict(body))
         response.http.status = 200
         response.http.generation_id = response.id
         name = line.get("custom_id")
-        named = isinstance(name, str) and ours.get("named") is not False
+        is_named = isinstance(name, str) and extension.get("named") is not False
         return cls(
-            index=int(ours.get("i") or 0),
-            custom_id=name if named else None,
+            index=int(extension.get("i") or 0),
+            custom_id=name if is_named else None,
             response=response,
             cost=response.usage.cost,
             usage=usage_of(response),
-            attempts=int(ours.get("attempts") or 1),
-            latency=float(ours.get("ms") or 0.0) / 1000.0,
+            attempts=int(extension.get("attempts") or 1),
+            latency=float(extension.get("ms") or 0.0) / 1000.0,
         )
 
 
@@ -91,71 +93,71 @@ def result_line(
     result: BatchResult,
     name: str,
     fingerprint: int,
-    wall: float,
+    time: float,
     *,
-    short: bool = False,
+    summarize: bool = False,
 ) -> dict[str, Any]:
     """
-    Return the line for a reply: OpenAI's and OpenRouter's batch result, and more.
+    Return the journal's line for a row that succeeded.
+
+    It is a result line of OpenAI's and OpenRouter's batch files, with further fields
+    under `EXTENSION_KEY`.
 
     Args:
-        result: Has a reply.
-        name: What the row is known by.
-        fingerprint: Of the request.
-        wall: Seconds since the epoch, now.
-        short: Of the reply, tell only what counts.
+        result: The result.
+        name: The name of the row.
+        fingerprint: The fingerprint of the request.
+        time: The current time, in seconds since the epoch.
+        summarize: If True, keep only the most important fields of the response.
     """
-    response = result.response
-    assert response is not None
-    id_ = response.http.generation_id or response.id
-    ours = _identity(result, fingerprint)
-    ours["cost"] = result.cost
-    ours["attempts"] = result.attempts
-    ours["ms"] = round(result.latency * 1000)
-    ours["t"] = round(wall, 3)
+    response = cast("ChatResponse", result.response)
+    generation_id = response.http.generation_id or response.id
+    extension = _extension(result, fingerprint)
+    extension["cost"] = result.cost
+    extension["attempts"] = result.attempts
+    extension["ms"] = round(result.latency * 1000)
+    extension["t"] = round(time, 3)
     return {
-        "id": id_,
+        "id": generation_id,
         "custom_id": name,
         "response": {
             "status_code": 200,
-            "request_id": id_,
-            "body": _short(response) if short else response.raw,
+            "request_id": generation_id,
+            "body": _summary(response) if summarize else response.raw,
         },
         "error": None,
-        OURS: ours,
+        EXTENSION_KEY: extension,
     }
 
 
 def failure_line(
     result: BatchResult,
     name: str,
-    body: Any,
     fingerprint: int = 0,
     *,
-    short: bool = False,
+    summarize: bool = False,
 ) -> dict[str, Any]:
     """
-    Return the line for a failure, which is itself a row to be sent.
+    Return the failures file's line for a row, without the `body` of its request.
+
+    With its `body`, the line is itself an item that can be sent.
 
     Args:
-        result: Has an error.
-        name: What the row is known by.
-        body: The whole request; what was given, if it is none.
-        fingerprint: Of the request; 0: it has none.
-        short: Of what came, tell only what counts.
+        result: The result, which has an error.
+        name: The name of the row.
+        fingerprint: The fingerprint of the request; 0 if it has none.
+        summarize: If True, keep only the most important fields of the response.
     """
-    error = result.error
-    assert error is not None
-    # What came was paid for, whether it fits or not.
-    came = error.partial
+    error = cast("OpenRouterError", result.error)
+    # A response that did not fit `output=` was paid for, so it is kept.
+    partial = error.partial
     response = None
-    if came is not None:
-        response = {"body": _short(came) if short else came.raw}
+    if partial is not None:
+        response = {"body": _summary(partial) if summarize else partial.raw}
     return {
         "custom_id": name,
         "method": "POST",
         "url": "/v1/chat/completions",
-        "body": body,
         "error": {
             "type": type(error).__name__,
             "code": error.status_code if isinstance(error, APIError) else None,
@@ -163,22 +165,34 @@ def failure_line(
         },
         "response": response,
         "attempts": result.attempts,
-        OURS: _identity(result, fingerprint),
+        EXTENSION_KEY: _extension(result, fingerprint),
     }
 
 
-def _short(reply: ChatResponse) -> dict[str, Any]:
-    """Return what counts of a reply: a whole one can be nested beyond writing."""
-    usage = reply.usage
+def is_journal_line(line: Mapping[str, Any]) -> bool:
+    """Return True if an object has the fields of a line made by `result_line`."""
+    extension = _object(line.get(EXTENSION_KEY))
+    fingerprint = extension.get("fp")
+    return (
+        isinstance(line.get("custom_id"), str)
+        and isinstance(fingerprint, str)
+        and _FINGERPRINT.fullmatch(fingerprint) is not None
+        and all(isinstance(extension.get(n), int | float | None) for n in _NUMBERS)
+    )
+
+
+def _summary(response: ChatResponse) -> dict[str, Any]:
+    """Return the most important fields of a response that cannot be encoded whole."""
+    usage = response.usage
     return {
-        "id": reply.id,
-        "model": reply.model,
-        "provider": reply.provider,
+        "id": response.id,
+        "model": response.model,
+        "provider": response.provider,
         "choices": [
             {
                 "index": 0,
-                "finish_reason": reply.finish_reason,
-                "message": {"role": "assistant", "content": reply.text},
+                "finish_reason": response.finish_reason,
+                "message": {"role": "assistant", "content": response.text},
             }
         ],
         "usage": {
@@ -190,29 +204,14 @@ def _short(reply: ChatResponse) -> dict[str, Any]:
     }
 
 
-def _identity(result: BatchResult, fingerprint: int) -> dict[str, Any]:
-    """Return what tells a row from others, whoever reads it again."""
-    ours: dict[str, Any] = {"v": VERSION, "i": result.index}
+def _extension(result: BatchResult, fingerprint: int) -> dict[str, Any]:
+    """Return the fields that identify a row when its line is read again."""
+    extension: dict[str, Any] = {"v": _VERSION, "i": result.index}
     if fingerprint:
-        ours["fp"] = f"{fingerprint:016x}"
+        extension["fp"] = f"{fingerprint:016x}"
     if result.custom_id is None:
-        ours["named"] = False
-    return ours
-
-
-_NUMBERS: Final = ("i", "attempts", "ms", "cost")
-
-
-def is_line(line: Mapping[str, Any]) -> bool:
-    """Return whether an object is a line of a journal."""
-    ours = _object(line.get(OURS))
-    printed = ours.get("fp")
-    return (
-        isinstance(line.get("custom_id"), str)
-        and isinstance(printed, str)
-        and _HEX.fullmatch(printed) is not None
-        and all(isinstance(ours.get(n), int | float | None) for n in _NUMBERS)
-    )
+        extension["named"] = False
+    return extension
 
 
 def _object(value: Any) -> Mapping[str, Any]:

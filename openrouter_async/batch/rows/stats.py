@@ -1,11 +1,11 @@
-"""How far a run has come."""
+"""Counters of a run, the snapshot that users see, and the control of its end."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from attrs import define, field, frozen
 
-from ...protocol.budget import Budget, Kind
+from ...protocol.budget import Budget, BudgetKind
 from .results import BatchResult
 
 StopReason = Literal[
@@ -19,7 +19,7 @@ StopReason = Literal[
     "error",
 ]
 """
-Why a run ended before its rows did.
+The reason why a run ended before its rows did.
 
 "budget": the next row could exceed `max_cost`. "account": the key, the credits or a
 limit of the account; every other row would fail in the same way. "repeated_failure":
@@ -30,35 +30,46 @@ rows. "stopped": `stop()` was called, or the block was left. "input": the items 
 """
 
 
+class RunControl(Protocol):
+    """The engine of a run, as the parts that it consists of see it."""
+
+    def stop(self, reason: StopReason, error: BaseException | None) -> None:
+        """Send no more requests; the first reason given is the reason of the run."""
+
+    def add_worker(self) -> None:
+        """Start another worker if one could send a row now."""
+
+
 @frozen
 class BatchStats:
     """
     A snapshot of a run.
 
     Attributes:
-        total: Rows in the input; None where that is not known.
-        done: Rows that came to a result in this run: `ok` and `failed`.
-        ok: Rows with a reply.
-        failed: Rows with an error.
-        resumed: Rows that were found in the journal.
-        in_flight: Requests that are out now.
-        waiting: Rows that wait: for room, for a repeat, or for a pause to end.
-        attempts: Requests that were sent.
-        refusals: Requests that were refused for lack of capacity.
-        abandoned: Requests that were cancelled on their way; they may be billed.
-        cost: US dollars charged in this run, as far as the server said.
-        spent: US dollars that count against `max_cost`: `cost`, that of the rows in
-            the journal, and what nobody can tell for sure.
-        budget: "guaranteed": `max_cost` is kept unless prices change; "estimated"; None
-            without `max_cost`.
-        overshoot: US dollars by which `spent` may still pass `max_cost`; 0.0 for a
-            promise, None where nobody can tell.
-        prompt_tokens: Tokens read.
-        completion_tokens: Tokens written.
-        providers: Replies, by provider.
-        seconds: Since it began, until it ended.
-        is_over: Whether it has ended.
-        stop_reason: Why it ended before its rows did; None if it did not.
+        total: Rows in the input; None if unknown.
+        done: Rows with a result in this run: `ok` and `failed`.
+        ok: Rows that succeeded.
+        failed: Rows that failed.
+        resumed: Rows skipped because the journal has their result.
+        in_flight: Requests in flight.
+        waiting: Rows that wait for the concurrency limit, the rate limit, the budget,
+            a retry, or the end of a pause.
+        attempts: Requests sent.
+        refusals: Requests that the server refused for lack of capacity.
+        abandoned: Requests cancelled in flight; they may be billed.
+        cost: US dollars charged in this run, as far as the server reported it.
+        spent: US dollars that count towards `max_cost`: `cost`, the cost of the rows
+            in the journal, and an estimate where it is unknown if a request was billed.
+        budget: "guaranteed": `max_cost` holds unless prices change. "estimated": the
+            cost of a row is estimated from earlier rows. None without `max_cost`.
+        overshoot: US dollars by which `spent` may still exceed `max_cost`; 0.0 while
+            `budget` is "guaranteed", None if unknown.
+        prompt_tokens: Input tokens.
+        completion_tokens: Output tokens.
+        providers: Number of responses, by provider.
+        seconds: Duration of the run, so far or in total.
+        is_over: True if the run has ended.
+        stop_reason: The reason if the run ended before its rows did; otherwise None.
     """
 
     total: int | None
@@ -73,7 +84,7 @@ class BatchStats:
     abandoned: int
     cost: float
     spent: float
-    budget: Kind | None
+    budget: BudgetKind | None
     overshoot: float | None
     prompt_tokens: int
     completion_tokens: int
@@ -105,22 +116,22 @@ class RunCounters:
         total: int | None,
         waiting: int,
         budget: Budget | None,
-        before: float,
+        earlier_cost: float,
         seconds: float,
         is_over: bool,
         stop_reason: StopReason | None,
     ) -> BatchStats:
         """
-        Return a snapshot; what is not told here is as in `BatchStats`.
+        Return a snapshot.
 
         Args:
-            total: So.
-            waiting: So.
-            budget: None without `max_cost`.
-            before: US dollars that earlier runs with the journal cost.
-            seconds: So.
-            is_over: So.
-            stop_reason: So.
+            total: Rows in the input; None if unknown.
+            waiting: Rows that wait to be sent.
+            budget: The budget; None without `max_cost`.
+            earlier_cost: US dollars that earlier runs with the same journal cost.
+            seconds: Duration of the run.
+            is_over: True if the run has ended.
+            stop_reason: The reason if it ended before its rows did.
         """
         return BatchStats(
             total=total,
@@ -134,7 +145,7 @@ class RunCounters:
             refusals=self.refusals,
             abandoned=self.abandoned,
             cost=self.cost,
-            spent=self.cost + before if budget is None else budget.spent,
+            spent=self.cost + earlier_cost if budget is None else budget.spent,
             budget=None if budget is None else budget.kind,
             overshoot=None if budget is None else budget.overshoot,
             prompt_tokens=self.prompt_tokens,
