@@ -248,9 +248,9 @@ S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)
 
 class PendingStream(Coroutine[Any, Any, S], Generic[S]):
     """
-    A stream that is asked for: `await` it, or enter it with `async with`.
+    A stream that is not open yet: `await` it, or enter it with `async with`.
 
-    A coroutine like any other: it can be a task's.
+    It is a coroutine, and can be run as a task.
     """
 
     __slots__ = ("_opening", "_stream")
@@ -263,15 +263,15 @@ class PendingStream(Coroutine[Any, Any, S], Generic[S]):
         return self._opening.__await__()
 
     def send(self, value: Any) -> Any:
-        """Go on, as a task does."""
+        """Resume the coroutine, as a task does."""
         return self._opening.send(value)
 
     def throw(self, *args: Any) -> Any:
-        """Raise inside, as a task does."""
+        """Raise an exception in the coroutine, as a task does."""
         return self._opening.throw(*args)
 
     def close(self) -> None:
-        """Give it up before it has begun or while it waits."""
+        """Close the coroutine before it starts or while it waits."""
         self._opening.close()
 
     async def __aenter__(self) -> S:
@@ -287,11 +287,11 @@ class PendingStream(Coroutine[Any, Any, S], Generic[S]):
         if self._stream is not None:
             await self._stream.__aexit__(exc_type, exc, traceback)
 
-    # The annotation lets type checkers refuse the loop as well; NoReturn would not.
+    # With `-> None` type checkers reject the loop too; with NoReturn they would not.
     def __aiter__(self) -> None:
         self._opening.close()
         raise TypeError(
-            "send(stream=True) is not iterated directly: "
+            "The stream is not open yet. Write: "
             "async with client.chat.send(..., stream=True) as stream: "
             "async for chunk in stream: ..."
         )
