@@ -25,7 +25,7 @@ EVERYONE = (HAND, OURS, OPENAI, OPENAI_AIOHTTP, OFFICIAL)
 LIBRARIES = (HAND, OURS, OPENAI, OFFICIAL)
 
 _PLACES = {
-    HAND: ("benchmarks.hand", "Hand"),
+    HAND: ("benchmarks.handwritten", "Hand"),
     OURS: ("benchmarks.ours", "Ours"),
     OPENAI: ("benchmarks.peer_openai", "OpenAI"),
     OPENAI_AIOHTTP: ("benchmarks.peer_openai", "OpenAIOnAiohttp"),

@@ -13,7 +13,7 @@ import json
 
 from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
 from benchmarks.contender import LIBRARIES
-from benchmarks.hand import Hand
+from benchmarks.handwritten import Hand
 
 REQUESTS = 2000
 

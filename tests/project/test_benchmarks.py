@@ -10,7 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks import inputs, server
-from benchmarks.hand import Hand
+from benchmarks.handwritten import Hand
 
 
 def test_the_inputs_are_the_same_in_every_run() -> None:
