@@ -1,6 +1,6 @@
 """
-Benchmarks: openrouter_async beside a loop written by hand, and beside its peers.
+Benchmarks of openrouter_async against hand-written code and other clients.
 
-Run `python -m benchmarks`, or `python -m benchmarks NAME` for one case;
-`README.md` in this folder tells what each measures and what it does not.
+Run `python -m benchmarks`, or `python -m benchmarks NAME` for one case. `README.md` in
+this folder says what each case measures and does not measure.
 """

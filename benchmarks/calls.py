@@ -1,11 +1,11 @@
 """
 Plain calls: `python -m benchmarks complete`.
 
-CPU per call of a client whose pool is warm, with a reply of 1 KiB. It does not
-measure TLS, opening connections, or what a large reply costs.
+CPU time per call of a client with open connections, for a response of 1 KiB. It does
+not measure TLS, opening connections or large responses.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import asyncio
 
@@ -17,18 +17,18 @@ AT_ONCE = 100
 
 
 class Complete(Case):
-    """2,000 calls, 100 at once, a reply of 1 KiB."""
+    """2,000 calls, 100 at a time, with a response of 1 KiB."""
 
     name = "complete"
-    work = "2,000 calls, 100 at once, a reply of 1 KiB"
+    work = "2,000 calls, 100 at a time, a response of 1 KiB"
     figure = "us of CPU per call"
     marks = (Mark(RATIO, 1.25, aim=1.1),)
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         kind = self.kind()
-        self._calls = job.some(CALLS, kind.heft, least=AT_ONCE)
-        self._client = kind(job.url("reply"), AT_ONCE)
+        self._calls = job.some(CALLS, kind.divisor, least=AT_ONCE)
+        self._client = kind(job.url("completion"), AT_ONCE)
 
     async def warm_up(self) -> None:
         await self._run(10 if self.job.quick else AT_ONCE)
@@ -50,7 +50,7 @@ class Complete(Case):
                 characters += len(text)
 
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-        assert characters == calls * len(inputs.reply_text()), characters
+        assert characters == calls * len(inputs.completion_text()), characters
 
     async def aclose(self) -> None:
         await self._client.aclose()

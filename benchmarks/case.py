@@ -1,8 +1,8 @@
 """
-What a case is: work for a contender, the figure it gives, and the marks to meet.
+A case: work for a contender, the figure that it measures, and marks for that figure.
 
-Not run by itself. A case runs inside a worker, a process of its own for each
-contender; only the values here travel between worker and harness.
+This module is not run directly. A case runs in a worker process, one per contender. The
+values defined here are all that is exchanged between worker and harness.
 """
 
 import resource
@@ -21,12 +21,12 @@ RATIO = "ratio"
 @frozen
 class Mark:
     """
-    What openrouter_async must meet.
+    A limit that openrouter_async must stay within.
 
     Attributes:
-        of: `RATIO` to the hand-written one, or the name of one of `Sample.extras`.
-        limit: The median must not be above this.
-        aim: What is better still; None for no such.
+        of: `RATIO` to the hand-written contender, or a name in `Sample.extras`.
+        limit: Highest allowed median.
+        aim: Median that is aimed for; None if it is the limit.
     """
 
     of: str
@@ -37,13 +37,14 @@ class Mark:
 @frozen
 class Job:
     """
-    What a worker has to know.
+    The options of a worker.
 
     Attributes:
-        port: Where the benchmark server listens, on the loopback.
-        quick: A tenth of the work: to see that all works, not for figures.
-        uvloop: Run on uvloop instead of asyncio's own loop.
-        core: The CPU to stay on; None where that cannot be chosen.
+        port: Port of the benchmark server on the loopback interface.
+        quick: If True, do a tenth of the work. This checks that the case works; its
+            figures are not meaningful.
+        uvloop: If True, run on uvloop instead of asyncio's own loop.
+        core: CPU core to run on; None if the platform cannot set it.
     """
 
     port: int
@@ -52,24 +53,24 @@ class Job:
     core: int | None = None
 
     def url(self, scenario: str) -> str:
-        """The base URL that makes the server play `scenario`."""
+        """Return the base URL that makes the server play `scenario`."""
         return f"http://127.0.0.1:{self.port}/{scenario}/api/v1"
 
-    def some(self, count: int, heft: int, least: int = 1) -> int:
-        """`count` units of work, less for the quick and for the heavy."""
-        return max(least, count // heft // (10 if self.quick else 1))
+    def some(self, count: int, divisor: int, least: int = 1) -> int:
+        """Return how many of `count` units of work to do, at least `least`."""
+        return max(least, count // divisor // (10 if self.quick else 1))
 
 
 @frozen
 class Sample:
     """
-    What one round of one contender gave.
+    The measurement of one round of one contender.
 
     Attributes:
-        figure: What the case is about, per unit.
-        wall: Seconds that the round took.
-        units: How many units it was.
-        extras: Further facts, by name.
+        figure: The measured quantity, per unit.
+        wall: Duration of the round in seconds.
+        units: Number of units in the round.
+        extras: Further figures by name.
     """
 
     figure: float
@@ -86,35 +87,36 @@ class Stopwatch:
     wall: float = 0.0
 
     def start(self) -> "Stopwatch":
-        """Begin anew."""
+        """Start, or start again."""
         self.cpu, self.wall = cpu_seconds(), time.perf_counter()
         return self
 
     def stop(self) -> "Stopwatch":
-        """Turn `cpu` and `wall` into the seconds since `start`."""
+        """Set `cpu` and `wall` to the seconds since `start`."""
         self.cpu = cpu_seconds() - self.cpu
         self.wall = time.perf_counter() - self.wall
         return self
 
 
 def cpu_seconds() -> float:
-    """Seconds of CPU that this process has used."""
+    """Return the CPU time that this process has used, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 class Case(ABC):
     """
-    One case, in a worker, for one contender.
+    A case, in the worker of one contender.
 
     Attributes:
-        name: As on the command line; a group's cases share what is before "/".
-        work: What is done, in a line.
-        figure: What `Sample.figure` is, with its unit.
-        marks: What must be met.
-        contenders: Who takes part.
-        fresh: A new worker for each round, since the first run is what counts.
-        long: Only with `--long`.
+        name: Name on the command line. The cases of a group share the part before "/".
+        work: Description of the work, in one line.
+        figure: Description of `Sample.figure`, with its unit.
+        marks: The marks for openrouter_async.
+        contenders: Names of the contenders that take part.
+        fresh: If True, use a new worker for each round, because only the first run of a
+            process is representative.
+        long: If True, run only with `--long`.
     """
 
     name: ClassVar[str]
@@ -130,17 +132,17 @@ class Case(ABC):
         self.job = job
 
     def kind(self) -> type[Contender]:
-        """The class of the contender; imported at the first call."""
+        """Return the class of the contender, importing its module if necessary."""
         return load(self.contender)
 
     @abstractmethod
     async def warm_up(self) -> None:
-        """Do a little of the work."""
+        """Do a small part of the work."""
 
     @abstractmethod
     async def measure(self) -> Sample:
-        """Do the work, once."""
+        """Do the work once."""
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
         return

@@ -1,4 +1,4 @@
-"""Every case there is, in the order they run."""
+"""All cases, in the order in which they run."""
 
 from benchmarks.calls import Complete
 from benchmarks.case import Case
@@ -25,10 +25,10 @@ NAMES = tuple(dict.fromkeys(case.name.partition("/")[0] for case in CASES))
 
 
 def find(name: str) -> type[Case]:
-    """The case of exactly this name."""
+    """Return the case with this name."""
     return next(case for case in CASES if case.name == name)
 
 
 def named(name: str) -> list[type[Case]]:
-    """The cases of this name, or of the group of this name."""
+    """Return the cases with this name or in the group with this name."""
     return [case for case in CASES if name in (case.name, case.name.partition("/")[0])]

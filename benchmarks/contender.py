@@ -1,8 +1,9 @@
 """
-What a contender can be asked to do, and where each is found.
+The interface of a contender, and the modules of all contenders.
 
-Not run by itself. A contender does what its users would do and no more: it reads each
-piece of what comes and adds it up, so that a case can see that nothing was left out.
+This module is not run directly. A contender does what its users would do and no more:
+it reads each part of a response and counts it, so that a case can check that nothing
+was left out.
 """
 
 import importlib
@@ -14,18 +15,18 @@ from attrs import define, frozen
 
 API_KEY = "sk-or-v1-benchmark"
 
-HAND = "hand"
+HANDWRITTEN = "hand-written"
 OURS = "openrouter_async"
 OPENAI = "openai (httpx)"
 OPENAI_AIOHTTP = "openai (aiohttp)"
 OFFICIAL = "openrouter (official)"
 
-EVERYONE = (HAND, OURS, OPENAI, OPENAI_AIOHTTP, OFFICIAL)
-# For cases where the transport plays no part.
-LIBRARIES = (HAND, OURS, OPENAI, OFFICIAL)
+EVERYONE = (HANDWRITTEN, OURS, OPENAI, OPENAI_AIOHTTP, OFFICIAL)
+# For cases that do not depend on the transport.
+LIBRARIES = (HANDWRITTEN, OURS, OPENAI, OFFICIAL)
 
-_PLACES = {
-    HAND: ("benchmarks.handwritten", "Hand"),
+_CLASSES = {
+    HANDWRITTEN: ("benchmarks.handwritten", "Handwritten"),
     OURS: ("benchmarks.ours", "Ours"),
     OPENAI: ("benchmarks.peer_openai", "OpenAI"),
     OPENAI_AIOHTTP: ("benchmarks.peer_openai", "OpenAIOnAiohttp"),
@@ -34,18 +35,18 @@ _PLACES = {
 
 
 class UnsupportedError(Exception):
-    """This contender does not offer what the case is about."""
+    """The contender does not support what the case measures."""
 
 
 @define
-class Tally:
+class StreamCounts:
     """
-    What a contender got out of one stream.
+    The size of one stream, as a contender received it.
 
     Attributes:
-        chunks: How many chunks it saw.
-        characters: How long the content was, all chunks together.
-        reads: In how many reads it came, where the contender knows.
+        chunks: Number of chunks.
+        characters: Length of the content of all chunks together.
+        reads: Number of network reads; 0 if the contender does not know it.
     """
 
     chunks: int = 0
@@ -56,11 +57,11 @@ class Tally:
 @frozen
 class Folded:
     """
-    What a stream came to: the length of each thing that is added up.
+    The lengths of the parts of a response that was combined from a stream.
 
     Attributes:
         text: Characters of content.
-        reasoning: Characters of reasoning; None where the contender has no name for it.
+        reasoning: Characters of reasoning; None if the contender does not support it.
         arguments: Characters of arguments, all tool calls together.
     """
 
@@ -71,15 +72,15 @@ class Folded:
 
 class Contender(ABC):
     """
-    A client under test, with a pool of `connections`, pointed at `base_url`.
+    A client under test that sends to `base_url`, with a pool of `connections`.
 
     Attributes:
-        heft: How many times less work it is given, so that a run ends in time. The
-            figures are per unit, so this does not change them. Where the server
-            paces, it paces as much slower.
+        divisor: Divisor of the amount of work, so that slow contenders finish in time.
+            Figures are per unit and do not depend on it. A server that paces its
+            writes is slowed down by the same factor.
     """
 
-    heft: ClassVar[int] = 1
+    divisor: ClassVar[int] = 1
 
     @abstractmethod
     def __init__(self, base_url: str, connections: int) -> None: ...
@@ -90,30 +91,30 @@ class Contender(ABC):
 
     @abstractmethod
     async def complete(self) -> str:
-        """Ask `QUESTION`; return the text of the whole reply."""
+        """Send `QUESTION` and return the text of the response."""
 
     @abstractmethod
-    async def stream(self, seen: Callable[[], None] | None = None) -> Tally:
-        """Ask `QUESTION`; read the streamed reply, and call `seen` at each chunk."""
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
+        """Send `QUESTION`, read the stream, and call `seen` for each chunk."""
 
     @abstractmethod
     async def fold(self) -> Folded:
-        """Ask `QUESTION`; read the streamed reply into one whole reply."""
+        """Send `QUESTION` and combine the stream into one response."""
 
     @staticmethod
     @abstractmethod
     def encoder() -> Callable[[], bytes]:
-        """A function that builds the request of `inputs` and encodes it, no I/O."""
+        """Return a function that builds and encodes the request of `inputs`."""
 
 
 def load(name: str) -> type[Contender]:
     """
-    The contender of this name; only now is what it needs imported.
+    Import and return the contender with this name.
 
     Raises:
-        UnsupportedError: It is not installed.
+        UnsupportedError: If it is not installed.
     """
-    module, attribute = _PLACES[name]
+    module, attribute = _CLASSES[name]
     try:
         found: type[Contender] = getattr(importlib.import_module(module), attribute)
     except ImportError as error:

@@ -1,9 +1,9 @@
 """
-The measurements of fan-out: `python -m benchmarks.fanout [NAME ...] [--quick]`.
+The measurements of `send_many`: `python -m benchmarks.fanout [NAME ...] [--quick]`.
 
-Server and client are processes of their own, on cores of their own where there are
-two. A worker pool written by hand on aiohttp runs beside `overhead` and `utilisation`.
-It does not measure TLS, large replies, or what a real provider does when pushed.
+The server is a separate process, on its own core if there are two. `overhead` and
+`utilisation` also run a hand-written worker pool on aiohttp. They do not measure TLS,
+large responses, or the behaviour of real providers under load.
 """
 
 import argparse
@@ -38,41 +38,41 @@ from openrouter_async import AsyncOpenRouter, BatchRun
 QUESTION = "Say hello."
 MODEL = "openai/gpt-4o-mini"
 KEY = "sk-or-v1-benchmark"
-# Asked before this process stays on one of them.
-OURS, THEIRS = cores()
+# Determined before this process is pinned to one of them.
+CLIENT_CORE, SERVER_CORE = cores()
 
 
 @define
-class Mock:
-    """The server, and what it is asked."""
+class ServerProcess:
+    """The server in its own process."""
 
     port: int
 
     @property
     def url(self) -> str:
-        """Its base URL."""
+        """Return the base URL."""
         return f"http://127.0.0.1:{self.port}/api/v1"
 
     def stats(self) -> dict[str, Any]:
-        """What it counted."""
-        found: dict[str, Any] = json.loads(self._get("stats"))
-        return found
+        """Return the counters."""
+        counters: dict[str, Any] = json.loads(self._get("stats"))
+        return counters
 
     def set(self, **setting: float) -> None:
-        """Change what it does."""
+        """Change settings."""
         self._get("set?" + "&".join(f"{k}={v:g}" for k, v in setting.items()))
 
     def _get(self, path: str) -> bytes:
         url = f"http://127.0.0.1:{self.port}/{path}"
-        with urllib.request.urlopen(url) as reply:
-            data: bytes = reply.read()
+        with urllib.request.urlopen(url) as response:
+            data: bytes = response.read()
         return data
 
 
 @contextlib.contextmanager
-def mock(**setting: float) -> Generator[Mock]:
-    """The server of the fan-out measurements, in its own process."""
-    options = {**setting, "core": THEIRS}
+def server_process(**setting: float) -> Generator[ServerProcess]:
+    """Run the server in its own process."""
+    options = {**setting, "core": SERVER_CORE}
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.fanout_server", json.dumps(options)],
         cwd=ROOT,
@@ -82,7 +82,7 @@ def mock(**setting: float) -> Generator[Mock]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Mock(int(process.stdout.readline()))
+        yield ServerProcess(int(process.stdout.readline()))
     finally:
         process.stdin.close()
         process.wait(10)
@@ -92,8 +92,8 @@ def mock(**setting: float) -> Generator[Mock]:
 # --- the contenders ----------------------------------------------------------------
 
 
-async def by_hand(url: str, rows: int, concurrency: int) -> float:
-    """A worker pool on aiohttp: what a careful user writes; gives the CPU seconds."""
+async def run_handwritten(url: str, rows: int, concurrency: int) -> float:
+    """Send rows with a hand-written worker pool and return the CPU seconds."""
     left = iter(range(rows))
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     connector = aiohttp.TCPConnector(limit=concurrency)
@@ -109,9 +109,9 @@ async def by_hand(url: str, rows: int, concurrency: int) -> float:
                 f"{url}/chat/completions", data=body, headers=headers
             ) as response:
                 assert response.status == 200
-                reply = orjson.loads(await response.read())
-            characters += len(reply["choices"][0]["message"]["content"])
-            assert reply["usage"]["cost"] >= 0
+                completion = orjson.loads(await response.read())
+            characters += len(completion["choices"][0]["message"]["content"])
+            assert completion["usage"]["cost"] >= 0
 
     cpu = cpu_seconds()
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -120,8 +120,8 @@ async def by_hand(url: str, rows: int, concurrency: int) -> float:
     return cpu_seconds() - cpu
 
 
-async def by_run(url: str, rows: int, concurrency: int, **options: Any) -> float:
-    """`send_many`; gives the CPU seconds."""
+async def run_send_many(url: str, rows: int, concurrency: int, **options: Any) -> float:
+    """Send rows with `send_many` and return the CPU seconds."""
     cpu = cpu_seconds()
     async with AsyncOpenRouter(KEY, base_url=url) as client:
         prompts = (QUESTION for _ in range(rows))
@@ -137,51 +137,57 @@ async def by_run(url: str, rows: int, concurrency: int, **options: Any) -> float
 # --- the measurements --------------------------------------------------------------
 
 
-def overhead(quick: bool) -> None:  # noqa: FBT001
-    """(1) No latency, 128 in flight: wall and CPU beside the loop by hand."""
+def overhead(*, quick: bool) -> None:
+    """(1) No latency, 128 in flight: speed and CPU relative to hand-written code."""
     rows, rounds = (2000, 1) if quick else (20_000, 5)
     ratios: dict[str, list[tuple[float, float]]] = {"run": [], "run+journal": []}
-    with mock() as server, tempfile.TemporaryDirectory() as folder:
+    with server_process() as server, tempfile.TemporaryDirectory() as folder:
         for number in range(rounds + 1):
-            hand = timed(partial(by_hand, server.url, rows, 128))
+            handwritten = timed(partial(run_handwritten, server.url, rows, 128))
             journal = Path(folder) / f"{number}.jsonl"
-            with_journal = partial(by_run, journal=journal)
+            with_journal = partial(run_send_many, journal=journal)
             ours = {
-                "run": timed(partial(by_run, server.url, rows, 128)),
+                "run": timed(partial(run_send_many, server.url, rows, 128)),
                 "run+journal": timed(partial(with_journal, server.url, rows, 128)),
             }
             if number == 0 and rounds > 1:
-                continue  # Warm-up.
-            tell(f"hand {rows / hand[0]:,.0f}/s, {hand[1] / rows * 1e6:.0f} us CPU")
+                continue  # warm-up
+            times = {"hand-written": handwritten, **ours}
+            for name, (wall, cpu) in times.items():
+                show(f"{name}: {rows / wall:,.0f}/s, {cpu / rows * 1e6:.0f} us CPU")
             for name, (wall, cpu) in ours.items():
-                ratios[name].append((hand[0] / wall, cpu / hand[1]))
-                tell(f"  {name}: {rows / wall:,.0f}/s, {cpu / rows * 1e6:.0f} us CPU")
+                ratios[name].append((handwritten[0] / wall, cpu / handwritten[1]))
     for name, pairs in ratios.items():
         speed = statistics.median(pair[0] for pair in pairs)
         cost = statistics.median(pair[1] for pair in pairs)
-        tell(f"{name}: {speed:.2f} x hand's calls/s, {cost:.2f} x hand's CPU per call")
+        show(
+            f"{name}: {speed:.2f} x the calls/s of hand-written code, {cost:.2f} x CPU"
+        )
 
 
-def utilisation(quick: bool) -> None:  # noqa: FBT001
-    """(2) 0.5 s a reply, 500 in flight: wall against the ideal, mean in flight."""
+def utilisation(*, quick: bool) -> None:
+    """(2) Responses of 0.5 s, 500 in flight: wall time, mean number in flight."""
     rows = 5000 if quick else 50_000
     ideal = rows / 500 * 0.5
-    for name, work in (("hand", by_hand), ("run", by_run)):
-        with mock(latency=0.5) as server:
+    for name, work in (
+        ("hand-written", run_handwritten),
+        ("run", run_send_many),
+    ):
+        with server_process(latency=0.5) as server:
             before = server.stats()
             wall, _ = timed(partial(work, server.url, rows, 500))
             stats = server.stats()
             mean = (stats["busy"] - before["busy"]) / wall
-            tell(
+            show(
                 f"{name}: {wall:.1f} s, ideal {ideal:.1f} s; in flight {mean:.0f} on "
-                f"average, {stats['peak']} at the most"
+                f"average, at most {stats['peak']}"
             )
 
 
-def memory(quick: bool, rows: int = 1_000_000) -> None:  # noqa: FBT001
-    """(3) Peak memory of few rows and of many, each in a process of its own."""
+def memory(*, quick: bool, rows: int = 1_000_000) -> None:
+    """(3) Peak memory with few and with many rows, in separate processes."""
     few, many = (2000, 20_000) if quick else (10_000, rows)
-    with mock() as server, tempfile.TemporaryDirectory() as folder:
+    with server_process() as server, tempfile.TemporaryDirectory() as folder:
         for ordered in (False, True):
             peaks: list[float] = []
             for count in (few, many):
@@ -196,14 +202,14 @@ def memory(quick: bool, rows: int = 1_000_000) -> None:  # noqa: FBT001
                 )
                 peaks.append(float(done.stdout))
                 path.unlink()
-            tell(
+            show(
                 f"ordered={ordered}: {few:,} rows {peaks[0]:.0f} MiB, "
                 f"{many:,} rows {peaks[1]:.0f} MiB: {peaks[1] - peaks[0]:+.0f} MiB"
             )
 
 
 def child(url: str, rows: int, journal: str, *, ordered: bool) -> None:
-    """Be the process whose memory is measured."""
+    """Run in the process whose memory is measured."""
 
     async def prompts() -> AsyncIterator[str]:
         for number in range(rows):
@@ -219,69 +225,72 @@ def child(url: str, rows: int, journal: str, *, ordered: bool) -> None:
             assert run.stats.ok == rows
 
     asyncio.run(main())
-    # KiB on Linux.
+    # `ru_maxrss` is in KiB on Linux.
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def capacity(quick: bool, *, real: bool = False) -> None:  # noqa: FBT001
+def capacity(*, quick: bool, real: bool = False) -> None:
     """(4) A hidden limit of 64, then 256, then 32: goodput and refusals."""
     if real:
-        _slow_capacity(quick)
+        _slow_capacity(quick=quick)
         return
     span = 20.0 if quick else 60.0
     latency, sigma = 0.2, 0.3
-    mean = latency * 1.046  # Of a lognormal with this sigma.
-    with mock(latency=latency, sigma=sigma, limit=64) as server:
+    mean = latency * 1.046  # the mean of a lognormal distribution with this sigma
+    with server_process(latency=latency, sigma=sigma, limit=64) as server:
         changes = [(span, {"limit": 256.0}), (2 * span, {"limit": 32.0})]
         samples = asyncio.run(_watch(server, 3 * span, changes))
     for number, limit in enumerate((64, 256, 32)):
         start, settled = number * span, (10.0, min(20.0, span - 8), 5.0)[number]
         good, refused = _rates(samples, start + settled, start + span)
-        tell(
+        show(
             f"limit {limit}: from {settled:.0f} s on {good:.0f}/s of "
             f"{limit / mean:.0f}/s ({100 * good * mean / limit:.0f} %), refused "
             f"{100 * refused:.2f} %"
         )
-    # Virtual time costs nothing, so the slow rows are never cut short.
+    # Virtual time takes no real time, so these are never shortened.
     for seconds in (10.0, 20.0, 60.0):
         slow = Simulation(seconds, sigma, 64)
-        # 8 calls double three times, and the calls beyond the first cut finish.
+        # The limit doubles three times from 8, and the calls in excess of the first
+        # reduction finish.
         start = 6 * seconds
         slow.run(start + 300)
-        tell(
+        show(
             f"virtual time, {seconds:.0f} s a response, limit 64: for 300 s from "
             f"{start:.0f} s on {100 * slow.goodput(start, start + 300):.0f} %, refused "
             f"{100 * slow.share_refused(start, start + 300):.2f} %"
         )
     free = Simulation(12.0, 0.0)
     free.run(65.0)
-    tell(f"virtual time, 12 s a response, no limit: {free.in_flight} in flight at 65 s")
+    show(f"virtual time, 12 s a response, no limit: {free.in_flight} in flight at 65 s")
 
 
-def _slow_capacity(quick: bool) -> None:  # noqa: FBT001
-    """The rows of `capacity` in virtual time, but for 20 and 60 s, in real time."""
-    with mock(latency=12.0) as server:
+def _slow_capacity(*, quick: bool) -> None:
+    """Run the simulations of `capacity` in real time, except those of 20 and 60 s."""
+    with server_process(latency=12.0) as server:
         samples = asyncio.run(_watch(server, 65.0))
-    tell(f"12 s a response, no limit: {samples[-1][1]['in_flight']} in flight at 65 s")
+    show(f"12 s a response, no limit: {samples[-1][1]['in_flight']} in flight at 65 s")
     start, end, sigma = 60.0, 120.0 if quick else 360.0, 0.3
-    with mock(latency=10.0, sigma=sigma, limit=64) as server:
+    with server_process(latency=10.0, sigma=sigma, limit=64) as server:
         samples = asyncio.run(_watch(server, end))
     good, refused = _rates(samples, start, end)
     most = 64 / (10.0 * 1.046)
-    tell(
+    show(
         f"10 s a response, limit 64: for {end - start:.0f} s from {start:.0f} s on "
         f"{100 * good / most:.0f} %, refused {100 * refused:.2f} %"
     )
 
 
 Samples = list[tuple[float, dict[str, Any]]]
-"""What the server counted, with the seconds since the start."""
+"""Counters of the server, with the seconds since the start."""
 
 
 async def _watch(
-    server: Mock, seconds: float, changes: Iterable[tuple[float, dict[str, float]]] = ()
+    server: ServerProcess,
+    seconds: float,
+    changes: Iterable[tuple[float, dict[str, float]]] = (),
 ) -> Samples:
-    """Send endless rows for that long; change the server's settings at given times."""
+    """Send rows for some seconds, changing the server's settings at given times."""
     started = time.monotonic()
     samples: Samples = []
 
@@ -289,7 +298,7 @@ async def _watch(
         while True:
             yield QUESTION
 
-    async def look() -> None:
+    async def observe() -> None:
         left = deque(changes)
         at = 0.0
         while at < seconds:
@@ -306,14 +315,14 @@ async def _watch(
         AsyncOpenRouter(KEY, base_url=server.url) as client,
         client.chat.send_many(prompts(), model=MODEL) as run,
     ):
-        looking = asyncio.create_task(look())
+        observing = asyncio.create_task(observe())
         reading = asyncio.create_task(_read(run))
-        await asyncio.wait({looking, reading}, return_when="FIRST_COMPLETED")
+        await asyncio.wait({observing, reading}, return_when="FIRST_COMPLETED")
         if reading.done():
-            # The run has failed; this raises its error.
-            looking.cancel()
+            # The run failed; this raises its error.
+            observing.cancel()
             await reading
-        await looking
+        await observing
         await run.stop(drain=False)
         await reading
     return samples
@@ -325,18 +334,18 @@ async def _read(run: BatchRun) -> None:
 
 
 def _rates(samples: Samples, start: float, end: float) -> tuple[float, float]:
-    """Return responses per second, and refusals per response, in that time."""
+    """Return responses per second and refusals per response between two times."""
     kept = [sample for sample in samples if start <= sample[0] < end]
     (began, first), (ended, last) = kept[0], kept[-1]
     good = last["completed"] - first["completed"]
     return good / (ended - began), (last["refused"] - first["refused"]) / max(1, good)
 
 
-def pause(quick: bool) -> None:  # noqa: FBT001
-    """(5) One 429 with `Retry-After`: nobody comes before it is over."""
+def pause(*, quick: bool) -> None:
+    """(5) One 429 with `Retry-After`: no request arrives before it has elapsed."""
     seconds = 1.0 if quick else 3.0
     setting = {"latency": 0.1, "retry_after": seconds, "refuse_once_at": 2000}
-    with mock(arrivals=1, **setting) as server:
+    with server_process(arrivals=1, **setting) as server:
 
         async def main() -> BatchRun:
             async with AsyncOpenRouter(KEY, base_url=server.url) as client:
@@ -353,26 +362,31 @@ def pause(quick: bool) -> None:  # noqa: FBT001
     during = [t for t in stats["arrivals"] if at + 0.05 <= t < at + seconds]
     after = [t for t in stats["arrivals"] if t >= at + seconds]
     early = [t for t in after if t < after[0] + 0.1]
-    tell(
+    show(
         f"{len(during)} arrivals in the pause of {seconds:g} s; {len(early)} in the "
         f"first 100 ms after it (at most {128 * 0.1 + 2:.0f}); {run.stats.ok} ok"
     )
 
 
-def kill(quick: bool) -> None:  # noqa: FBT001
-    """(6) SIGKILL at random moments: rows lost, rows twice, calls twice."""
+def kill(*, quick: bool) -> None:
+    """(6) SIGKILL at random times: lost rows, duplicate rows, repeated calls."""
     rows, kills = (2000, 5) if quick else (20_000, 25)
-    chance = random.Random(1)
-    # So slow that all the kills come before the end.
+    generator = random.Random(1)
+    # Slow enough that the run does not end before the last kill.
     latency = 0.2 if quick else 0.1
-    with mock(latency=latency) as server, tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
-        _write_rows(source, rows)
+    with (
+        server_process(latency=latency) as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        rows_file, out = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
+        _write_rows(rows_file, rows)
         killed = 0
         while True:
-            process = _start(server, source, out)
+            process = _start(server, rows_file, out)
             try:
-                code = process.wait(chance.uniform(0.7, 1.5) if killed < kills else 600)
+                code = process.wait(
+                    generator.uniform(0.7, 1.5) if killed < kills else 600
+                )
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -383,21 +397,21 @@ def kill(quick: bool) -> None:  # noqa: FBT001
         lines = [json.loads(line) for line in out.read_bytes().splitlines()]
         names = [line["custom_id"] for line in lines]
         stats = server.stats()
-        tell(
+        show(
             f"{killed} kills: {len(set(names))} of {rows} rows, "
-            f"{len(names) - len(set(names))} twice; "
+            f"{len(names) - len(set(names))} duplicates; "
             f"{stats['requests'] - rows} calls more than rows"
         )
 
 
-def budget(quick: bool) -> None:  # noqa: FBT001
-    """(7) A promise, and an estimate, of one dollar."""
+def budget(*, quick: bool) -> None:
+    """(7) A guaranteed and an estimated budget of one dollar."""
     limit = 0.1 if quick else 1.0
     for name, options, setting in (
-        ("promise", {"max_tokens": 500}, {"cost": 0.0005}),
-        ("estimate", {}, {"cost": 0.001, "cost_sigma": 0.5}),
+        ("guaranteed", {"max_tokens": 500}, {"cost": 0.0005}),
+        ("estimated", {}, {"cost": 0.001, "cost_sigma": 0.5}),
     ):
-        with mock(latency=0.05, **setting) as server:
+        with server_process(latency=0.05, **setting) as server:
 
             async def main(url: str, options: dict[str, Any]) -> BatchRun:
                 async with AsyncOpenRouter(KEY, base_url=url) as client:
@@ -415,47 +429,53 @@ def budget(quick: bool) -> None:  # noqa: FBT001
             run = asyncio.run(main(server.url, options))
             stats = run.stats
             cost = server.stats()["cost"]
-            tell(
+            show(
                 f"{name} ({stats.budget}): ${cost:.4f} of ${limit:g}, {stats.ok} rows, "
                 f"stopped by {stats.stop_reason}"
             )
 
 
-def soup(quick: bool) -> None:  # noqa: FBT001
-    """(8) Faults of all kinds: every row comes to a result, and later to a reply."""
+def faults(*, quick: bool) -> None:
+    """(8) Faults of all kinds: every row has a result, and a response when repeated."""
     rows = 2000 if quick else 10_000
-    with mock(latency=0.02, faults=1) as server, tempfile.TemporaryDirectory() as name:
-        source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
-        _write_rows(source, rows)
-        code = _start(server, source, out, timeout=5).wait()
+    with (
+        server_process(latency=0.02, faults=1) as server,
+        tempfile.TemporaryDirectory() as name,
+    ):
+        rows_file, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+        _write_rows(rows_file, rows)
+        code = _start(server, rows_file, out, timeout=5).wait()
         good = len(out.read_bytes().splitlines())
         errors = out.with_name("out.errors.jsonl")
         bad = len(errors.read_bytes().splitlines())
-        tell(f"exit {code}: {good} ok + {bad} failed = {good + bad} of {rows}")
+        show(f"exit {code}: {good} ok + {bad} failed = {good + bad} of {rows}")
         server.set(faults=0)
         code = _start(server, errors, out).wait()
         good = len({json.loads(x)["custom_id"] for x in out.open("rb")})
-        tell(f"healed, failures sent again: exit {code}, {good} ok of {rows}")
+        show(f"failed rows sent again without faults: exit {code}, {good} ok of {rows}")
     with (
-        mock(latency=0.02, broke_at=rows // 2, arrivals=1) as server,
+        server_process(latency=0.02, no_credits_at=rows // 2, arrivals=1) as server,
         tempfile.TemporaryDirectory() as name,
     ):
-        source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
-        _write_rows(source, rows)
-        code = _start(server, source, out).wait()
+        rows_file, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+        _write_rows(rows_file, rows)
+        code = _start(server, rows_file, out).wait()
         stats = server.stats()
         late = [t for t in stats["arrivals"] if t > stats["refused_at"] + 0.1]
-        tell(f"402 in the middle: exit {code}, {len(late)} arrivals after 100 ms")
+        show(f"402 at half of the rows: exit {code}, {len(late)} arrivals after 100 ms")
 
 
-def interrupt(quick: bool) -> None:  # noqa: FBT001
-    """(9) SIGINT in the middle: what was out is written, a second one is at once."""
+def interrupt(*, quick: bool) -> None:
+    """(9) SIGINT: requests in flight finish; a second SIGINT ends the run at once."""
     latency = 0.5 if quick else 2.0
     for signals in (1, 2):
-        with mock(latency=latency) as server, tempfile.TemporaryDirectory() as name:
-            source, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
-            _write_rows(source, 2000)
-            process = _start(server, source, out, concurrency=200)
+        with (
+            server_process(latency=latency) as server,
+            tempfile.TemporaryDirectory() as name,
+        ):
+            rows_file, out = Path(name) / "in.jsonl", Path(name) / "out.jsonl"
+            _write_rows(rows_file, 2000)
+            process = _start(server, rows_file, out, concurrency=200)
             while server.stats()["completed"] < 600:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
@@ -467,26 +487,26 @@ def interrupt(quick: bool) -> None:  # noqa: FBT001
             seconds = time.monotonic() - started
             written = len(out.read_bytes().splitlines())
             done = server.stats()["completed"]
-            tell(
+            show(
                 f"{signals} SIGINT: exit {code} after {seconds:.2f} s; {written} rows "
                 f"written, {done} completed"
             )
             if signals == 1:
-                code = _start(server, source, out, concurrency=500).wait()
-                tell(f"resumed: exit {code}, {len(out.read_bytes().splitlines())} rows")
+                code = _start(server, rows_file, out, concurrency=500).wait()
+                show(f"resumed: exit {code}, {len(out.read_bytes().splitlines())} rows")
 
 
-def outage(quick: bool) -> None:  # noqa: FBT001
-    """(10) A steady load, everything refused for 5 s: until 90 % are back."""
+def outage(*, quick: bool) -> None:
+    """(10) All requests refused for 5 s: time until 90 % of the rate is back."""
     begin, length, rest = (10.0, 5.0, 15.0) if quick else (20.0, 5.0, 30.0)
     end = begin + length
     for retry_after in (0.0, 1.0):
         down = {"refuse_all": 1.0, "retry_after": retry_after}
         changes = [(begin, down), (end, {"refuse_all": 0.0, "retry_after": 0.0})]
-        with mock(latency=0.2, sigma=0.3, limit=150) as server:
+        with server_process(latency=0.2, sigma=0.3, limit=150) as server:
             samples = asyncio.run(_watch(server, end + rest, changes))
         before, _ = _rates(samples, begin / 2, begin)
-        # Over a second each: a shorter time would find a lucky moment.
+        # Rates are taken over a second; shorter intervals vary too much.
         back = [
             at - end
             for at, _ in samples
@@ -494,19 +514,19 @@ def outage(quick: bool) -> None:  # noqa: FBT001
             and _rates(samples, at - 1.1, at + 0.01)[0] >= 0.9 * before
         ]
         later, _ = _rates(samples, end + rest / 2, end + rest)
-        tell(
+        show(
             f"Retry-After {f'{retry_after:g} s' if retry_after else 'not sent'}: "
             f"{before:.0f}/s before, 90 % of it "
             + (f"{back[0]:.1f} s after the outage" if back else "never")
-            + f", {later:.0f}/s at last"
+            + f", {later:.0f}/s at the end"
         )
 
 
-# --- what they share ---------------------------------------------------------------
+# --- helpers ---------------------------------------------------------------
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Run it; wall seconds, and what it gives."""
+    """Run a coroutine function and return the wall seconds and its result."""
     started = time.perf_counter()
     value = asyncio.run(work())
     return time.perf_counter() - started, value
@@ -521,7 +541,11 @@ def _write_rows(path: Path, rows: int) -> None:
 
 
 def _start(
-    server: Mock, source: Path, out: Path, concurrency: int = 128, timeout: int = 60
+    server: ServerProcess,
+    source: Path,
+    out: Path,
+    concurrency: int = 128,
+    timeout: int = 60,
 ) -> "subprocess.Popen[bytes]":
     command = ["batch", "run", str(source), "-o", str(out), "-c", str(concurrency)]
     rest = ["--progress", "none", "--timeout", str(timeout)]
@@ -537,12 +561,12 @@ def _start(
     )
 
 
-def tell(text: str) -> None:
-    """Say a line at once."""
+def show(text: str) -> None:
+    """Print a line at once."""
     print(text, flush=True)
 
 
-MEASUREMENTS: dict[str, Callable[[bool], None]] = {
+MEASUREMENTS: dict[str, Callable[..., None]] = {
     "overhead": overhead,
     "utilisation": utilisation,
     "memory": memory,
@@ -550,44 +574,46 @@ MEASUREMENTS: dict[str, Callable[[bool], None]] = {
     "pause": pause,
     "kill": kill,
     "budget": budget,
-    "soup": soup,
+    "faults": faults,
     "interrupt": interrupt,
     "outage": outage,
 }
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the requested measurements."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS)
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument(
-        "--real", action="store_true", help="the slow rows of `capacity`, in real time"
+        "--real",
+        action="store_true",
+        help="run the slow simulations of `capacity` in real time",
     )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--ordered", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of `memory`")
-    asked = parser.parse_args()
-    if OURS is not None:
-        os.sched_setaffinity(0, {OURS})
-    if asked.child:
-        url, rows, path = asked.child
-        child(url, int(rows), path, ordered=asked.ordered)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of `memory`")
+    options = parser.parse_args()
+    if CLIENT_CORE is not None:
+        os.sched_setaffinity(0, {CLIENT_CORE})
+    if options.child:
+        url, rows, path = options.child
+        child(url, int(rows), path, ordered=options.ordered)
         return
-    unknown = set(asked.names) - MEASUREMENTS.keys()
+    unknown = set(options.names) - MEASUREMENTS.keys()
     if unknown:
-        parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
-    for name in asked.names or MEASUREMENTS:
+        parser.error(f"unknown measurement: {', '.join(sorted(unknown))}")
+    for name in options.names or MEASUREMENTS:
         measure = MEASUREMENTS[name]
-        tell(f"== {name}: {(measure.__doc__ or '').strip()}")
+        show(f"== {name}: {(measure.__doc__ or '').strip()}")
         if measure is memory:
-            memory(asked.quick, asked.rows)
+            memory(quick=options.quick, rows=options.rows)
         elif measure is capacity:
-            capacity(asked.quick, real=asked.real)
+            capacity(quick=options.quick, real=options.real)
         else:
-            measure(asked.quick)
+            measure(quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """
-The server of the fan-out measurements: prebuilt replies, hidden limits, counters.
+The server of the `send_many` measurements: prebuilt responses, limits, counters.
 
-Started by `benchmarks.fanout`; by hand: `python -m benchmarks.fanout_server '{}'`,
-which prints its port and serves until its input ends. It reads no body. `Setting` is
-what it can be set to, by `GET /set` too; `GET /stats` tells what it counted.
+`benchmarks.fanout` starts it. To start it manually, run
+`python -m benchmarks.fanout_server '{}'`, which prints its port and serves until its
+standard input ends. It ignores request bodies. Its argument and `GET /set` change the
+fields of `Setting`; `GET /stats` returns the counters.
 """
 
 import asyncio
@@ -25,31 +26,31 @@ REFUSAL = (
     b'{"error":{"code":429,"message":"Rate limit exceeded",'
     b'"metadata":{"provider_name":"Mock"}},"user_id":"user_bench"}'
 )
-BAD = b'{"error":{"code":400,"message":"Bad row"}}'
-BROKEN = b'{"error":{"code":502,"message":"Provider returned error"}}'
-INSIDE = b'{"error":{"code":400,"message":"No"},"choices":[]}'
-BROKE = b'{"error":{"code":402,"message":"Insufficient credits"}}'
+BAD_REQUEST = b'{"error":{"code":400,"message":"Bad row"}}'
+BAD_GATEWAY = b'{"error":{"code":502,"message":"Provider returned error"}}'
+ERROR_IN_200 = b'{"error":{"code":400,"message":"No"},"choices":[]}'
+NO_CREDITS = b'{"error":{"code":402,"message":"Insufficient credits"}}'
 
 
 @define
 class Setting:
     """
-    What the server does.
+    The behaviour of the server.
 
     Attributes:
-        latency: Seconds before a reply; the median, if `sigma` is not 0.
-        sigma: Of a lognormal latency.
-        limit: More at once are refused; 0 for none.
-        per_second: Tokens of a bucket that refills, 0 for none; it holds `burst`.
-        burst: See there.
+        latency: Seconds before a response; the median, if `sigma` is not 0.
+        sigma: Standard deviation of the logarithm of the latency.
+        limit: Maximum number of requests in flight; 0 for no limit.
+        per_second: Requests per second that a token bucket allows; 0 for no limit.
+        burst: Size of the token bucket.
         refuse_all: If 1, every request is refused.
-        retry_after: Seconds named in a refusal; 0 for none.
-        refuse_once_at: The number of one request that is refused; 0 for none.
-        faults: Whether a few in a hundred go wrong (`SOUP`).
-        broke_at: From this request on, all are a 402; 0 for never.
-        cost: US dollars that a reply says it cost.
-        cost_sigma: Of a lognormal cost.
-        arrivals: Whether the times of arrival are kept.
+        retry_after: Seconds in the `Retry-After` of refusals; 0 to send none.
+        refuse_once_at: Number of a single request that is refused; 0 for none.
+        faults: If 1, some responses fail (`FAULTS`).
+        no_credits_at: Number of the first request that gets a 402; 0 for none.
+        cost: Cost in the usage of a response, in US dollars.
+        cost_sigma: Standard deviation of the logarithm of the cost.
+        arrivals: If 1, record the times at which requests arrive.
     """
 
     latency: float = 0.0
@@ -61,26 +62,35 @@ class Setting:
     retry_after: float = 0.0
     refuse_once_at: int = 0
     faults: int = 0
-    broke_at: int = 0
+    no_credits_at: int = 0
     cost: float = 0.00012
     cost_sigma: float = 0.0
     arrivals: int = 0
 
 
-# Per thousand: what goes wrong.
-SOUP = (
-    ("bad", 20),
-    ("broken", 30),
+# Kinds of faults, and how many of a thousand responses have them.
+FAULTS = (
+    ("bad_request", 20),
+    ("bad_gateway", 30),
     ("reset", 10),
-    ("nonsense", 5),
-    ("inside", 5),
+    ("invalid_json", 5),
+    ("error_in_200", 5),
     ("stall", 10),
 )
 
 
 @define
-class Count:
-    """What was seen."""
+class Counters:
+    """
+    The counters of the server.
+
+    Attributes:
+        peak: Highest number of requests in flight.
+        refused_at: Time of the first refusal or 402; 0.0 if there was none.
+        busy: Sum of the time that requests were in flight, in seconds.
+        changed: Time of the last change of `in_flight`.
+        tokens: Tokens in the bucket at `filled`.
+    """
 
     requests: int = 0
     completed: int = 0
@@ -96,73 +106,75 @@ class Count:
     filled: float = 0.0
 
     def step(self, now: float, by: int) -> None:
-        """Change how many are in flight, and add up for how long they were."""
+        """Change the number of requests in flight, and integrate it over time."""
         self.busy += self.in_flight * (now - self.changed)
         self.changed = now
         self.in_flight += by
         self.peak = max(self.peak, self.in_flight)
 
 
-class Mock:
-    """What all connections share."""
+class ServerState:
+    """The state that all connections share."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self.count = Count()
-        self.chance = random.Random(7)
-        self.reply = json.loads(inputs.reply())
+        self.counters = Counters()
+        self.generator = random.Random(7)
+        self.completion = json.loads(inputs.completion())
 
     def body(self) -> bytes:
-        """A reply of 1 KiB, with its cost."""
+        """Return a completion of 1 KiB with its cost."""
         setting = self.setting
         cost = setting.cost
         if setting.cost_sigma:
-            cost *= self.chance.lognormvariate(0.0, setting.cost_sigma)
-        self.count.cost += cost
-        self.reply["usage"]["cost"] = cost
-        return json.dumps(self.reply, separators=(",", ":")).encode()
+            cost *= self.generator.lognormvariate(0.0, setting.cost_sigma)
+        self.counters.cost += cost
+        self.completion["usage"]["cost"] = cost
+        return json.dumps(self.completion, separators=(",", ":")).encode()
 
     def latency(self) -> float:
-        """Seconds before the next reply."""
+        """Return the seconds before the next response."""
         setting = self.setting
         if not setting.sigma:
             return setting.latency
-        return setting.latency * self.chance.lognormvariate(0.0, setting.sigma)
+        return setting.latency * self.generator.lognormvariate(0.0, setting.sigma)
 
     def fault(self) -> str:
-        """What goes wrong with the next reply; "" for nothing."""
+        """Return the kind of fault of the next response; "" for none."""
         if not self.setting.faults:
             return ""
-        roll = self.chance.randrange(1000)
-        for name, share in SOUP:
+        roll = self.generator.randrange(1000)
+        for name, share in FAULTS:
             if roll < share:
                 return name
             roll -= share
         return ""
 
     def refuses(self, now: float) -> bool:
-        """Whether there is no room for one more."""
-        setting, count = self.setting, self.count
+        """Return True if a new request is refused."""
+        setting, counters = self.setting, self.counters
         if setting.refuse_all:
             return True
-        if setting.refuse_once_at and count.requests == setting.refuse_once_at:
+        if setting.refuse_once_at and counters.requests == setting.refuse_once_at:
             return True
-        if setting.limit and count.in_flight >= setting.limit:
+        if setting.limit and counters.in_flight >= setting.limit:
             return True
         if setting.per_second:
-            since, count.filled = now - count.filled, now
-            count.tokens = min(setting.burst, count.tokens + since * setting.per_second)
-            if count.tokens < 1:
+            since, counters.filled = now - counters.filled, now
+            counters.tokens = min(
+                setting.burst, counters.tokens + since * setting.per_second
+            )
+            if counters.tokens < 1:
                 return True
-            count.tokens -= 1
+            counters.tokens -= 1
         return False
 
 
 @define(eq=False)
 class Connection(asyncio.Protocol):
-    """One client's connection: one request at a time."""
+    """The connection of one client, with one request at a time."""
 
-    mock: Mock
+    state: ServerState
     _transport: asyncio.Transport | None = None
     _received: bytes = b""
     _held: bool = False
@@ -174,15 +186,15 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Give up what was to be said."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio
+        """Discard the response."""
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-        self._let_go()
+        self._release()
 
     def data_received(self, data: bytes) -> None:
-        """Answer once headers and body of a request are there."""
+        """Respond when the headers and body of a request are complete."""
         self._received += data
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
@@ -200,18 +212,18 @@ class Connection(asyncio.Protocol):
             self._control(path)
 
     def _chat(self) -> None:
-        mock, now = self.mock, self._loop.time()
-        count, setting = mock.count, mock.setting
-        count.requests += 1
+        state, now = self.state, self._loop.time()
+        counters, setting = state.counters, state.setting
+        counters.requests += 1
         if setting.arrivals:
-            count.arrivals.append(now)
-        if setting.broke_at and count.requests >= setting.broke_at:
-            count.refused_at = count.refused_at or now
-            self._send(402, BROKE)
+            counters.arrivals.append(now)
+        if setting.no_credits_at and counters.requests >= setting.no_credits_at:
+            counters.refused_at = counters.refused_at or now
+            self._send(402, NO_CREDITS)
             return
-        if mock.refuses(now):
-            count.refused += 1
-            count.refused_at = count.refused_at or now
+        if state.refuses(now):
+            counters.refused += 1
+            counters.refused_at = counters.refused_at or now
             extra = (
                 f"Retry-After: {setting.retry_after:g}\r\n"
                 if setting.retry_after
@@ -219,42 +231,42 @@ class Connection(asyncio.Protocol):
             )
             self._send(429, REFUSAL, extra)
             return
-        count.step(now, 1)
+        counters.step(now, 1)
         self._held = True
-        fault = mock.fault()
+        fault = state.fault()
         if fault == "stall":
             return
-        latency = mock.latency()
+        latency = state.latency()
         if latency:
-            self._timer = self._loop.call_later(latency, self._reply, fault)
+            self._timer = self._loop.call_later(latency, self._respond, fault)
         else:
-            self._reply(fault)
+            self._respond(fault)
 
-    def _reply(self, fault: str) -> None:
-        self._let_go()
+    def _respond(self, fault: str) -> None:
+        self._release()
         transport = self._transport
         if transport is None:
             return
         match fault:
-            case "bad":
-                self._send(400, BAD)
-            case "broken":
-                self._send(502, BROKEN)
-            case "inside":
-                self._send(200, INSIDE)
-            case "nonsense":
+            case "bad_request":
+                self._send(400, BAD_REQUEST)
+            case "bad_gateway":
+                self._send(502, BAD_GATEWAY)
+            case "error_in_200":
+                self._send(200, ERROR_IN_200)
+            case "invalid_json":
                 self._send(200, b'{"choices": [{"mess')
             case "reset":
                 transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")
                 transport.close()
             case _:
-                self.mock.count.completed += 1
-                self._send(200, self.mock.body())
+                self.state.counters.completed += 1
+                self._send(200, self.state.body())
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._held:
             self._held = False
-            self.mock.count.step(self._loop.time(), -1)
+            self.state.counters.step(self._loop.time(), -1)
 
     def _control(self, path: str) -> None:
         route, _, query = path.partition("?")
@@ -264,11 +276,11 @@ class Connection(asyncio.Protocol):
                 name: int(text) if known[name] is int else float(text)
                 for name, text in parse_qsl(query)
             }
-            self.mock.setting = attrs.evolve(self.mock.setting, **changes)
+            self.state.setting = attrs.evolve(self.state.setting, **changes)
             self._send(200, b"{}")
         elif route.endswith("/stats"):
-            self.mock.count.step(self._loop.time(), 0)
-            facts = attrs.asdict(self.mock.count) | {"now": self._loop.time()}
+            self.state.counters.step(self._loop.time(), 0)
+            facts = attrs.asdict(self.state.counters) | {"now": self._loop.time()}
             self._send(200, json.dumps(facts).encode())
         else:
             price = {"prompt": "0.0000001", "completion": "0.000001"}
@@ -286,16 +298,16 @@ class Connection(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve on a free port of the loopback until the standard input ends."""
+    """Serve on a free port of the loopback interface until the standard input ends."""
     options = json.loads(sys.argv[1])
     core = options.pop("core", None)
     if core is not None:
         os.sched_setaffinity(0, {core})
-    mock = Mock(Setting(**options))
+    state = ServerState(Setting(**options))
     loop = asyncio.get_running_loop()
-    mock.count.changed = mock.count.filled = loop.time()
+    state.counters.changed = state.counters.filled = loop.time()
     server = await loop.create_server(
-        lambda: Connection(mock), "127.0.0.1", 0, backlog=BACKLOG
+        lambda: Connection(state), "127.0.0.1", 0, backlog=BACKLOG
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()

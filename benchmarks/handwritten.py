@@ -1,14 +1,13 @@
 """
-The loop written by hand: aiohttp and orjson, dicts, the least code that does the job.
+The hand-written contender: aiohttp, orjson and dicts, with the least code that works.
 
-Run by every case (`python -m benchmarks`); it is what the others are divided by. It
-does well what it does: it looks at the status, parses each event once, notices errors,
-a cut stream and `[DONE]`, reads an event of any size in linear time. It has no clocks,
-no retries, no types, no limits, no typed errors, and what those cost is what the ratio
-to it shows.
+It takes part in every case, and the figures of the others are divided by its figures.
+It checks the status, parses each event once, detects errors, `[DONE]` and a stream that
+is cut off, and reads an event of any size in linear time. It has no timeouts, retries,
+types, limits or typed errors; the ratio to it shows the cost of these.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,14 +17,14 @@ import aiohttp
 import orjson
 
 from benchmarks import inputs
-from benchmarks.contender import API_KEY, Contender, Folded, Tally
+from benchmarks.contender import API_KEY, Contender, Folded, StreamCounts
 
 
-class Hand(Contender):
+class Handwritten(Contender):
     """aiohttp + orjson."""
 
     def __init__(self, base_url: str, connections: int) -> None:
-        del connections  # limit=0: as many as are asked for
+        del connections  # limit=0 means no limit
         self._url = base_url + "/chat/completions"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -49,10 +48,10 @@ class Hand(Contender):
         async with self._session.post(self._url, data=body) as response:
             if response.status != 200:
                 raise RuntimeError(response.status, await response.text())
-            reply = orjson.loads(await response.read())
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        text: str = reply["choices"][0]["message"]["content"]
+            completion = orjson.loads(await response.read())
+        if "error" in completion:
+            raise RuntimeError(completion["error"])
+        text: str = completion["choices"][0]["message"]["content"]
         return text
 
     def _post(self) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
@@ -65,10 +64,9 @@ class Hand(Contender):
         )
         return self._session.post(self._url, data=body)
 
-    # One flat loop, since a function call per chunk is what it would not do.
-    async def stream(  # noqa: C901
+    async def stream(  # noqa: C901 - a function call per chunk would cost time
         self, seen: Callable[[], None] | None = None
-    ) -> Tally:
+    ) -> StreamCounts:
         chunks = reads = 0
         text: list[str] = []
         done = False
@@ -95,11 +93,11 @@ class Hand(Contender):
                     if seen is not None:
                         seen()
         if not done:
-            raise RuntimeError("The stream was cut")
-        return Tally(chunks, len("".join(text)), reads)
+            raise RuntimeError("The stream was cut off")
+        return StreamCounts(chunks, len("".join(text)), reads)
 
     async def fold(self) -> Folded:
-        folding = _Folding()
+        builder = _MessageBuilder()
         done = False
         rest: list[bytes] = []
         async with self._post() as response:
@@ -116,10 +114,10 @@ class Hand(Contender):
                     if "error" in chunk:
                         raise RuntimeError(chunk["error"])
                     for choice in chunk["choices"]:
-                        folding.add(choice["delta"])
+                        builder.add(choice["delta"])
         if not done:
-            raise RuntimeError("The stream was cut")
-        message = folding.message()
+            raise RuntimeError("The stream was cut off")
+        message = builder.build()
         return Folded(
             len(message["content"]),
             len(message["reasoning"]),
@@ -176,7 +174,7 @@ class Hand(Contender):
 
 
 def _lines(rest: list[bytes], data: bytes) -> list[bytes]:
-    """The whole lines that `data` ends or brings; `rest` keeps what has no end yet."""
+    """Return the lines that `data` completes; `rest` keeps an incomplete last line."""
     if b"\n" not in data:
         rest.append(data)
         return []
@@ -191,8 +189,8 @@ def _lines(rest: list[bytes], data: bytes) -> list[bytes]:
     return lines
 
 
-class _Folding:
-    """Deltas added up into one message, as far as this stream's deltas go."""
+class _MessageBuilder:
+    """Combines deltas into a message; supports the fields of this stream only."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -216,7 +214,7 @@ class _Folding:
             call = self._calls.setdefault(part["index"], part | {"fragments": []})
             call["fragments"].append(part["function"]["arguments"])
 
-    def message(self) -> dict[str, Any]:
+    def build(self) -> dict[str, Any]:
         for detail in self._details.values():
             detail["text"] = "".join(detail.pop("texts"))
         for call in self._calls.values():

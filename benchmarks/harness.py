@@ -1,9 +1,10 @@
 """
-Runs the contenders of a case in turns, each in a process of its own.
+The harness runs the contenders of a case in turn, each in its own process.
 
-Run by `python -m benchmarks`. Server on one core, contenders on another, one at a time;
-a round of each, then the next round, so that what changes on the machine meanwhile
-meets all of them. It cannot keep other programs off those cores.
+`python -m benchmarks` uses it. The server runs on one core and the contenders on
+another, one at a time. Each contender does one round before the next round starts, so
+that changes of the machine affect all of them. It cannot keep other programs off the
+cores.
 """
 
 import json
@@ -24,22 +25,22 @@ from benchmarks.case import Case, Job, Sample
 
 ROOT = Path(__file__).parent.parent
 
-# A round takes seconds; a peer that needs more than this is stuck.
-PATIENCE = 180.0
+# Seconds. A round takes a few; a contender that needs this long does not respond.
+ROUND_TIMEOUT = 180.0
 
 
-class AbsentError(Exception):
-    """A contender cannot take part in this case."""
+class ContenderError(Exception):
+    """A contender cannot take part in a case, or failed."""
 
 
 @define
 class Result:
     """
-    What one contender did in one case.
+    The samples of one contender in one case.
 
     Attributes:
-        samples: One for each round.
-        note: Why there are none, or not all.
+        samples: One per round.
+        note: The reason if samples are missing.
     """
 
     contender: str
@@ -48,11 +49,11 @@ class Result:
 
 
 class Worker:
-    """The process of one contender in one case, once it is ready."""
+    """The process of one contender in one case."""
 
     def __init__(self, case: type[Case], contender: str, job: Job) -> None:
-        # Not a pipe, which would be full some day; not ours, which has the tables.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
+        # A pipe could fill up and block the worker; our own stderr shows the tables.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         command = [case.name, contender, json.dumps(attrs.asdict(job))]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", *command],
@@ -64,41 +65,41 @@ class Worker:
 
     def ready(self) -> None:
         """
-        Wait until it has warmed up.
+        Wait until the worker has warmed up.
 
         Raises:
-            AbsentError: It cannot take part.
+            ContenderError: If the contender cannot take part.
         """
-        self._answer()
+        self._receive()
 
     def round(self) -> Sample:
         """
-        Let it do the work once.
+        Let the worker do one round.
 
         Raises:
-            AbsentError: It failed.
+            ContenderError: If the round failed.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
-        return Sample(**self._answer()["sample"])
+        return Sample(**self._receive()["sample"])
 
-    def _answer(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         stdout = self._process.stdout
         assert stdout is not None
-        # A worker says one line at a time, so nothing hides in the buffer.
-        if not select.select([stdout], [], [], PATIENCE)[0]:
-            raise AbsentError(f"gave no answer for {PATIENCE:.0f} s")
+        # A worker writes one line at a time, so the buffer is empty before `select`.
+        if not select.select([stdout], [], [], ROUND_TIMEOUT)[0]:
+            raise ContenderError(f"sent nothing for {ROUND_TIMEOUT:.0f} s")
         line = stdout.readline()
         if not line:
             self._errors.seek(0)
             last = self._errors.read().decode("utf-8", "replace").splitlines()[-1:]
-            raise AbsentError(f"died: {' '.join(last)}")
-        answer: dict[str, Any] = json.loads(line)
+            raise ContenderError(f"exited: {' '.join(last)}")
+        message: dict[str, Any] = json.loads(line)
         for kind in ("absent", "failed"):
-            if kind in answer:
-                raise AbsentError(answer[kind])
-        return answer
+            if kind in message:
+                raise ContenderError(message[kind])
+        return message
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +118,7 @@ class Worker:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """A core for the contenders and another for the server, where there are two."""
+    """Return a core for the contenders and one for the server, or None for both."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     free = sorted(os.sched_getaffinity(0))
@@ -126,7 +127,7 @@ def cores() -> tuple[int | None, int | None]:
 
 @contextmanager
 def server() -> Generator[int]:
-    """The benchmark server in its own process; gives its port."""
+    """Run the benchmark server in its own process and yield its port."""
     _, core = cores()
     command = [sys.executable, "-m", "benchmarks.server"]
     if core is not None:
@@ -145,9 +146,9 @@ def server() -> Generator[int]:
 
 
 def run(
-    case: type[Case], job: Job, rounds: int, tell: Callable[[str], None]
+    case: type[Case], job: Job, rounds: int, report: Callable[[str], None]
 ) -> list[Result]:
-    """What each contender of `case` did in `rounds` rounds, in turns."""
+    """Run the contenders of a case in turn, `rounds` times, and return the results."""
     results = [Result(contender) for contender in case.contenders]
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -155,7 +156,9 @@ def run(
             for result in results:
                 if result.note:
                     continue
-                tell(f"{case.name}, round {number + 1} of {rounds}: {result.contender}")
+                report(
+                    f"{case.name}, round {number + 1} of {rounds}: {result.contender}"
+                )
                 try:
                     if case.fresh:
                         with Worker(case, result.contender, job) as worker:
@@ -167,6 +170,6 @@ def run(
                         workers[result.contender] = stack.enter_context(worker)
                         worker.ready()
                     result.samples.append(workers[result.contender].round())
-                except AbsentError as error:
+                except ContenderError as error:
                     result.note = str(error)
     return results

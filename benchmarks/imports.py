@@ -1,12 +1,12 @@
 """
 Imports: `python -m benchmarks import`.
 
-CPU of a whole `python -c "import X"`, interpreter included, with compiled files and
-the disk cache warm. It does not measure the first start after an installation, and
-not what a contender puts off until it is used.
+CPU time of a whole `python -c "import X"`, including the interpreter, with compiled and
+cached files. It does not measure the first start after an installation, or imports that
+a contender defers until first use.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import os
 import sys
@@ -14,7 +14,7 @@ import time
 
 from benchmarks.case import RATIO, Case, Job, Mark, Sample
 from benchmarks.contender import (
-    HAND,
+    HANDWRITTEN,
     LIBRARIES,
     OFFICIAL,
     OPENAI,
@@ -25,7 +25,7 @@ from benchmarks.contender import (
 STARTS = 3
 
 STATEMENTS = {
-    HAND: "import aiohttp, attrs, cattrs",
+    HANDWRITTEN: "import aiohttp, attrs, cattrs",
     OURS: "import openrouter_async",
     OPENAI: "from openai import AsyncOpenAI",
     OFFICIAL: "from openrouter import OpenRouter",
@@ -33,10 +33,10 @@ STATEMENTS = {
 
 
 class Import(Case):
-    """Start Python and import a contender, against aiohttp, attrs and cattrs."""
+    """Start of Python with an import; hand-written: aiohttp, attrs and cattrs."""
 
     name = "import"
-    work = "python -c 'import ...'; by hand: aiohttp, attrs and cattrs"
+    work = "python -c 'import ...'; hand-written: aiohttp, attrs and cattrs"
     figure = "ms of CPU"
     marks = (Mark(RATIO, 1.25, aim=1.15),)
     contenders = LIBRARIES
@@ -57,10 +57,10 @@ class Import(Case):
 
     def _start(self) -> float:
         """
-        Seconds of CPU that one start takes.
+        Return the CPU time of one start, in seconds.
 
         Raises:
-            UnsupportedError: The import failed.
+            UnsupportedError: If the import failed.
         """
         pid = os.posix_spawn(
             sys.executable, [sys.executable, "-c", self._statement], os.environ

@@ -1,9 +1,9 @@
 """
-The bytes and requests that every contender gets, the same in every run.
+The responses and requests of the benchmarks, identical in every run.
 
-Not run by itself; `tests/project/test_benchmarks.py` asserts what is claimed here.
-The shapes are those of recorded OpenRouter traffic of 2026. What this does not stand
-for: the mixture of real traffic, where chunks of reasoning details or images are
+This module is not run directly; `tests/project/test_benchmarks.py` checks the claims
+made here. The JSON has the shape of OpenRouter traffic recorded in 2026. It does not
+represent the mix of real traffic, in which chunks with reasoning details or images are
 larger.
 """
 
@@ -26,7 +26,7 @@ PROVIDER = "Amazon Bedrock"
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
 
-# An event of the wire with its "data: " and its empty line.
+# Length of an event, including "data: " and the empty line.
 EVENT_BYTES = range(320, 341)
 
 QUESTION = "Tell me, in your own words, what a benchmark cannot show."
@@ -57,12 +57,12 @@ USAGE: dict[str, Any] = {
 
 
 def compact(value: Any) -> bytes:
-    """JSON without a space, as the wire has it."""
+    """Encode JSON without spaces, as OpenRouter sends it."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def event(chunk: Any) -> bytes:
-    """One server-sent event with `chunk` as its data."""
+    """Return a server-sent event with `chunk` as its data."""
     return b"data: " + compact(chunk) + b"\n\n"
 
 
@@ -72,7 +72,7 @@ def chunk(
     native_finish_reason: str | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """One chunk as it stands on the wire, keys in the wire's order."""
+    """Return a chunk with the keys of OpenRouter, in the same order."""
     choice = {
         "index": 0,
         "delta": delta,
@@ -90,8 +90,8 @@ def chunk(
     }
 
 
-def words(random_: random.Random, length: int) -> str:
-    """Made-up words of `length` characters in all, a space before each."""
+def filler(random_: random.Random, length: int) -> str:
+    """Return random text of `length` characters, with a space before each word."""
     text = ""
     while len(text) < length:
         letters = random_.choices(string.ascii_lowercase, k=random_.randint(2, 9))
@@ -100,14 +100,14 @@ def words(random_: random.Random, length: int) -> str:
 
 
 def text_events(count: int) -> list[bytes]:
-    """`count` events that each bring a few words, 320 to 340 bytes long."""
+    """Return `count` events with a few words each, 320 to 340 bytes long."""
     random_ = random.Random(SEED)
     bare = len(event(chunk({"content": "", "role": "assistant"})))
     return [
         event(
             chunk(
                 {
-                    "content": words(random_, random_.choice(EVENT_BYTES) - bare),
+                    "content": filler(random_, random_.choice(EVENT_BYTES) - bare),
                     "role": "assistant",
                 }
             )
@@ -117,7 +117,7 @@ def text_events(count: int) -> list[bytes]:
 
 
 def last_events(reason: str = "stop", native: str = "end_turn") -> list[bytes]:
-    """The two chunks that end a stream: the finish, and the finish with usage."""
+    """Return the last two events: the finish reason, without and with usage."""
     delta = {"content": "", "role": "assistant"}
     return [
         event(chunk(delta, reason, native)),
@@ -126,20 +126,20 @@ def last_events(reason: str = "stop", native: str = "end_turn") -> list[bytes]:
 
 
 def text_stream(chunks: int) -> list[bytes]:
-    """The events of a stream of `chunks` chunks in all, without `[DONE]`."""
+    """Return the events of a stream of `chunks` chunks, without `[DONE]`."""
     return [*text_events(chunks - 2), *last_events()]
 
 
 def fold_stream(chunks: int) -> list[bytes]:
     """
-    A stream of `chunks` chunks: a tenth reasons, a tenth calls 8 tools, the rest tells.
+    Return a stream of `chunks` chunks: 10 % reasoning, 10 % tool calls, 80 % text.
 
-    Whoever folds it has text, reasoning, reasoning details with a signature and the
-    arguments of each tool call to add up.
+    Its response has text, reasoning, reasoning details with a signature, and the
+    arguments of 8 tool calls.
     """
     random_ = random.Random(SEED)
     tenth = chunks // 10
-    events = [_reasoning(words(random_, 12)) for _ in range(tenth - 1)]
+    events = [_reasoning(filler(random_, 12)) for _ in range(tenth - 1)]
     events.append(_signature(random_))
     events += text_events(chunks - 2 * tenth - 2)
     per_tool = tenth // 8
@@ -181,7 +181,7 @@ def _signature(random_: random.Random) -> bytes:
 
 
 def _tool_call(index: int, fragments: int) -> list[bytes]:
-    """A whole call of a tool in `fragments` chunks; its arguments are valid JSON."""
+    """Return a tool call in `fragments` chunks; its arguments are valid JSON."""
     opening = {
         "index": index,
         "id": f"toolu_bdrk_{index:024d}",
@@ -203,28 +203,28 @@ def _arguments(index: int, text: str) -> bytes:
 
 
 def giant_event(size: int) -> bytes:
-    """One event of exactly `size` bytes: a picture in a data URL."""
+    """Return one event of exactly `size` bytes: an image in a data URL."""
 
     def build(picture: str) -> bytes:
         url = {"url": "data:image/png;base64," + picture}
         image = {"type": "image_url", "image_url": url, "index": 0}
         return event(chunk({"content": "", "role": "assistant", "images": [image]}))
 
-    room = size - len(build(""))
+    remaining = size - len(build(""))
     random_ = random.Random(SEED)
-    # The same 48 KiB again and again: its content costs no reader anything.
+    # The same 48 KiB are repeated; the cost of reading does not depend on the content.
     piece = base64.b64encode(random_.randbytes(48 * KIB)).decode()
-    return build((piece * (room // len(piece) + 1))[:room])
+    return build((piece * (remaining // len(piece) + 1))[:remaining])
 
 
 def giant_stream(size: int) -> bytes:
-    """A stream with one event of `size` bytes, whole, from comment to `[DONE]`."""
+    """Return a complete stream with one event of `size` bytes."""
     parts = [COMMENT, giant_event(size), *last_events(), DONE]
     return b"".join(parts)
 
 
-def reply() -> bytes:
-    """A whole completion of exactly 1 KiB."""
+def completion() -> bytes:
+    """Return a completion of exactly 1 KiB."""
 
     def build(content: str) -> bytes:
         message = {
@@ -254,32 +254,32 @@ def reply() -> bytes:
             }
         )
 
-    room = KIB - len(build(""))
-    return build(words(random.Random(SEED), room))
+    remaining = KIB - len(build(""))
+    return build(filler(random.Random(SEED), remaining))
 
 
-def reply_text() -> str:
-    """The text in `reply()`."""
-    text: str = json.loads(reply())["choices"][0]["message"]["content"]
+def completion_text() -> str:
+    """Return the text in `completion()`."""
+    text: str = json.loads(completion())["choices"][0]["message"]["content"]
     return text
 
 
-# What a contender builds its 50-message request from: plain values, so that nobody
-# has anything prepared. Each brings them into its own shapes, and those into JSON.
-SYSTEM = words(random.Random(SEED), 2 * KIB)
+# Contenders build their request of 50 messages from these plain values. None of them
+# has a prepared form: each converts the values to its own classes, and those to JSON.
+SYSTEM = filler(random.Random(SEED), 2 * KIB)
 PICTURE = "https://example.com/pictures/42.png"
 LIKED_PROVIDERS = ("anthropic", "amazon-bedrock", "google-vertex")
 TURNS = 49
 
 
 def turns() -> list[tuple[str, str, str]]:
-    """The 49 turns after the system message: (kind, text, id of the tool call)."""
+    """Return the 49 turns after the system message: (kind, text, tool call id)."""
     random_ = random.Random(SEED)
     kinds = ("user", "call", "tool", "assistant")
     return [
         (
             kinds[number % 4],
-            words(random_, random_.randint(80, 600)),
+            filler(random_, random_.randint(80, 600)),
             f"toolu_bdrk_{number // 4:024d}",
         )
         for number in range(TURNS)
@@ -287,7 +287,7 @@ def turns() -> list[tuple[str, str, str]]:
 
 
 def tool_parameters(number: int) -> dict[str, Any]:
-    """The JSON schema of tool `number`: data of the user's own, in no one's shapes."""
+    """Return the JSON Schema of tool `number`, as a plain dict."""
     return {
         "type": "object",
         "properties": {
@@ -303,12 +303,12 @@ TOOL_PARAMETERS = [tool_parameters(number) for number in range(8)]
 
 
 def arguments(text: str) -> str:
-    """The arguments of the tool call in a turn, as the model wrote them."""
+    """Return the arguments of the tool call in a turn, as JSON text."""
     return '{"key": "' + text[1:20] + '", "limit": 10}'
 
 
 def text_length(events: Sequence[bytes]) -> int:
-    """How many characters of content a stream of `events` brings in all."""
+    """Return the length of the content of all `events`."""
     total = 0
     for one in events:
         for choice in json.loads(one[len(b"data: ") :])["choices"]:
@@ -317,7 +317,7 @@ def text_length(events: Sequence[bytes]) -> int:
 
 
 def fold_lengths(events: Sequence[bytes]) -> tuple[int, int, int]:
-    """Characters of content, of reasoning and of arguments that `events` come to."""
+    """Return the lengths of content, reasoning and arguments of all `events`."""
     reasoning = called = 0
     for one in events:
         for choice in json.loads(one[len(b"data: ") :])["choices"]:

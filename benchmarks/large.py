@@ -1,14 +1,14 @@
 """
-Large things: `python -m benchmarks giant` and `fold`.
+Large events and long streams: `python -m benchmarks giant` and `fold`.
 
-`giant` is one event of 20 MiB (a picture), in reads of 64 KiB and of 1 KiB; `fold` a
-stream of 100,000 chunks, added up into one reply. Both must be linear, so each is also
-done at a quarter of the size; "growth" is what a unit costs at the full size over what
-it costs at the quarter. Peers get smaller ones. What they do not measure: peak memory.
-A client that is slower than the server's pace in `giant` gets larger reads.
+`giant` reads one event of 20 MiB (an image), in reads of 64 KiB or 1 KiB; `fold`
+combines a stream of 100,000 chunks into one response. Both must take linear time, so
+they are also run at a quarter of the size; "growth" is the cost per unit at full size
+divided by that at a quarter. Slow contenders get smaller inputs. They do not measure
+peak memory. In `giant`, a client that is slower than the server gets larger reads.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import functools
 
@@ -36,7 +36,7 @@ class Giant(Case):
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         self._kind = self.kind()
-        self._size = GIANT_BYTES if self._kind.heft == 1 else GIANT_HEAVY_BYTES
+        self._size = GIANT_BYTES if self._kind.divisor == 1 else GIANT_HEAVY_BYTES
         if job.quick:
             self._size //= 4
         self._expected = inputs.text_length(inputs.last_events())
@@ -60,16 +60,16 @@ class Giant(Case):
         client = self._kind(self.job.url(scenario), 1)
         try:
             watch = Stopwatch().start()
-            tally = await client.stream()
+            counts = await client.stream()
             watch.stop()
         finally:
             await client.aclose()
-        check([tally], 3, self._expected)
+        check([counts], 3, self._expected)
         return watch
 
 
 class Giant64K(Giant):
-    """In reads of 64 KiB."""
+    """One event of 20 MiB, in reads of 64 KiB."""
 
     name = "giant/64k"
     work = "one event of 20 MiB in reads of 64 KiB"
@@ -78,7 +78,7 @@ class Giant64K(Giant):
 
 
 class Giant1K(Giant):
-    """In reads of 1 KiB."""
+    """One event of 20 MiB, in reads of 1 KiB."""
 
     name = "giant/1k"
     work = "one event of 20 MiB in reads of 1 KiB"
@@ -87,19 +87,19 @@ class Giant1K(Giant):
 
 
 class Fold(Case):
-    """A stream of 100,000 chunks becomes one reply."""
+    """A stream of 100,000 chunks, combined into one response."""
 
     name = "fold"
-    work = "a stream of 100,000 chunks becomes one reply"
+    work = "a stream of 100,000 chunks, combined into one response"
     figure = "us of CPU per chunk"
-    # The share is of what it costs to read the same stream, each typed chunk touched.
+    # "fold / stream": the cost of combining the chunks, relative to reading the stream.
     marks = (Mark("fold / stream", 0.30), Mark("growth", LINEAR))
     contenders = LIBRARIES
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         self._kind = self.kind()
-        self._chunks = job.some(FOLD_CHUNKS, self._kind.heft)
+        self._chunks = job.some(FOLD_CHUNKS, self._kind.divisor)
 
     async def warm_up(self) -> None:
         await self._once(self._chunks // 16)
@@ -114,7 +114,7 @@ class Fold(Case):
         return Sample(figure, whole.wall, self._chunks, extras)
 
     async def _once(self, chunks: int) -> Stopwatch:
-        expected = folded(chunks)
+        expected = expected_lengths(chunks)
         client = self._kind(self.job.url(f"fold-{chunks}"), 1)
         try:
             watch = Stopwatch().start()
@@ -127,9 +127,8 @@ class Fold(Case):
         return watch
 
     async def _share(self) -> float:
-        """What folding costs, over what reading the same stream costs."""
-        # Only here: the other contenders must not import it.
-        from benchmarks.ours import Ours, fold_alone  # noqa: PLC0415
+        """Return the cost of combining chunks, relative to reading the same stream."""
+        from benchmarks.ours import Ours, fold_chunks  # noqa: PLC0415 - only for OURS
 
         client = Ours(self.job.url(f"fold-{self._chunks}"), 1)
         try:
@@ -140,11 +139,11 @@ class Fold(Case):
         finally:
             await client.aclose()
         watch.start()
-        fold_alone(chunks)
+        fold_chunks(chunks)
         return watch.stop().cpu / reading
 
 
 @functools.cache
-def folded(chunks: int) -> Folded:
-    """What a fold stream of `chunks` chunks comes to."""
+def expected_lengths(chunks: int) -> Folded:
+    """Return the lengths of a `fold_stream` of `chunks` chunks."""
     return Folded(*inputs.fold_lengths(inputs.fold_stream(chunks)))

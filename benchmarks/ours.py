@@ -1,17 +1,17 @@
 """
-openrouter_async, used as its README shows.
+openrouter_async, used as in its README.
 
-Run by every case (`python -m benchmarks`). It is measured with its defaults: clocks,
-retries and limits are on. Not measured here: what `on_call` hooks cost.
+It takes part in every case, with its defaults: timeouts, retries and limits are on. The
+cost of `on_call` is not measured.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import inputs
-from benchmarks.contender import API_KEY, Contender, Folded, Tally
+from benchmarks.contender import API_KEY, Contender, Folded, StreamCounts
 from openrouter_async import (
     AssistantMessage,
     AsyncOpenRouter,
@@ -29,7 +29,7 @@ from openrouter_async import (
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 
-# `request` and `fold` look at one step alone; there is no public way to that.
+# `request` and `fold` measure single steps, which have no public function.
 from openrouter_async.protocol.encode import encode
 
 
@@ -45,12 +45,12 @@ class Ours(Contender):
         await self.client.aclose()
 
     async def complete(self) -> str:
-        reply = await self.client.chat.send(
+        response = await self.client.chat.send(
             model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)]
         )
-        return reply.text
+        return response.text
 
-    async def stream(self, seen: Callable[[], None] | None = None) -> Tally:
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
         chunks = 0
         text: list[str] = []
         async with self.client.chat.send(
@@ -62,28 +62,28 @@ class Ours(Contender):
                     text.append(chunk.text)
                 if seen is not None:
                     seen()
-        return Tally(chunks, len("".join(text)))
+        return StreamCounts(chunks, len("".join(text)))
 
     async def fold(self) -> Folded:
         async with self.client.chat.send(
             model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
         ) as stream:
-            reply = await stream.collect()
+            response = await stream.collect()
         return Folded(
-            len(reply.text),
-            len(reply.reasoning or ""),
-            sum(len(call.function.arguments) for call in reply.tool_calls),
+            len(response.text),
+            len(response.reasoning or ""),
+            sum(len(call.function.arguments) for call in response.tool_calls),
         )
 
     async def chunks(self) -> list[ChatStreamingResponseChunk]:
-        """Every chunk of a stream, kept."""
+        """Return all chunks of a stream."""
         async with self.client.chat.send(
             model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
         ) as stream:
             return [chunk async for chunk in stream]
 
     async def leave(self) -> None:
-        """Open a stream, take one chunk, go away."""
+        """Open a stream, read one chunk and leave."""
         async with self.client.chat.send(
             model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
         ) as stream:
@@ -150,9 +150,9 @@ def _message(kind: str, text: str, call_id: str) -> Message:
     return AssistantMessage(text)
 
 
-def fold_alone(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
-    """Add up chunks that are already there: what a stream does as it reads."""
-    fold = Accumulator()
+def fold_chunks(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
+    """Combine chunks into a response, as a stream does while it is read."""
+    accumulator = Accumulator()
     for chunk in chunks:
-        fold.add(chunk)
-    return fold.response()
+        accumulator.add(chunk)
+    return accumulator.response()

@@ -1,11 +1,11 @@
 """
-openai-python, pointed at OpenRouter by its base URL, on httpx and on aiohttp.
+openai-python with OpenRouter's base URL, on httpx and on aiohttp.
 
-Run by every case (`python -m benchmarks`), with the settings it comes with, but for
-the pool, which is as large as the case needs. Not measured: its `responses` API.
+It takes part in every case, with its default settings except for the size of the pool,
+which is as large as the case needs. Its `responses` API is not measured.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import httpx2
 from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient
 
-# What `chat.completions.create` does before it sends; there is no public way to it.
+# `chat.completions.create` calls these before it sends; they have no public names.
 from openai._utils import maybe_transform
 from openai._utils._json import openapi_dumps
 from openai.lib.streaming.chat import AsyncChatCompletionStream
@@ -22,13 +22,13 @@ from openai.types.chat.chat_completion_tool_param import ChatCompletionToolParam
 from openai.types.chat.completion_create_params import CompletionCreateParams
 
 from benchmarks import inputs
-from benchmarks.contender import API_KEY, Contender, Folded, Tally
+from benchmarks.contender import API_KEY, Contender, Folded, StreamCounts
 
 
 class OpenAI(Contender):
     """openai on httpx."""
 
-    heft = 10
+    divisor = 10
     http_client: ClassVar[type[httpx2.AsyncClient]] = DefaultAsyncHttpxClient
 
     def __init__(self, base_url: str, connections: int) -> None:
@@ -46,12 +46,12 @@ class OpenAI(Contender):
         await self._client.close()
 
     async def complete(self) -> str:
-        reply = await self._completions.create(
+        response = await self._completions.create(
             model=inputs.MODEL, messages=[_question()]
         )
-        return reply.choices[0].message.content or ""
+        return response.choices[0].message.content or ""
 
-    async def stream(self, seen: Callable[[], None] | None = None) -> Tally:
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
         chunks = 0
         text: list[str] = []
         async with await self._completions.create(
@@ -65,18 +65,18 @@ class OpenAI(Contender):
                         text.append(content)
                 if seen is not None:
                     seen()
-        return Tally(chunks, len("".join(text)))
+        return StreamCounts(chunks, len("".join(text)))
 
     async def fold(self) -> Folded:
         manager = self._completions.stream(model=inputs.MODEL, messages=[_question()])
         async with manager as stream:
-            folding: AsyncChatCompletionStream[Any] = stream
-            reply = await folding.get_final_completion()
-        message = reply.choices[0].message
+            typed: AsyncChatCompletionStream[Any] = stream
+            response = await typed.get_final_completion()
+        message = response.choices[0].message
         calls = message.tool_calls or []
         return Folded(
             len(message.content or ""),
-            None,  # no field of its own, so nothing that a user could rely on
+            None,  # not a field of the SDK
             sum(len(call.function.arguments) for call in calls),
         )
 
@@ -102,7 +102,7 @@ class OpenAI(Contender):
                 },
                 CompletionCreateParams,
             )
-            # Not in OpenAI's API; travels in `extra_body=`, which is merged in.
+            # Not part of OpenAI's API; users pass it in `extra_body=`, which is merged.
             provider = {
                 "order": list(inputs.LIKED_PROVIDERS),
                 "allow_fallbacks": False,

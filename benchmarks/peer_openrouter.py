@@ -1,13 +1,12 @@
 """
 The official OpenRouter SDK.
 
-Run by every case but `fold` (`python -m benchmarks`): it has nothing that adds chunks
-up. It has the settings it comes with, but for the pool, which is as large as the case
-needs, and the time that a call may wait for its turn there, since with httpx's 5 s
-the calls of `complete` and `wide` fail.
+It takes part in every case except `fold`, because it cannot combine chunks. It has its
+default settings, except for the size of the pool, which is as large as the case needs,
+and the pool timeout: with httpx's 5 s, calls of `complete` and `wide` fail.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ from benchmarks.contender import (
     API_KEY,
     Contender,
     Folded,
-    Tally,
+    StreamCounts,
     UnsupportedError,
 )
 
@@ -28,7 +27,7 @@ from benchmarks.contender import (
 class OpenRouterSDK(Contender):
     """The official SDK, on httpx."""
 
-    heft = 40
+    divisor = 40
 
     def __init__(self, base_url: str, connections: int) -> None:
         limits = httpx.Limits(
@@ -44,16 +43,16 @@ class OpenRouterSDK(Contender):
         await self._http.aclose()
 
     async def complete(self) -> str:
-        reply = await self._client.chat.send_async(
+        response = await self._client.chat.send_async(
             model=inputs.MODEL,
             messages=[_question()],
             stream=False,
         )
-        content = reply.choices[0].message.content
+        content = response.choices[0].message.content
         assert isinstance(content, str)
         return content
 
-    async def stream(self, seen: Callable[[], None] | None = None) -> Tally:
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
         chunks = 0
         text: list[str] = []
         async with await self._client.chat.send_async(
@@ -69,10 +68,10 @@ class OpenRouterSDK(Contender):
                         text.append(content)
                 if seen is not None:
                     seen()
-        return Tally(chunks, len("".join(text)))
+        return StreamCounts(chunks, len("".join(text)))
 
     async def fold(self) -> Folded:
-        raise UnsupportedError("does not add chunks up")
+        raise UnsupportedError("cannot combine chunks into a response")
 
     @staticmethod
     def encoder() -> Callable[[], bytes]:
@@ -99,7 +98,7 @@ class OpenRouterSDK(Contender):
                 ),
                 stream=True,
             )
-            # What `send_async` does before it sends; there is no public way to it.
+            # `send_async` calls this before it sends; it has no public name.
             body = utils.serialize_request_body(  # pyright: ignore[reportUnknownMemberType]
                 request,
                 nullable=False,

@@ -1,10 +1,6 @@
-"""
-A bar chart of what the cases gave.
+"""A bar chart of the results: `python -m benchmarks --plot FILE`."""
 
-Not run by itself; `python -m benchmarks --plot FILE` asks for it.
-"""
-
-# matplotlib leaves its keywords untyped.
+# The keywords of matplotlib are not typed.
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Sequence
@@ -13,12 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.case import Case
-from benchmarks.contender import HAND, OFFICIAL, OPENAI, OPENAI_AIOHTTP, OURS
+from benchmarks.contender import HANDWRITTEN, OFFICIAL, OPENAI, OPENAI_AIOHTTP, OURS
 from benchmarks.harness import Result
-from benchmarks.report import by_hand, ratios, spread
+from benchmarks.report import handwritten_result, ratios, spread
 
 COLOURS = {
-    HAND: "#888888",
+    HANDWRITTEN: "#888888",
     OURS: "#1b6ca8",
     OPENAI: "#d98c3f",
     OPENAI_AIOHTTP: "#e3b778",
@@ -29,9 +25,16 @@ COLOURS = {
 def plot(
     path: Path, found: Sequence[tuple[type[Case], Sequence[Result]]], caption: str
 ) -> None:
-    """A bar for each contender of each case: how many times hand, on a log scale."""
+    """Draw the ratio of each contender to the hand-written one, on a log scale."""
     shown = [
-        (case, [result for result in results if ratios(result, by_hand(results))])
+        (
+            case,
+            [
+                result
+                for result in results
+                if ratios(result, handwritten_result(results))
+            ],
+        )
         for case, results in found
     ]
     shown = [(case, results) for case, results in shown if results]
@@ -46,17 +49,19 @@ def plot(
         top = at
         for result in results:
             name = result.contender
-            of = spread(ratios(result, by_hand(results)))
+            of = spread(ratios(result, handwritten_result(results)))
             axes.barh(
                 at,
                 of.median,
                 height=0.86,
                 color=COLOURS[name],
                 label=None if name in labelled else name,
-                xerr=[[of.median - of.least], [of.most - of.median]],
+                xerr=[[of.median - of.lowest], [of.highest - of.median]],
                 error_kw={"lw": 0.8, "ecolor": "#333333"},
             )
-            axes.text(of.most * 1.06, at, f"{of.median:.3g}", va="center", fontsize=7.5)
+            axes.text(
+                of.highest * 1.06, at, f"{of.median:.3g}", va="center", fontsize=7.5
+            )
             labelled.add(name)
             at += 1
         ticks.append(((top + at - 1) / 2, f"{case.name}\n{case.figure}"))
@@ -68,9 +73,11 @@ def plot(
     axes.axvline(1, color="#333333", lw=0.8)
     low, high = axes.get_xlim()
     axes.set_xlim(min(0.8, low), high * 1.4)
-    axes.set_xlabel("times the hand-written loop (log scale, less is better)")
-    axes.set_title("Cost beside aiohttp + orjson written by hand", fontsize=11)
+    axes.set_xlabel("ratio to hand-written code (log scale, less is better)")
+    axes.set_title(
+        "Cost relative to hand-written code on aiohttp and orjson", fontsize=11
+    )
     axes.legend(fontsize=8, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.text(0.01, 0.004, caption, fontsize=6.5, color="#555555")
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=6.5, color="#555555")
     figure.savefig(path, dpi=150)

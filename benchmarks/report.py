@@ -1,8 +1,4 @@
-"""
-Tables and JSON of what the cases gave.
-
-Not run by itself; `python -m benchmarks --json FILE` asks for it.
-"""
+"""The tables of the results, and their JSON: `python -m benchmarks --json FILE`."""
 
 import importlib.metadata
 import json
@@ -20,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.case import RATIO, Case, Job, Mark
-from benchmarks.contender import HAND, OURS
+from benchmarks.contender import HANDWRITTEN, OURS
 from benchmarks.harness import Result
 
 PACKAGES = (
@@ -37,105 +33,110 @@ PACKAGES = (
 
 @frozen
 class Spread:
-    """The median of some figures, and the least and the greatest of them."""
+    """The median of some figures, with the lowest and the highest of them."""
 
     median: float
-    least: float
-    most: float
+    lowest: float
+    highest: float
 
 
 @frozen
-class Verdict:
-    """Whether a mark is met: "aim met", "met", "MISSED"; "unknown": no figures."""
+class MarkOutcome:
+    """
+    The comparison of a result with a mark.
+
+    Attributes:
+        status: "aim met", "met" or "MISSED"; "unknown" if there are no figures.
+    """
 
     mark: Mark
     value: float | None
-    word: str
+    status: str
 
 
 def spread(figures: Sequence[float]) -> Spread:
-    """The spread of one figure or more."""
+    """Return the spread of one or more figures."""
     return Spread(statistics.median(figures), min(figures), max(figures))
 
 
-def ratios(result: Result, hand: Result | None) -> list[float]:
-    """The figures over those of the hand-written one, round by round."""
-    if hand is None:
+def ratios(result: Result, baseline: Result | None) -> list[float]:
+    """Return the ratios to the hand-written contender, round by round."""
+    if baseline is None:
         return []
     return [
         mine.figure / theirs.figure
-        for mine, theirs in zip(result.samples, hand.samples, strict=False)
+        for mine, theirs in zip(result.samples, baseline.samples, strict=False)
     ]
 
 
-def by_hand(results: Sequence[Result]) -> Result | None:
-    """The result of the hand-written one."""
-    return next((result for result in results if result.contender == HAND), None)
+def handwritten_result(results: Sequence[Result]) -> Result | None:
+    """Return the result of the hand-written contender."""
+    return next((result for result in results if result.contender == HANDWRITTEN), None)
 
 
-def judge(case: type[Case], results: Sequence[Result]) -> list[Verdict]:
-    """Which marks openrouter_async meets."""
+def check_marks(case: type[Case], results: Sequence[Result]) -> list[MarkOutcome]:
+    """Compare the result of openrouter_async with the marks of a case."""
     ours = next(result for result in results if result.contender == OURS)
-    verdicts: list[Verdict] = []
+    outcomes: list[MarkOutcome] = []
     for mark in case.marks:
         if mark.of == RATIO:
-            figures = ratios(ours, by_hand(results))
+            figures = ratios(ours, handwritten_result(results))
         else:
             figures = [sample.extras[mark.of] for sample in ours.samples]
         if not figures:
-            verdicts.append(Verdict(mark, None, "unknown"))
+            outcomes.append(MarkOutcome(mark, None, "unknown"))
             continue
         value = statistics.median(figures)
         if mark.aim is not None and value <= mark.aim:
-            word = "aim met"
+            status = "aim met"
         else:
-            word = "met" if value <= mark.limit else "MISSED"
-        verdicts.append(Verdict(mark, value, word))
-    return verdicts
+            status = "met" if value <= mark.limit else "MISSED"
+        outcomes.append(MarkOutcome(mark, value, status))
+    return outcomes
 
 
-def told(verdict: Verdict) -> str:
-    """A verdict in words."""
-    mark = verdict.mark
-    what = "ratio to hand" if mark.of == RATIO else mark.of
+def describe(outcome: MarkOutcome) -> str:
+    """Describe an outcome in words."""
+    mark = outcome.mark
+    name = "ratio to hand-written" if mark.of == RATIO else mark.of
     aim = "" if mark.aim is None else f", aim {mark.aim:g}"
-    value = "no figures" if verdict.value is None else f"{verdict.value:.2f}"
-    return f"{what} {value} (at most {mark.limit:g}{aim}): {verdict.word}"
+    value = "no figures" if outcome.value is None else f"{outcome.value:.2f}"
+    return f"{name} {value} (at most {mark.limit:g}{aim}): {outcome.status}"
 
 
 def brief(figure: float) -> str:
-    """Three digits that matter."""
+    """Format a figure with three significant digits."""
     if figure >= 1000:
         return f"{figure:,.0f}"
     return f"{figure:.3g}" if figure < 100 else f"{figure:.0f}"
 
 
 def table(case: type[Case], results: Sequence[Result]) -> Table:
-    """One case as a table."""
-    verdicts = judge(case, results)
+    """Return the table of one case."""
+    outcomes = check_marks(case, results)
     drawn = Table(
         title=f"[bold]{case.name}[/bold]: {escape(case.work)}",
-        caption="\n".join(escape(told(verdict)) for verdict in verdicts),
+        caption="\n".join(escape(describe(outcome)) for outcome in outcomes),
         title_justify="left",
         caption_justify="left",
     )
     drawn.add_column("contender", no_wrap=True)
     drawn.add_column(case.figure, justify="right")
-    drawn.add_column("ratio to hand", justify="right")
+    drawn.add_column("ratio", justify="right")
     drawn.add_column("wall, s", justify="right")
     drawn.add_column("units a round", justify="right")
     drawn.add_column("further")
     for result in results:
-        drawn.add_row(result.contender, *_cells(result, by_hand(results)))
+        drawn.add_row(result.contender, *_cells(result, handwritten_result(results)))
     return drawn
 
 
-def _cells(result: Result, hand: Result | None) -> list[str]:
+def _cells(result: Result, baseline: Result | None) -> list[str]:
     if not result.samples:
         return ["-", "-", "-", "-", escape(result.note)]
     cells = [
         _cell([sample.figure for sample in result.samples]),
-        _cell(ratios(result, hand)),
+        _cell(ratios(result, baseline)),
         brief(statistics.median(sample.wall for sample in result.samples)),
         f"{result.samples[0].units:,}",
     ]
@@ -152,11 +153,11 @@ def _cell(figures: Sequence[float]) -> str:
     if not figures:
         return "-"
     of = spread(figures)
-    return f"{brief(of.median)} ({brief(of.least)} to {brief(of.most)})"
+    return f"{brief(of.median)} ({brief(of.lowest)} to {brief(of.highest)})"
 
 
 def machine(job: Job, rounds: int) -> dict[str, Any]:
-    """Where this was measured, and with what."""
+    """Return a description of the machine and the versions."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -186,11 +187,11 @@ def _version(package: str) -> str:
 
 
 def show_machine(console: Console, facts: dict[str, Any]) -> None:
-    """Two lines on the machine and the versions."""
+    """Print two lines about the machine and the versions."""
     console.print(
         f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, "
         f"{facts['python']}, {facts['loop']}, {facts['rounds']} rounds"
-        + (", QUICK: not for figures" if facts["quick"] else "")
+        + (", QUICK: figures are not meaningful" if facts["quick"] else "")
     )
     versions = (f"{name} {version}" for name, version in facts["packages"].items())
     console.print(", ".join(versions), highlight=False)
@@ -201,15 +202,16 @@ def write_json(
     facts: dict[str, Any],
     found: Sequence[tuple[type[Case], Sequence[Result]]],
 ) -> None:
-    """All samples, with the machine and the verdicts."""
+    """Write all samples with the machine and the outcomes."""
     cases = [
         {
             "name": case.name,
             "work": case.work,
             "figure": case.figure,
-            "marks": [attrs.asdict(verdict) for verdict in judge(case, results)],
+            "marks": [attrs.asdict(outcome) for outcome in check_marks(case, results)],
             "results": [
-                attrs.asdict(result) | {"ratios": ratios(result, by_hand(results))}
+                attrs.asdict(result)
+                | {"ratios": ratios(result, handwritten_result(results))}
                 for result in results
             ],
         }

@@ -1,28 +1,28 @@
 """
 Requests: `python -m benchmarks request`.
 
-Builds a request of 50 messages with parts, tools and routing in a contender's own
-shapes and encodes it to JSON, without a connection: 22 KB. openai has no shapes of its
-own (it takes dicts and walks them); that it and the official SDK are asked through
-internals leaves out what their clients do around it.
+Builds a request of 50 messages with parts, tools and routing from a contender's own
+classes, and encodes it to 22 KB of JSON, without a connection. openai has no classes
+for requests; it transforms dicts. openai and the official SDK are called through
+private functions, without the work that their clients do around these.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import json
 
 from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
 from benchmarks.contender import LIBRARIES
-from benchmarks.handwritten import Hand
+from benchmarks.handwritten import Handwritten
 
 REQUESTS = 2000
 
 
 class Request(Case):
-    """Build and encode a request of 50 messages."""
+    """Building and encoding a request of 50 messages."""
 
     name = "request"
-    work = "a request of 50 messages with parts, tools, routing: built and encoded"
+    work = "build and encode a request of 50 messages with parts, tools, routing"
     figure = "us of CPU per request"
     marks = (Mark(RATIO, 4.0, aim=3.0),)
     contenders = LIBRARIES
@@ -31,11 +31,11 @@ class Request(Case):
         super().__init__(contender, job)
         kind = self.kind()
         self._encode = kind.encoder()
-        self._requests = job.some(REQUESTS, 4 * kind.heft if kind.heft > 1 else 1)
+        self._requests = job.some(REQUESTS, 4 * kind.divisor if kind.divisor > 1 else 1)
 
     async def warm_up(self) -> None:
-        # All say the same; only the order of keys may differ.
-        assert json.loads(self._encode()) == json.loads(Hand.encoder()())
+        # All contenders build the same request; only the order of keys may differ.
+        assert json.loads(self._encode()) == json.loads(Handwritten.encoder()())
         for _ in range(10):
             self._encode()
 

@@ -1,16 +1,17 @@
 """
-The server of the benchmarks: a process of its own that writes prebuilt bytes.
+The server of the benchmarks: a separate process that writes prebuilt bytes.
 
-Started by the harness; by hand: `python -m benchmarks.server`, which prints its port
-and serves until its input ends. It measures nothing. It is no OpenRouter: it looks at
-no header and no body, and the first piece of the path says what to answer, so that
-any client can be sent here by its base URL, `http://127.0.0.1:PORT/SCENARIO/api/v1`:
+The harness starts it. To start it manually, run `python -m benchmarks.server`, which
+prints its port and serves until its standard input ends. It measures nothing, and it
+does not implement OpenRouter: it ignores headers and bodies, and the first part of the
+path selects the response. Any client can be directed to a scenario by its base URL,
+`http://127.0.0.1:PORT/SCENARIO/api/v1`:
 
-    reply                     the reply of 1 KiB
-    text-CHUNKS-BATCH-PAUSE   a stream, BATCH events to a write, one each PAUSE us
+    completion                a completion of 1 KiB
+    text-CHUNKS-BATCH-PAUSE   a stream, BATCH events per write, a write every PAUSE us
     fold-CHUNKS               reasoning, text and tools, as fast as the client reads
-    giant-BYTES-READ-PAUSE    one event of BYTES, READ bytes to a write, likewise
-    hold                      one chunk at once, the rest on GET /release
+    giant-BYTES-READ-PAUSE    one event of BYTES, READ bytes per write, every PAUSE us
+    hold                      one chunk at once, the rest after GET /release
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from benchmarks import inputs
 BATCH = 20
 BACKLOG = 8192
 
-# Below this many microseconds no timer is exact enough: the server spins.
+# Below this many microseconds timers are not exact enough, so the server spins.
 SPIN_BELOW_US = 1000
 
 EVENT_STREAM = b"text/event-stream"
@@ -38,12 +39,12 @@ NO_BODY = b"HTTP/1.1 204 No Content\r\n\r\n"
 @frozen
 class Plan:
     """
-    What to write in answer to one request.
+    The writes that respond to one request.
 
     Attributes:
-        writes: Each goes out by a write of its own; HTTP framing is in them.
-        pause_us: Microseconds between two writes, 0 for none.
-        held: Writes that wait until somebody asks for `/release`.
+        writes: Bytes of each write, including HTTP framing.
+        pause_us: Microseconds between two writes; 0 for no pause.
+        held: Bytes that are written after a request for `/release`.
     """
 
     writes: Sequence[bytes]
@@ -52,7 +53,7 @@ class Plan:
 
 
 def head(content_type: bytes) -> bytes:
-    """The status and the headers, as OpenRouter's edge sends them."""
+    """Return the status and headers, as OpenRouter's edge sends them."""
     return (
         b"HTTP/1.1 200 OK\r\n"
         b"Date: Sun, 01 Nov 2026 12:00:00 GMT\r\n"
@@ -68,12 +69,12 @@ def head(content_type: bytes) -> bytes:
 
 
 def framed(data: bytes) -> bytes:
-    """`data` as one chunk of the chunked transfer encoding."""
+    """Return `data` as one chunk of the chunked transfer encoding."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def written(pieces: Sequence[bytes], content_type: bytes) -> list[bytes]:
-    """The writes that bring `pieces`: headers with the first, the end with the last."""
+    """Return one write per piece: headers are in the first, the end is in the last."""
     writes = [framed(piece) for piece in pieces]
     writes[0] = head(content_type) + writes[0]
     writes[-1] += framed(b"")
@@ -83,15 +84,15 @@ def written(pieces: Sequence[bytes], content_type: bytes) -> list[bytes]:
 @functools.cache
 def plan(scenario: str) -> Plan:
     """
-    What `scenario`, the first piece of a path, stands for.
+    Return the plan of a scenario, the first part of a path.
 
     Raises:
-        ValueError: It stands for nothing.
+        ValueError: If the scenario is unknown.
     """
     kind, *numbers = scenario.split("-")
     match kind, [int(number) for number in numbers]:
-        case "reply", []:
-            return Plan(written([inputs.reply()], JSON))
+        case "completion", []:
+            return Plan(written([inputs.completion()], JSON))
         case "text", [chunks, batch, pause_us]:
             return Plan(_stream(inputs.text_stream(chunks), batch), pause_us)
         case "fold", [chunks]:
@@ -105,7 +106,7 @@ def plan(scenario: str) -> Plan:
             opening = head(EVENT_STREAM) + framed(inputs.COMMENT + first)
             return Plan([opening], held=framed(b"".join(rest)) + framed(b""))
         case _:
-            raise ValueError(f"No scenario {scenario!r}")
+            raise ValueError(f"Unknown scenario {scenario!r}")
 
 
 def _stream(events: list[bytes], batch: int) -> list[bytes]:
@@ -117,7 +118,7 @@ def _stream(events: list[bytes], batch: int) -> list[bytes]:
 
 @define(eq=False)
 class Connection(asyncio.Protocol):
-    """One client's connection: reads requests, one at a time, and writes plans."""
+    """The connection of one client: reads one request at a time and writes its plan."""
 
     held: "dict[Connection, bytes]"
     _transport: asyncio.Transport | None = None
@@ -132,22 +133,22 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Forget what was still to be written."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio
+        """Discard the remaining writes."""
         self._transport = None
         self.held.pop(self, None)
 
     def pause_writing(self) -> None:
-        """Wait, the client does not read."""
+        """Stop writing, because the client does not read."""
         self._full = True
 
     def resume_writing(self) -> None:
-        """Go on, the client reads again."""
+        """Continue writing, because the client reads again."""
         self._full = False
         self._write()
 
     def data_received(self, data: bytes) -> None:
-        """Answer once headers and body of a request are there."""
+        """Respond when the headers and body of a request are complete."""
         self._received += data
         line_end = self._received.find(b"\r\n\r\n")
         if line_end < 0:
@@ -159,9 +160,9 @@ class Connection(asyncio.Protocol):
             return
         path = self._received.split(b" ", 2)[1].decode()
         self._received = b""
-        self._answer(path)
+        self._respond(path)
 
-    def _answer(self, path: str) -> None:
+    def _respond(self, path: str) -> None:
         assert self._transport is not None
         scenario = path.split("/")[1]
         if scenario == "release":
@@ -176,13 +177,13 @@ class Connection(asyncio.Protocol):
         self._write()
 
     def release(self, rest: bytes) -> None:
-        """Write what was held back."""
+        """Write the bytes that were held back."""
         del self.held[self]
         if self._transport is not None:
             self._transport.write(rest)
 
     def _write(self) -> None:
-        """Write what is due now, and see to it that the rest follows."""
+        """Write what is due now, and schedule the rest."""
         while (
             self._transport is not None
             and not self._full
@@ -199,7 +200,8 @@ class Connection(asyncio.Protocol):
             return
         loop = asyncio.get_running_loop()
         if self._pause_us >= SPIN_BELOW_US:
-            # From now, not from when it was due: two events never go out together.
+            # Counted from now, not from when it was due, so that two events are never
+            # sent together.
             loop.call_later(self._pause_us / 1e6, self._write)
             return
         until = time.perf_counter() + self._pause_us / 1e6
@@ -209,7 +211,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve on a free port of the loopback until the standard input ends."""
+    """Serve on a free port of the loopback interface until the standard input ends."""
     if hasattr(os, "sched_setaffinity") and len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     loop = asyncio.get_running_loop()

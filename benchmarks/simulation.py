@@ -1,9 +1,9 @@
 """
 The adaptive concurrency limit in virtual time, against a server with a hidden limit.
 
-Used where a real run would take too long: by `benchmarks.fanout`, and by the tests. The
-controller is the one of the package, with its own constants. It does not model the
-client's own work, pauses (Retry-After) or rows that wait before they are retried.
+`benchmarks.fanout` and the tests use it where a real run would take too long. It runs
+the controller of the package with its own constants. It does not model the client's own
+work, pauses (Retry-After) or rows that wait before they are retried.
 """
 
 import heapq
@@ -43,7 +43,8 @@ class Simulation:
 
         Args:
             latency: Median seconds of a response.
-            sigma: Of its lognormal distribution; 0.0: every response takes `latency`.
+            sigma: Standard deviation of the logarithm of the latency; with 0.0 every
+                response takes `latency`.
             limit: Calls that the server accepts at a time; defaults to no limit.
             control: The controller; defaults to a new one.
         """

@@ -1,12 +1,13 @@
 """
-A long run: `python -m benchmarks soak --long`.
+Leaks in a long run: `python -m benchmarks soak --long`.
 
-50,000 calls, 5,000 streams and 5,000 streams left after a chunk, in twenty turns; then
-what is left behind: memory since the fourth turn, tasks, descriptors. Only for
-openrouter_async. It does not measure speed, and nothing fails here.
+50,000 calls, 5,000 streams and 5,000 streams that are left after one chunk, in twenty
+turns. It measures what remains: memory since the fourth turn, tasks and descriptors.
+Only openrouter_async takes part. It does not measure speed, and the server injects no
+faults.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import asyncio
 import gc
@@ -28,7 +29,7 @@ AT_ONCE = 50
 
 
 class Soak(Case):
-    """Calls, streams and cancels, and what they leave behind."""
+    """Calls, streams and cancelled streams, and the resources that they leak."""
 
     name = "soak"
     work = "50,000 calls, 5,000 streams, 5,000 streams left early"
@@ -44,8 +45,7 @@ class Soak(Case):
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
-        # Only here: the case must exist where the library does not.
-        from benchmarks.ours import Ours  # noqa: PLC0415
+        from benchmarks.ours import Ours  # noqa: PLC0415 - only for OURS
 
         self._kind = Ours
 
@@ -55,14 +55,14 @@ class Soak(Case):
     async def measure(self) -> Sample:
         tasks_before = len(asyncio.all_tasks())
         descriptors_before = open_descriptors()
-        replies = self._kind(self.job.url("reply"), AT_ONCE)
+        calls = self._kind(self.job.url("completion"), AT_ONCE)
         streams = self._kind(self.job.url("text-20-5-0"), AT_ONCE)
         leaving = self._kind(self.job.url("hold"), AT_ONCE)
         scale = TURNS * (10 if self.job.quick else 1)
         warm = 0
         watch = Stopwatch().start()
         for turn in range(TURNS):
-            await _many(replies.complete, CALLS // scale)
+            await _many(calls.complete, CALLS // scale)
             await _many(streams.stream, STREAMS // scale)
             await _many(leaving.leave, CANCELS // scale)
             if turn == WARM_TURNS - 1:
@@ -71,9 +71,9 @@ class Soak(Case):
         watch.stop()
         gc.collect()
         grown = (resident_bytes() - warm) / inputs.MIB
-        for client in (replies, streams, leaving):
+        for client in (calls, streams, leaving):
             await client.aclose()
-        # One round of the loop for what aiohttp closes "soon".
+        # aiohttp closes some sockets in a later iteration of the event loop.
         await asyncio.sleep(0.1)
         extras = {
             "MiB grown": grown,
@@ -95,7 +95,7 @@ async def _many(work: Callable[[], Coroutine[Any, Any, object]], count: int) -> 
 
 
 def open_descriptors() -> int:
-    """How many descriptors this process has open."""
+    """Return the number of open descriptors of this process."""
     folder = Path("/proc/self/fd")
     if not folder.exists():
         folder = Path("/dev/fd")

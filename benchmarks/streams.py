@@ -1,14 +1,14 @@
 """
 Streams: `python -m benchmarks stream`, `paced` and `wide`.
 
-`stream` is CPU per chunk when 20 events come with a read, `paced` when each comes by
-itself, `wide` memory while 5,000 streams are open. What they do not measure: TLS, real
-networks, latency. Wall time in `stream` and `paced` is the server's pace: it is so slow
-that every client keeps up, since one that falls behind gets its events in larger reads,
-which are cheaper.
+`stream` measures CPU time per chunk with 20 events per read, `paced` with one event per
+read, and `wide` the memory of 5,000 open streams. They do not measure TLS, real
+networks or latency. In `stream` and `paced`, the server determines the wall time: it
+writes so slowly that every client keeps up, because a client that falls behind gets its
+events in larger reads, which are cheaper.
 """
 
-# ruff: noqa: D102 -- the base class says it
+# ruff: noqa: D102 - the methods are described in the base class
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import inputs
 from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
-from benchmarks.contender import HAND, Contender, Tally
+from benchmarks.contender import HANDWRITTEN, Contender, StreamCounts
 
 STREAMS = 100
 CHUNKS = 1000
@@ -45,12 +45,12 @@ class Stream(Case):
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         kind = self.kind()
-        # 4 x 20 events per pause; peers of heft need it that much longer.
-        pause_us = 1000 if kind.heft == 1 else 2500 * kind.heft
+        # 80 events per pause; slow contenders need a longer one to keep up.
+        pause_us = 1000 if kind.divisor == 1 else 2500 * kind.divisor
         self._chunks = CHUNKS // (5 if job.quick else 1)
         url = job.url(f"text-{self._chunks}-{BATCH}-{pause_us}")
         self._client = kind(url, AT_ONCE)
-        self._streams = job.some(STREAMS, kind.heft, least=AT_ONCE)
+        self._streams = job.some(STREAMS, kind.divisor, least=AT_ONCE)
         self._expected = inputs.text_length(inputs.text_stream(self._chunks))
 
     async def warm_up(self) -> None:
@@ -58,20 +58,20 @@ class Stream(Case):
 
     async def measure(self) -> Sample:
         left = iter(range(self._streams))
-        tallies: list[Tally] = []
+        all_counts: list[StreamCounts] = []
 
         async def work() -> None:
             for _ in left:
-                tallies.append(await self._client.stream())  # noqa: PERF401 -- shared
+                all_counts.append(await self._client.stream())  # noqa: PERF401 - shared
 
         watch = Stopwatch().start()
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         watch.stop()
-        check(tallies, self._chunks, self._expected)
+        check(all_counts, self._chunks, self._expected)
         chunks = self._streams * self._chunks
         extras: dict[str, float] = {}
-        if self.contender == HAND:
-            reads = sum(tally.reads for tally in tallies)
+        if self.contender == HANDWRITTEN:
+            reads = sum(counts.reads for counts in all_counts)
             extras["events per read"] = chunks / reads
         return Sample(watch.cpu / chunks * 1e6, watch.wall, chunks, extras)
 
@@ -81,26 +81,26 @@ class Stream(Case):
 
 class Paced(Case):
     """
-    200 streams at once, one event per read.
+    200 streams at the same time, one event per read.
 
-    Measured from when all have begun until nine tenths have come, so that what it
-    costs to open a stream is not in it.
+    The measurement starts when all streams have begun and ends when nine tenths of the
+    events have been read, so that it does not include opening the streams.
     """
 
     name = "paced"
-    work = "200 streams at once, one event per read"
+    work = "200 streams at the same time, one event per read"
     figure = "us of CPU per chunk"
     marks = (Mark(RATIO, 1.15),)
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         kind = self.kind()
-        heavy = kind.heft > 1
-        # Opening 200 streams takes a heavy peer seconds, and they must overlap.
-        self._chunks = max(16, 300 // kind.heft) if heavy else PACED_CHUNKS
+        heavy = kind.divisor > 1
+        # A slow contender opens 200 streams in seconds, and all must overlap.
+        self._chunks = max(16, 300 // kind.divisor) if heavy else PACED_CHUNKS
         if job.quick:
             self._chunks = max(10, self._chunks // 4)
-        pause_us = 16_000 * kind.heft if heavy else PACED_PAUSE_US
+        pause_us = 16_000 * kind.divisor if heavy else PACED_PAUSE_US
         url = job.url(f"text-{self._chunks}-1-{pause_us}")
         self._at_once = PACED_AT_ONCE // (4 if job.quick else 1)
         self._client = kind(url, PACED_AT_ONCE)
@@ -134,17 +134,17 @@ class Paced(Case):
 
             return count
 
-        tallies = await asyncio.gather(
+        all_counts = await asyncio.gather(
             *(self._client.stream(counter()) for _ in range(self._at_once))
         )
-        check(tallies, self._chunks, self._expected)
+        check(all_counts, self._chunks, self._expected)
         chunks = at_end - at_start
         assert 0 < at_start < at_end, (
-            "opening took so long that the streams did not meet"
+            "the first streams ended before the last one was opened"
         )
         extras: dict[str, float] = {}
-        if self.contender == HAND:
-            reads = sum(tally.reads for tally in tallies)
+        if self.contender == HANDWRITTEN:
+            reads = sum(counts.reads for counts in all_counts)
             extras["events per read"] = self._at_once * self._chunks / reads
         return Sample(watch.cpu / chunks * 1e6, watch.wall, chunks, extras)
 
@@ -154,14 +154,14 @@ class Paced(Case):
 
 class Wide(Case):
     """
-    5,000 streams open at once: what memory each holds.
+    The memory of 5,000 open streams.
 
-    A fresh process for each round; resident memory once every stream has brought its
-    first chunk and waits for its second, less that before, over the streams.
+    Each round runs in a new process. The figure is the growth of resident memory until
+    every stream has read its first chunk and waits for the second, per stream.
     """
 
     name = "wide"
-    work = "5,000 streams open at once"
+    work = "5,000 streams open at the same time"
     figure = "KiB of memory per open stream"
     marks = (Mark(RATIO, 1.25),)
     fresh = True
@@ -169,7 +169,7 @@ class Wide(Case):
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)
         kind: type[Contender] = self.kind()
-        self._streams = job.some(WIDE, kind.heft)
+        self._streams = job.some(WIDE, kind.divisor)
         raise_descriptor_limit(self._streams + 100)
         self._client = kind(job.url("hold"), max(self._streams, WARM))
         self._expected = inputs.text_length(inputs.text_stream(4))
@@ -193,7 +193,7 @@ class Wide(Case):
         )
 
     async def _open(self, streams: int) -> tuple[int, float]:
-        """Resident bytes with all streams open, and the seconds until they were."""
+        """Return the resident bytes with all streams open, and the seconds it took."""
         begun = 0
         started = time.perf_counter()
         all_begun = asyncio.Event()
@@ -211,7 +211,7 @@ class Wide(Case):
 
             return count
 
-        async def hold() -> Tally:
+        async def hold() -> StreamCounts:
             try:
                 return await self._client.stream(counter())
             except BaseException:
@@ -221,7 +221,7 @@ class Wide(Case):
         tasks = [asyncio.create_task(hold()) for _ in range(streams)]
         await all_begun.wait()
         first_tokens = time.perf_counter() - started
-        # Let each reader get back to waiting.
+        # Let each reader wait for its second chunk.
         await asyncio.sleep(0.1)
         memory = resident_bytes()
         await release(self.job.port)
@@ -233,7 +233,7 @@ class Wide(Case):
 
 
 async def release(port: int) -> None:
-    """Have the server write what it holds back."""
+    """Make the server write what it holds back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /release HTTP/1.1\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
@@ -241,31 +241,31 @@ async def release(port: int) -> None:
     await writer.wait_closed()
 
 
-def check(tallies: Iterable[Tally], chunks: int, characters: int) -> None:
-    """Nobody may have left anything out."""
-    for tally in tallies:
-        assert tally.chunks == chunks, (tally.chunks, chunks)
-        assert tally.characters == characters, (tally.characters, characters)
+def check(all_counts: Iterable[StreamCounts], chunks: int, characters: int) -> None:
+    """Check that each stream was read completely."""
+    for counts in all_counts:
+        assert counts.chunks == chunks, (counts.chunks, chunks)
+        assert counts.characters == characters, (counts.characters, characters)
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process."""
+    """Return the resident memory of this process, in bytes."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
-        # Not Linux: the highest so far, in KiB (in bytes on macOS).
+        # Other systems only report the maximum, in KiB (on macOS in bytes).
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * inputs.KIB
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def raise_descriptor_limit(needed: int) -> None:
     """
-    See to it that `needed` descriptors can be open.
+    Raise the limit of open descriptors to `needed`.
 
     Raises:
-        RuntimeError: The hard limit is lower.
+        RuntimeError: If the hard limit is lower.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise RuntimeError(f"needs {needed} descriptors, the hard limit is {hard}")
+        raise RuntimeError(f"{needed} descriptors needed, but the hard limit is {hard}")
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

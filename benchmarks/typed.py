@@ -1,10 +1,11 @@
 """
-Typed outputs and two tools, beside openai-python: `python -m benchmarks.typed`.
+Structured outputs and tools, compared with openai-python: `python -m benchmarks.typed`.
 
-Lines of code as a user writes them (`typed_tasks.py`, between the marks; blank ones and
-imports aside), and CPU per extraction and per loop of two requests. The contenders take
-turns in one process, one call at a time, over the loopback; the server is a process of
-its own. It does not measure TLS, opening connections, or many calls at once.
+It counts the lines of code that a user writes (`typed_tasks.py`, between the markers,
+without blank lines and imports), and measures CPU time per extraction and per tool loop
+of two requests. The clients take turns in one process, one call at a time, over the
+loopback interface; the server is a separate process. It does not measure TLS, opening
+connections or concurrent calls.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from openrouter_async.testing import completion, tool_call
 INVOICE = (
     '{"lines":[{"what":"chair","price":49.9},{"what":"lamp","price":20}],"paid":false}'
 )
-ANSWER = "It is 21.5 degrees in Nice, where 4000 people live."
+FINAL_TEXT = "It is 21.5 degrees in Nice, where 4000 people live."
 CALLS = [
     tool_call("get_weather", {"city": "Nice"}),
     tool_call("get_population", {"city": "Nice"}),
@@ -39,28 +40,28 @@ TASKS: dict[str, tuple[float | str, dict[str, Callable[[Any], Awaitable[Any]]]]]
         {"openrouter_async": tasks.our_extraction, "openai": tasks.their_extraction},
     ),
     "two tools": (
-        ANSWER,
+        FINAL_TEXT,
         {"openrouter_async": tasks.our_loop, "openai": tasks.their_loop},
     ),
 }
 
 
 def serve() -> None:
-    """Answer with prebuilt bytes, by what is asked."""
+    """Serve prebuilt responses, selected by the request."""
     extracted = orjson.dumps(completion(INVOICE))
     called = orjson.dumps(completion(tool_calls=CALLS))
-    answered = orjson.dumps(completion(ANSWER))
+    final = orjson.dumps(completion(FINAL_TEXT))
 
-    async def answer(request: web.Request) -> web.Response:
-        asked = await request.json(loads=orjson.loads)
-        body = called if asked.get("tools") else extracted
-        if asked["messages"][-1]["role"] == "tool":
-            body = answered
+    async def respond(request: web.Request) -> web.Response:
+        params = await request.json(loads=orjson.loads)
+        body = called if params.get("tools") else extracted
+        if params["messages"][-1]["role"] == "tool":
+            body = final
         return web.Response(body=body, content_type="application/json")
 
     async def main() -> None:
         app = web.Application()
-        app.router.add_post("/api/v1/chat/completions", answer)
+        app.router.add_post("/api/v1/chat/completions", respond)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -80,7 +81,7 @@ def lines_of(contender: str, task: str) -> int:
 
 
 async def measure(url: str, calls: int, rounds: int) -> dict[tuple[str, str], Any]:
-    """CPU seconds per call, of each round of each contender and task."""
+    """Return the CPU time per call of each round, by task and client."""
     clients: dict[str, Any] = {
         "openrouter_async": tasks.make_ours(url),
         "openai": tasks.make_theirs(url),
@@ -88,13 +89,13 @@ async def measure(url: str, calls: int, rounds: int) -> dict[tuple[str, str], An
     }
     found: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):
-        for task, (expected, ways) in TASKS.items():
+        for task, (expected, functions) in TASKS.items():
             for name, client in clients.items():
-                way = ways[name.partition(" ")[0]]
+                function = functions[name.partition(" ")[0]]
                 started = cpu_seconds()
                 for _ in range(calls):
-                    assert await way(client) == expected
-                # The first round is for warming up.
+                    assert await function(client) == expected
+                # The first round is the warm-up.
                 if number:
                     spent = (cpu_seconds() - started) / calls
                     found.setdefault((task, name), []).append(spent)
@@ -104,13 +105,13 @@ async def measure(url: str, calls: int, rounds: int) -> dict[tuple[str, str], An
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.typed")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    if asked.serve:
+    options = parser.parse_args()
+    if options.serve:
         serve()
         return
     command = [sys.executable, "-m", "benchmarks.typed", "--serve"]
@@ -118,11 +119,12 @@ def main() -> None:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{server.stdout.readline().strip()}/api/v1"
         try:
-            found = asyncio.run(measure(url, asked.calls, asked.rounds))
+            found = asyncio.run(measure(url, options.calls, options.rounds))
         finally:
             server.terminate()
     print(f"CPython {platform.python_version()}, openai {version('openai')}; ", end="")
-    print(f"{asked.calls} calls a round, {asked.rounds} rounds: median [least, most]")
+    print(f"{options.calls} calls per round, {options.rounds} rounds; ", end="")
+    print("median [lowest, highest]")
     print("| task | | lines of code | us of CPU | ratio |")
     print("|---|---|---|---|---|")
     for (task, name), spent in found.items():

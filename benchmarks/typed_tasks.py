@@ -1,10 +1,11 @@
 """
-The same two tasks with this library and with openai-python, as a user writes them.
+Two tasks, written with openrouter_async and with openai-python as a user writes them.
 
-Not run by itself; `typed.py` runs them, and counts the lines between the marks.
+This module is not run directly; `typed.py` runs the tasks and counts the lines between
+the markers.
 """
 
-# ruff: noqa: ARG001, D101, D103 -- as short as a user would write it
+# ruff: noqa: ARG001, D101, D103 - as short as a user would write it
 
 import asyncio
 import json
@@ -38,10 +39,10 @@ class Invoice:
 
 
 async def our_extraction(client: AsyncOpenRouter) -> float:
-    reply = await client.chat.send(
+    response = await client.chat.send(
         model=MODEL, messages=[UserMessage(EXTRACT)], output=Invoice
     )
-    return sum(line.price for line in reply.output.lines)
+    return sum(line.price for line in response.output.lines)
 
 
 # openrouter_async, extraction: end
@@ -59,15 +60,15 @@ class TheirInvoice(BaseModel):
 
 
 async def their_extraction(client: AsyncOpenAI) -> float:
-    reply = await client.chat.completions.parse(
+    response = await client.chat.completions.parse(
         model=MODEL,
         messages=[{"role": "user", "content": EXTRACT}],
         response_format=TheirInvoice,
         extra_body={"provider": {"require_parameters": True}},
     )
-    parsed = reply.choices[0].message.parsed
+    parsed = response.choices[0].message.parsed
     if parsed is None:
-        raise ValueError(reply.choices[0].message.refusal)
+        raise ValueError(response.choices[0].message.refusal)
     return sum(line.price for line in parsed.lines)
 
 
@@ -77,13 +78,13 @@ async def their_extraction(client: AsyncOpenAI) -> float:
 
 @tool
 async def get_weather(city: str, unit: Literal["C", "F"] = "C") -> dict[str, float]:
-    """Tell today's weather in a city."""
+    """Return today's weather in a city."""
     return {"temperature": 21.5 if unit == "C" else 70.7}
 
 
 @tool
 async def get_population(city: str) -> int:
-    """Tell how many people live in a city."""
+    """Return the number of people who live in a city."""
     return len(city) * 1000
 
 
@@ -117,7 +118,7 @@ TOOLS: Any = [
         "type": "function",
         "function": {
             "name": "get_weather",
-            "description": "Tell today's weather in a city.",
+            "description": "Return today's weather in a city.",
             "parameters": {
                 "type": "object",
                 "properties": {
@@ -133,7 +134,7 @@ TOOLS: Any = [
         "type": "function",
         "function": {
             "name": "get_population",
-            "description": "Tell how many people live in a city.",
+            "description": "Return the number of people who live in a city.",
             "parameters": {
                 "type": "object",
                 "properties": {"city": {"type": "string"}},
@@ -149,7 +150,7 @@ async def call_function(call: Any) -> str:
     try:
         function = FUNCTIONS[call.function.name]
         value = await function(**json.loads(call.function.arguments or "{}"))
-    except Exception as error:  # noqa: BLE001 -- the model is told
+    except Exception as error:  # noqa: BLE001 - reported to the model
         return json.dumps({"error": f"{type(error).__name__}: {error}"})
     return json.dumps(value)
 
@@ -157,15 +158,15 @@ async def call_function(call: Any) -> str:
 async def their_loop(client: AsyncOpenAI) -> str:
     messages: list[Any] = [{"role": "user", "content": ASK}]
     for _ in range(10):
-        reply = await client.chat.completions.create(
+        response = await client.chat.completions.create(
             model=MODEL, messages=messages, tools=TOOLS
         )
-        choice = reply.choices[0]
+        choice = response.choices[0]
         calls = choice.message.tool_calls
         if not calls:
             return choice.message.content or ""
         if choice.finish_reason == "length":
-            raise ValueError("a call is cut off")
+            raise ValueError("a tool call is cut off")
         messages.append(choice.message.model_dump(exclude_none=True))
         contents = await asyncio.gather(*(call_function(call) for call in calls))
         for call, content in zip(calls, contents, strict=True):
@@ -179,17 +180,17 @@ async def their_loop(client: AsyncOpenAI) -> str:
 
 
 def make_ours(base_url: str) -> AsyncOpenRouter:
-    """A client with its defaults."""
+    """Create a client with its defaults."""
     return AsyncOpenRouter(api_key=API_KEY, base_url=base_url)
 
 
 def make_theirs(base_url: str) -> AsyncOpenAI:
-    """A client with its defaults, on httpx."""
+    """Create a client with its defaults, on httpx."""
     return AsyncOpenAI(api_key=API_KEY, base_url=base_url)
 
 
 def make_theirs_on_aiohttp(base_url: str) -> AsyncOpenAI:
-    """The same on its aiohttp transport."""
+    """Create a client with its defaults, on its aiohttp transport."""
     return AsyncOpenAI(
         api_key=API_KEY, base_url=base_url, http_client=DefaultAioHttpClient()
     )

@@ -1,9 +1,9 @@
 """
-One contender of one case, in a process of its own.
+The process of one contender in one case.
 
-Started by the harness: `python -m benchmarks.worker CASE CONTENDER JOB`, JOB being
-JSON. It says that it is ready, then does a round for each line of input and answers
-with a line of JSON. The loop stands still between rounds.
+The harness starts it with `python -m benchmarks.worker CASE CONTENDER JOB`, where JOB
+is JSON. It reports that it is ready; then it does a round for each line of its input
+and writes a line of JSON. The event loop does not run between rounds.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ from benchmarks.cases import find
 from benchmarks.contender import UnsupportedError
 
 
-def say(answer: dict[str, Any]) -> None:
-    """One line to the harness."""
-    print(json.dumps(answer), flush=True)
+def send(message: dict[str, Any]) -> None:
+    """Write a line to the harness."""
+    print(json.dumps(message), flush=True)
 
 
 def loop_factory(job: Job) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the loop; None for asyncio's own."""
+    """Return the factory of the event loop; None for asyncio's own."""
     if not job.uvloop:
         return None
-    import uvloop  # noqa: PLC0415 -- only who asks for it needs it
+    import uvloop  # noqa: PLC0415 - only needed with --uvloop
 
     return uvloop.new_event_loop
 
 
 def work(case_type: type[Case], contender: str, job: Job) -> None:
-    """Prepare, then a round for each line of input."""
+    """Warm up, then do a round for each line of input."""
 
     async def make() -> Case:
         case = case_type(contender, job)
@@ -44,14 +44,14 @@ def work(case_type: type[Case], contender: str, job: Job) -> None:
 
     with asyncio.Runner(loop_factory=loop_factory(job)) as runner:
         case = runner.run(make())
-        say({"ready": True})
+        send({"ready": True})
         for _ in sys.stdin:
-            say({"sample": attrs.asdict(runner.run(case.measure()))})
+            send({"sample": attrs.asdict(runner.run(case.measure()))})
         runner.run(case.aclose())
 
 
 def main() -> None:
-    """Run, and tell the harness what goes wrong."""
+    """Run the worker, and report errors to the harness."""
     name, contender, job_json = sys.argv[1:]
     job = Job(**json.loads(job_json))
     if job.core is not None:
@@ -59,9 +59,9 @@ def main() -> None:
     try:
         work(find(name), contender, job)
     except UnsupportedError as error:
-        say({"absent": str(error)})
-    except Exception as error:  # noqa: BLE001 -- a peer may fail in any way
-        say({"failed": f"{type(error).__name__}: {error}"})
+        send({"absent": str(error)})
+    except Exception as error:  # noqa: BLE001 - a contender may fail in any way
+        send({"failed": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The inputs of the benchmarks are what the benchmarks say they are."""
+"""The inputs of the benchmarks, and the framing of the benchmark server."""
 
 import json
 import sys
@@ -6,31 +6,28 @@ from pathlib import Path
 
 import pytest
 
-# `benchmarks` is no part of what is installed; plain `pytest` must find it as well.
+# `benchmarks` is not installed, and plain `pytest` does not add the root to the path.
 sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks import inputs, server
-from benchmarks.handwritten import Hand
+from benchmarks.handwritten import Handwritten
 
 
-def test_the_inputs_are_the_same_in_every_run() -> None:
-    """Whoever makes them again gets the same bytes."""
+def test_inputs_are_the_same_in_every_run() -> None:
     assert inputs.text_stream(50) == inputs.text_stream(50)
     assert inputs.fold_stream(200) == inputs.fold_stream(200)
-    assert inputs.reply() == inputs.reply()
+    assert inputs.completion() == inputs.completion()
     assert inputs.turns() == inputs.turns()
 
 
-def test_a_text_event_is_as_long_as_on_the_wire() -> None:
-    """Every event that brings text is 320 to 340 bytes long."""
+def test_text_events_are_320_to_340_bytes_long() -> None:
     events = inputs.text_events(1000)
 
     assert len(events) == 1000
     assert {len(event) for event in events} == set(range(320, 341))
 
 
-def test_a_chunk_has_the_keys_of_2026() -> None:
-    """Keys and their order are those of recorded traffic."""
+def test_chunk_has_the_keys_of_recorded_traffic_in_order() -> None:
     chunk = json.loads(inputs.text_events(1)[0].removeprefix(b"data: "))
 
     assert list(chunk) == [
@@ -50,8 +47,7 @@ def test_a_chunk_has_the_keys_of_2026() -> None:
     assert chunk["choices"][0]["delta"].keys() == {"role", "content"}
 
 
-def test_a_stream_ends_with_its_finish_and_its_usage() -> None:
-    """The last two of its chunks are the finish, once bare and once with usage."""
+def test_text_stream_ends_with_finish_reason_and_usage() -> None:
     events = inputs.text_stream(1000)
     *_, text, finish, usage = (json.loads(event[6:]) for event in events)
 
@@ -61,8 +57,7 @@ def test_a_stream_ends_with_its_finish_and_its_usage() -> None:
     assert usage["usage"]["total_tokens"] == 1013
 
 
-def test_the_stream_to_fold_has_text_reasoning_and_tools() -> None:
-    """What it comes to is whole: a signed reasoning and eight calls with valid JSON."""
+def test_fold_stream_has_signed_reasoning_and_eight_tool_calls() -> None:
     events = inputs.fold_stream(1000)
     signatures = 0
     arguments: dict[int, str] = {}
@@ -80,16 +75,14 @@ def test_the_stream_to_fold_has_text_reasoning_and_tools() -> None:
     assert all(length > 0 for length in inputs.fold_lengths(events))
 
 
-def test_sizes_are_exact() -> None:
-    """The giant event and the reply are as large as they are called."""
+def test_giant_event_and_completion_have_exact_sizes() -> None:
     assert len(inputs.giant_event(inputs.MIB)) == inputs.MIB
-    assert len(inputs.reply()) == inputs.KIB
-    assert len(inputs.reply_text()) > 100
+    assert len(inputs.completion()) == inputs.KIB
+    assert len(inputs.completion_text()) > 100
 
 
-def test_the_request_has_fifty_messages() -> None:
-    """With parts, tool calls and their results, tools and routing."""
-    body = json.loads(Hand.encoder()())
+def test_request_has_fifty_messages_with_tools_and_routing() -> None:
+    body = json.loads(Handwritten.encoder()())
 
     roles = [message["role"] for message in body["messages"]]
     assert len(roles) == 50
@@ -99,10 +92,10 @@ def test_the_request_has_fifty_messages() -> None:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["reply", "text-100-20-1000", "fold-100", "giant-4096-1024-60", "hold"]
+    "scenario",
+    ["completion", "text-100-20-1000", "fold-100", "giant-4096-1024-60", "hold"],
 )
-def test_what_the_server_writes_is_well_framed(scenario: str) -> None:
-    """Headers, then a chunked body that ends with the last of it."""
+def test_server_writes_a_valid_chunked_body(scenario: str) -> None:
     plan = server.plan(scenario)
     sent = b"".join(plan.writes) + plan.held
     head, _, rest = sent.partition(b"\r\n\r\n")
@@ -117,11 +110,10 @@ def test_what_the_server_writes_is_well_framed(scenario: str) -> None:
 
     assert length == 0
     assert b"Transfer-Encoding: chunked" in head
-    assert json.loads(body) if scenario == "reply" else body.endswith(inputs.DONE)
+    assert json.loads(body) if scenario == "completion" else body.endswith(inputs.DONE)
 
 
-def test_twenty_events_go_out_by_one_write() -> None:
-    """The number in the scenario is the number of events in each write."""
+def test_batch_in_the_scenario_is_the_number_of_events_per_write() -> None:
     plan = server.plan("text-100-20-1000")
 
     assert [write.count(b"\ndata: {") for write in plan.writes] == [20] * 5
