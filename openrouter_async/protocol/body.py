@@ -57,7 +57,7 @@ def chat_body(
     else:
         raise TypeError(
             "The request must be ChatGenerationParams or a mapping, "
-            f"not {params!r:.100}."
+            f"not {params!r:.100}. Pass messages by keyword: messages=[...]."
         )
     if extra:
         body.update(extra)

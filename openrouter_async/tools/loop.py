@@ -212,8 +212,8 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
     Return the tools that have a function, by name; server tools are left out.
 
     Raises:
-        ConfigurationError: If a function tool has no function, or two tools have one
-            name.
+        ConfigurationError: If a function tool has no function, a function is not a
+            tool, or two tools have one name.
     """
     found: dict[str, Tool[..., Any]] = {}
     for each in tools:
@@ -230,5 +230,9 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
             raise ConfigurationError(
                 f"This tool has no function: {each!r:.100}. Make the tools of "
                 "run_tools() with @tool or FunctionTool.from_function()."
+            )
+        elif callable(each):
+            raise ConfigurationError(
+                f"A function is not a tool yet: {each!r:.100}. Decorate it with @tool."
             )
     return found

@@ -157,6 +157,7 @@ async def test_server_tools_are_passed_on(
     [
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "no function"),
         ({"tools": [FunctionTool({"name": "f"})]}, "no function"),
+        ({"tools": [len]}, "Decorate it with @tool"),
         ({"tools": [add, add]}, "Two tools are named 'add'"),
         ({"max_turns": 0}, "max_turns=0"),
         ({"max_parallel_tools": 0}, "max_parallel_tools=0"),
