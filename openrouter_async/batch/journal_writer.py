@@ -145,7 +145,7 @@ def _failure_line(job: Job, result: BatchResult) -> bytes:
     try:
         line = encode(failure_line(result, job.name, job.fingerprint))
     except ConfigurationError:
-        # Likewise.
+        # The response in the error is nested too deeply to be encoded.
         line = encode(failure_line(result, job.name, job.fingerprint, summarize=True))
     # The body of a valid row is JSON already.
     return line[:-1] + b',"body":' + _body(job) + b"}\n"

@@ -17,7 +17,7 @@ from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import open_source
 
-# The others are no failure: the caller stopped the run, or set its budget.
+# The other reasons are not failures: the caller stopped the run, or set a budget.
 _RAISED: Final[frozenset[StopReason]] = frozenset(
     {"account", "repeated_failure", "stalled", "journal", "input", "error"}
 )

@@ -27,9 +27,12 @@ from openrouter_async.batch import errors_path
 from openrouter_async.protocol.encode import canonical
 from openrouter_async.testing import LocalOpenRouter, completion, error_reply
 
-DEEP: list[Any] = []
-for _ in range(399):
-    DEEP = [DEEP]
+
+def nested_list(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 @pytest.fixture
@@ -189,7 +192,10 @@ async def test_rows_with_their_keys_in_another_order_are_done(
         ({"m": [UserMessage("hi")]}, b'{"m":[{"content":"hi","role":"user"}]}'),
         # Only the standard library encodes these.
         ({"b": "\ud800", "a": 1}, b'{"a": 1, "b": "\\ud800"}'),
-        ({"b": DEEP, "a": 1}, b'{"a": 1, "b": ' + b"[" * 400 + b"]" * 400 + b"}"),
+        (
+            {"b": nested_list(400), "a": 1},
+            b'{"a": 1, "b": ' + b"[" * 400 + b"]" * 400 + b"}",
+        ),
     ],
 )
 def test_canonical_json_has_sorted_keys(value: Any, expected: bytes) -> None:

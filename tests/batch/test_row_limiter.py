@@ -17,7 +17,7 @@ class ManualRate:
     def __init__(self) -> None:
         self.turn: asyncio.Future[None] | None = None
 
-    async def acquire(self, amount: float = 1) -> None:  # noqa: ARG002
+    async def acquire(self, amount: float = 1) -> None:  # noqa: ARG002 - aiolimiter's signature
         """Wait for the test."""
         self.turn = asyncio.get_running_loop().create_future()
         await self.turn

@@ -206,7 +206,7 @@ async def test_concurrent_runs_share_limits_only_for_the_same_model(
         client.chat.send_many([f"{n}" for n in range(99)], model="m") as one,
         client.chat.send_many([f"{n}" for n in range(99)], model="m") as two,
     ):
-        while one.stats.in_flight + two.stats.in_flight < 8:  # noqa: ASYNC110
+        while one.stats.in_flight + two.stats.in_flight < 8:  # noqa: ASYNC110 - no event is set for it
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert one.stats.in_flight + two.stats.in_flight == 8

@@ -246,7 +246,7 @@ async def test_full_result_buffer_stops_the_reading_of_rows(
             yield prompt
 
     async with client.chat.send_many(rows(), model="m", concurrency=1) as run:
-        while run.stats.done < 4:  # noqa: ASYNC110
+        while run.stats.done < 4:  # noqa: ASYNC110 - no event is set for it
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
         unread = pulled
@@ -770,7 +770,7 @@ async def test_number_of_rows_that_wait_for_a_retry_is_bounded(
     server.reply(error_reply(502, retry_after=1), times=None)
     run = client.chat.send_many(prompts(300), model="m", concurrency=1)
     async with run:
-        while waiting < 258:  # noqa: ASYNC110
+        while waiting < 258:  # noqa: ASYNC110 - no event is set for it
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         assert run.stats.waiting == 258
@@ -816,7 +816,7 @@ async def test_drain_does_not_wait_for_rows_that_a_pause_holds_back(
 ) -> None:
     server.reply(error_reply(429, retry_after=100), times=None)
     async with client.chat.send_many(prompts(9), model="m", concurrency=9) as run:
-        while not run.stats.waiting:  # noqa: ASYNC110
+        while not run.stats.waiting:  # noqa: ASYNC110 - no event is set for it
             await asyncio.sleep(0.01)
         assert run.limiters["m"].paused > 90
         async with asyncio.timeout(1):
@@ -1009,7 +1009,7 @@ async def test_cancelled_request_counts_towards_the_budget(
     async with client.chat.send_many(
         ["a"], model="openai/gpt-4o-mini", max_tokens=5, max_cost=1
     ) as run:
-        while not run.stats.in_flight:  # noqa: ASYNC110
+        while not run.stats.in_flight:  # noqa: ASYNC110 - no event is set for it
             await asyncio.sleep(0.01)
 
     assert run.stats.abandoned == 1

@@ -66,18 +66,18 @@ def test_token_bounds_count_each_byte_and_the_token_limit(body: dict[str, Any]) 
     assert token_bounds(body, 10) == TokenBounds(18, 5)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"max_tokens": None},
-        {"tools": [{}]},
-        {"models": ["n"]},
-        {"n": 2},
-        {"prediction": {"type": "content", "content": "hi"}},
-        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
-        {"messages": [5]},
-    ],
-)
+UNBOUNDED: list[dict[str, Any]] = [
+    {"max_tokens": None},
+    {"tools": [{}]},
+    {"models": ["n"]},
+    {"n": 2},
+    {"prediction": {"type": "content", "content": "hi"}},
+    {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    {"messages": [5]},
+]
+
+
+@pytest.mark.parametrize("change", UNBOUNDED)
 def test_token_bounds_are_none_without_a_limit_or_with_more_than_text(
     change: dict[str, Any],
 ) -> None:
