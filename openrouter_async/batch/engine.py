@@ -72,7 +72,6 @@ class BatchEngine:
         self._started = self._loop.time()
         self._ended: float | None = None
         self._end_task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self.reason: StopReason | None = None
         self.failure: BaseException | None = None
         self._options = options
@@ -122,12 +121,12 @@ class BatchEngine:
             max_in_flight=max_in_flight,
         )
         self._progress = _progress_of(options)
+        self._timer = self._loop.call_later(_TICK, self._tick)
 
     def start(self) -> None:
         """Start to read rows and to send them."""
         self._workers.add()
         self._end_task = self._loop.create_task(self._end())
-        self._timer = self._loop.call_later(_TICK, self._tick)
 
     @property
     def is_over(self) -> bool:
@@ -232,8 +231,7 @@ class BatchEngine:
         finally:
             self._executor.shutdown(wait=False)
             self._ended = self._loop.time()
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timer.cancel()
             self._report()
             if isinstance(self._progress, ProgressLine):
                 _call_and_log(self._progress.end)

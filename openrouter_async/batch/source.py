@@ -191,7 +191,7 @@ class JsonLinesSource:
     async def _read_block(self) -> bool:
         """Read more lines; return False at the end of the input."""
         if self._reader is None:
-            self._reader = self._open()
+            self._reader = await self._open()
         lines = await self._reader.read()
         count = self._reader.count
         if count is not None:
@@ -199,14 +199,14 @@ class JsonLinesSource:
         self._lines.extend(lines)
         return bool(lines)
 
-    def _open(self) -> "_LineReader":
+    async def _open(self) -> "_LineReader":
         if self._path is not None:
             # Opened on the event loop, because a thread that is still opening it
             # when the task is cancelled would leave a file that nobody closes.
             return _FileReader(self._path.open("rb"), close_file=True)
         if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
             return _FileReader(sys.stdin.buffer, close_file=False)
-        return _PipeReader(sys.stdin.buffer)
+        return await _open_pipe(sys.stdin.buffer)
 
     def _parse(self, line: bytes) -> object:
         try:
@@ -302,20 +302,23 @@ class _PipeReader:
 
     count: int | None = None
 
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
-        self._stream = asyncio.StreamReader(limit=_MAX_PIPE_LINE_BYTES)
-        self._transport: asyncio.ReadTransport | None = None
+    def __init__(
+        self, stream: asyncio.StreamReader, transport: asyncio.ReadTransport
+    ) -> None:
+        self._stream = stream
+        self._transport = transport
 
     async def read(self) -> list[bytes]:
-        if self._transport is None:
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(self._stream), self._pipe
-            )
         line = await self._stream.readline()
         return [line] if line else []
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
+
+
+async def _open_pipe(pipe: BinaryIO) -> _PipeReader:
+    stream = asyncio.StreamReader(limit=_MAX_PIPE_LINE_BYTES)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
+    return _PipeReader(stream, transport)
