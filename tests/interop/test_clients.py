@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, pointed at the local server."""
+"""The local server, used by other clients of OpenRouter: openai and the official SDK."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
 
-# Third-party code warns as it likes; this module only asks whether it works.
+# Warnings of other packages do not fail these tests.
 pytestmark = pytest.mark.filterwarnings("default")
 
 MODEL = "openai/gpt-4o-mini"
@@ -16,7 +16,7 @@ WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "description": "Tell the weather.",
+        "description": "Return the weather.",
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string"}},
@@ -27,7 +27,7 @@ WEATHER: dict[str, Any] = {
 
 
 def user(text: str) -> dict[str, Any]:
-    """Write a user's message."""
+    """Return a user message."""
     return {"role": "user", "content": text}
 
 
@@ -38,31 +38,33 @@ def server() -> Iterator[LocalOpenRouter]:
 
 
 class TestOpenAI:
-    """openai-python, its base URL changed."""
+    """The client of openai-python, with the base URL of the server."""
 
     @pytest.fixture
     def openai(self) -> Any:
-        """Import it, or skip."""
+        """Import the package, or skip the test."""
         return pytest.importorskip("openai", reason="openai is in the [interop] extra")
 
     def client(self, openai: Any, server: LocalOpenRouter, **options: Any) -> Any:
-        """Make a client of the server that sends once."""
+        """Create a client that does not retry."""
         usual = {"api_key": server.api_key, "max_retries": 0}
         return openai.AsyncOpenAI(base_url=server.url, **{**usual, **options})
 
-    async def test_it_completes(self, openai: Any, server: LocalOpenRouter) -> None:
-        """A completion is read, the bill too."""
+    async def test_completion_is_read(
+        self, openai: Any, server: LocalOpenRouter
+    ) -> None:
         async with self.client(openai, server) as client:
-            reply = await client.chat.completions.create(
+            response = await client.chat.completions.create(
                 model=MODEL, messages=[user("Hello")]
             )
 
-        assert '"Hello"' in reply.choices[0].message.content
-        assert reply.usage.total_tokens > 0
-        assert reply.id == server.requests[0].generation_id
+        assert '"Hello"' in response.choices[0].message.content
+        assert response.usage.total_tokens > 0
+        assert response.id == server.requests[0].generation_id
 
-    async def test_it_streams(self, openai: Any, server: LocalOpenRouter) -> None:
-        """A stream is read to its end, usage included."""
+    async def test_stream_is_read_with_usage(
+        self, openai: Any, server: LocalOpenRouter
+    ) -> None:
         async with self.client(openai, server) as client:
             stream = await client.chat.completions.create(
                 model=MODEL, messages=[user("Hello")], stream=True
@@ -74,25 +76,28 @@ class TestOpenAI:
         assert chunks[-1].usage.total_tokens > 0
         assert len(chunks) == server.requests[0].chunks
 
-    async def test_it_calls_tools(self, openai: Any, server: LocalOpenRouter) -> None:
-        """A tool call, its result, and the answer to that."""
-        turns: list[Any] = [user("What is the weather?")]
+    async def test_tool_calls_are_read(
+        self, openai: Any, server: LocalOpenRouter
+    ) -> None:
+        """It reads a tool call, and the response to the result of the call."""
+        messages: list[Any] = [user("What is the weather?")]
         async with self.client(openai, server) as client:
             create = client.chat.completions.create
-            first = await create(model=MODEL, messages=turns, tools=[WEATHER])
+            first = await create(model=MODEL, messages=messages, tools=[WEATHER])
             call = first.choices[0].message.tool_calls[0]
-            turns.append(first.choices[0].message)
-            turns.append({"role": "tool", "tool_call_id": call.id, "content": "18 C"})
-            second = await create(model=MODEL, messages=turns, tools=[WEATHER])
+            messages.append(first.choices[0].message)
+            messages.append(
+                {"role": "tool", "tool_call_id": call.id, "content": "18 C"}
+            )
+            second = await create(model=MODEL, messages=messages, tools=[WEATHER])
 
         assert call.function.name == "get_weather"
         assert set(json.loads(call.function.arguments)) == {"city"}
         assert "18 C" in second.choices[0].message.content
 
-    async def test_its_helper_gathers_a_stream(
+    async def test_stream_helper_combines_tool_calls(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """The accumulator of its own puts tool calls together."""
         async with (
             self.client(openai, server) as client,
             client.chat.completions.stream(
@@ -104,18 +109,17 @@ class TestOpenAI:
         call = final.choices[0].message.tool_calls[0]
         assert set(json.loads(call.function.arguments)) == {"city"}
 
-    async def test_it_parses_structured_output(
+    async def test_parse_returns_a_value_of_its_schema(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """Its `parse` finds what its own schema asks for."""
         pydantic = pytest.importorskip("pydantic", reason="openai brings pydantic")
         pet = pydantic.create_model("Pet", name=(str, ...), age=(int | None, ...))
         async with self.client(openai, server) as client:
-            reply = await client.chat.completions.parse(
+            response = await client.chat.completions.parse(
                 model=MODEL, messages=[user("A pet")], response_format=pet
             )
 
-        parsed = reply.choices[0].message.parsed
+        parsed = response.choices[0].message.parsed
         assert isinstance(parsed.name, str)
         assert isinstance(parsed.age, int)
 
@@ -130,45 +134,41 @@ class TestOpenAI:
             (500, "InternalServerError"),
         ],
     )
-    async def test_it_raises_its_own_errors(
+    async def test_status_raises_the_class_of_the_sdk(
         self, openai: Any, server: LocalOpenRouter, status: int, name: str
     ) -> None:
-        """Each status is the class that it has for it, with the server's words."""
-        server.reply(error_reply(status, "no luck", error_type="x"))
+        server.reply(error_reply(status, "test message", error_type="x"))
         async with self.client(openai, server) as client:
             with pytest.raises(getattr(openai, name)) as caught:
                 await client.chat.completions.create(model=MODEL, messages=[user("a")])
 
         assert caught.value.status_code == status
-        assert "no luck" in str(caught.value)
+        assert "test message" in str(caught.value)
 
-    async def test_a_wrong_key_is_refused(
+    async def test_wrong_key_raises_an_authentication_error(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """The 401 is its authentication error."""
         async with self.client(openai, server, api_key="wrong") as client:
             with pytest.raises(openai.AuthenticationError, match="User not found"):
                 await client.chat.completions.create(model=MODEL, messages=[user("a")])
 
-    async def test_it_retries_as_it_is_told(
+    async def test_retry_after_in_milliseconds_is_respected(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """It reads the hint in milliseconds and comes back."""
         server.reply(error_reply(429, retry_after=0.01, hints="header_ms")).then(
             "hello"
         )
         async with self.client(openai, server, max_retries=1) as client:
-            reply = await client.chat.completions.create(
+            response = await client.chat.completions.create(
                 model=MODEL, messages=[user("a")]
             )
 
-        assert reply.choices[0].message.content == "hello"
+        assert response.choices[0].message.content == "hello"
         assert len(server.requests) == 2
 
-    async def test_an_error_in_a_stream_is_raised(
+    async def test_error_in_a_stream_is_raised_after_the_chunks_before_it(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """What had arrived was read, then comes its error."""
         server.reply(["par", "tial"], error=StreamError(message="gone"), error_after=2)
         texts: list[str] = []
         async with self.client(openai, server) as client:
@@ -181,17 +181,17 @@ class TestOpenAI:
 
         assert texts == ["par", "tial"]
 
-    async def test_a_dead_connection_is_its_connection_error(
+    async def test_reset_before_the_headers_raises_a_connection_error(
         self, openai: Any, server: LocalOpenRouter
     ) -> None:
-        """A reset before the headers is what it says it is."""
         server.reply(stop="reset")
         async with self.client(openai, server) as client:
             with pytest.raises(openai.APIConnectionError):
                 await client.chat.completions.create(model=MODEL, messages=[user("a")])
 
-    async def test_it_lists_models(self, openai: Any, server: LocalOpenRouter) -> None:
-        """The list of models is one to it."""
+    async def test_models_are_listed(
+        self, openai: Any, server: LocalOpenRouter
+    ) -> None:
         async with self.client(openai, server) as client:
             listed = [model.id async for model in client.models.list()]
 
@@ -199,42 +199,44 @@ class TestOpenAI:
 
 
 class TestOfficialSDK:
-    """OpenRouter's own Python SDK, its server URL changed."""
+    """OpenRouter's own Python SDK, with the URL of the server."""
 
     @pytest.fixture
     def openrouter(self) -> Any:
-        """Import it, or skip."""
+        """Import the package, or skip the test."""
         return pytest.importorskip(
             "openrouter", reason="openrouter is in the [interop] extra"
         )
 
     def client(self, openrouter: Any, server: LocalOpenRouter, **options: Any) -> Any:
-        """Make a client of the server."""
+        """Create a client."""
         usual = {"api_key": server.api_key}
         return openrouter.OpenRouter(server_url=server.url, **{**usual, **options})
 
-    async def test_it_completes(self, openrouter: Any, server: LocalOpenRouter) -> None:
-        """A completion is read, by its strict models."""
+    async def test_completion_is_read(
+        self, openrouter: Any, server: LocalOpenRouter
+    ) -> None:
         async with self.client(openrouter, server) as client:
-            reply = await client.chat.send_async(
+            response = await client.chat.send_async(
                 model=MODEL, messages=[user("Hello")], reasoning={"effort": "low"}
             )
 
-        assert '"Hello"' in reply.choices[0].message.content
-        assert reply.choices[0].message.reasoning
-        assert reply.usage.total_tokens > 0
+        assert '"Hello"' in response.choices[0].message.content
+        assert response.choices[0].message.reasoning
+        assert response.usage.total_tokens > 0
 
-    def test_it_completes_without_a_loop(
+    def test_synchronous_client_reads_a_completion(
         self, openrouter: Any, server: LocalOpenRouter
     ) -> None:
-        """The synchronous client is served by the server's own thread."""
+        """The server runs in a thread of its own."""
         with self.client(openrouter, server) as client:
-            reply = client.chat.send(model=MODEL, messages=[user("Hello")])
+            response = client.chat.send(model=MODEL, messages=[user("Hello")])
 
-        assert '"Hello"' in reply.choices[0].message.content
+        assert '"Hello"' in response.choices[0].message.content
 
-    async def test_it_streams(self, openrouter: Any, server: LocalOpenRouter) -> None:
-        """A stream is read to its end, comments skipped, usage included."""
+    async def test_stream_is_read_with_usage(
+        self, openrouter: Any, server: LocalOpenRouter
+    ) -> None:
         async with self.client(openrouter, server) as client:
             stream = await client.chat.send_async(
                 model=MODEL, messages=[user("Hello")], stream=True
@@ -245,17 +247,20 @@ class TestOfficialSDK:
         assert '"Hello"' in text
         assert chunks[-1].usage.total_tokens > 0
 
-    async def test_it_calls_tools(
+    async def test_tool_calls_are_read(
         self, openrouter: Any, server: LocalOpenRouter
     ) -> None:
-        """Tool calls are read, plain and streamed."""
         async with self.client(openrouter, server) as client:
-            asked = {"model": MODEL, "messages": [user("Weather?")], "tools": [WEATHER]}
-            reply = await client.chat.send_async(**asked)
-            stream = await client.chat.send_async(**asked, stream=True)
+            params = {
+                "model": MODEL,
+                "messages": [user("Weather?")],
+                "tools": [WEATHER],
+            }
+            response = await client.chat.send_async(**params)
+            stream = await client.chat.send_async(**params, stream=True)
             deltas: list[Any] = [chunk.choices[0].delta async for chunk in stream]
 
-        call = reply.choices[0].message.tool_calls[0]
+        call = response.choices[0].message.tool_calls[0]
         assert set(json.loads(call.function.arguments)) == {"city"}
         pieces: list[Any] = [
             piece for delta in deltas for piece in delta.tool_calls or list[Any]()
@@ -272,27 +277,25 @@ class TestOfficialSDK:
             (429, "TooManyRequestsResponseError"),
         ],
     )
-    async def test_it_raises_its_own_errors(
+    async def test_status_raises_the_class_of_the_sdk(
         self, openrouter: Any, server: LocalOpenRouter, status: int, name: str
     ) -> None:
-        """Each status is the class that it has for it, with the server's words."""
         from openrouter import errors  # noqa: PLC0415 - there only if it is installed
 
-        server.reply(error_reply(status, "no luck"))
+        server.reply(error_reply(status, "test message"))
         async with self.client(openrouter, server) as client:
             with pytest.raises(getattr(errors, name)) as caught:
                 await client.chat.send_async(model=MODEL, messages=[user("a")])
 
         assert caught.value.status_code == status
-        assert "no luck" in str(caught.value)
+        assert "test message" in str(caught.value)
 
-    async def test_it_reads_the_other_endpoints(
+    async def test_models_and_credits_are_accepted(
         self, openrouter: Any, server: LocalOpenRouter
     ) -> None:
-        """Its strict models accept the list of models and the credits."""
         async with self.client(openrouter, server) as client:
             models = await client.models.list_async()
-            credit = await client.credits.get_credits_async()
+            account = await client.credits.get_credits_async()
 
         assert MODEL in [model.id for model in models.result.data]
-        assert credit.data.total_credits == 100
+        assert account.data.total_credits == 100

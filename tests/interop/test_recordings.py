@@ -1,8 +1,9 @@
 """
-Recorded replies and streams are read whole.
+Recorded responses and streams of OpenRouter.
 
-The recordings are not part of this repository: `OPENROUTER_WIRE` names a folder with
-`wire/chat_*.json` and `wire/stream_*.sse`.
+The recordings are not part of this repository. The environment variable
+`OPENROUTER_WIRE` contains the path of a folder with `wire/chat_*.json` and
+`wire/stream_*.sse`.
 """
 
 import json
@@ -25,14 +26,14 @@ BODIES = sorted(WIRE.glob("chat_*.json")) if FOLDER else []
 STREAMS = sorted(WIRE.glob("stream_*.sse")) if FOLDER else []
 
 pytestmark = pytest.mark.skipif(
-    not FOLDER, reason="OPENROUTER_WIRE names no folder of recordings"
+    not FOLDER, reason="OPENROUTER_WIRE is not set; it is the folder of the recordings"
 )
 
 MUTANTS: tuple[Any, ...] = (None, True, 7, 1.5, "x", [], {}, [None, {}], {"x": 1})
 
 
 def events(path: Path) -> list[str]:
-    """Return the data of each event; lines are enough, as no event has two."""
+    """Return the data of each event. No recorded event has more than one line."""
     return [
         data
         for line in path.read_bytes().decode().split("\n")
@@ -41,7 +42,7 @@ def events(path: Path) -> list[str]:
 
 
 def distinct(path: Path) -> Iterator[Any]:
-    """Yield one chunk of each shape in a stream."""
+    """Yield one chunk of each structure that occurs in a stream."""
     seen: set[str] = set()
     for data in events(path):
         chunk = json.loads(data)
@@ -60,7 +61,7 @@ def _shape(value: Any) -> Any:
 
 
 def mutate(holder: Any, check: Callable[[], object]) -> None:
-    """Delete, null, retype and add each member in turn; check after each change."""
+    """Remove, null, retype and add each member in turn, and call `check` each time."""
     is_object = holder.__class__ is dict
     if not is_object and holder.__class__ is not list:
         return
@@ -78,13 +79,13 @@ def mutate(holder: Any, check: Callable[[], object]) -> None:
             holder.update(order)
         mutate(before, check)
     if is_object:
-        holder["a key that nobody knows"] = [{}]
+        holder["unknown key"] = [{}]
         check()
-        del holder["a key that nobody knows"]
+        del holder["unknown key"]
 
 
 def read_fields(shape: Shape) -> set[str]:
-    """Return the names of the fields that hold something."""
+    """Return the names of the fields that are not empty."""
     return {
         field.name
         for field in attrs.fields(type(shape))
@@ -93,18 +94,18 @@ def read_fields(shape: Shape) -> set[str]:
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.name)
-def test_a_recorded_body_is_read(path: Path) -> None:
-    """A body parses, keeps what came as `raw`, and its message goes back unchanged."""
+def test_recorded_response_is_read_completely(path: Path) -> None:
+    """Its message is also encoded unchanged for the next request."""
     body = json.loads(path.read_bytes())
 
-    reply = read_response(decode(path.read_bytes()))
+    response = read_response(decode(path.read_bytes()))
 
-    assert reply.raw == body
+    assert response.raw == body
     assert {key for key, value in body.items() if value not in (None, [])} <= (
-        read_fields(reply)
+        read_fields(response)
     )
-    for choice, came in zip(reply.choices, body.get("choices", []), strict=True):
-        sent = dict(came["message"])
+    for choice, recorded in zip(response.choices, body.get("choices", []), strict=True):
+        sent = dict(recorded["message"])
         if sent.get("tool_calls") and sent.get("content") == "":
             sent["content"] = None
         assert encode(choice.message) == encode(sent)
@@ -117,8 +118,7 @@ def test_a_recorded_body_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.name)
-def test_a_recorded_stream_is_read(path: Path) -> None:
-    """Every event of a stream parses, and keeps what came as `raw`."""
+def test_recorded_stream_is_read_completely(path: Path) -> None:
     for data in events(path):
         raw = json.loads(data)
         chunk = read_chunk(decode(data))
@@ -126,15 +126,14 @@ def test_a_recorded_stream_is_read(path: Path) -> None:
         assert {key for key, value in raw.items() if value not in (None, [])} <= (
             read_fields(chunk)
         )
-        for choice, came in zip(chunk.choices, raw["choices"], strict=True):
-            assert choice.delta.content == came["delta"].get("content")
-            assert choice.delta.reasoning == came["delta"].get("reasoning")
-            assert choice.finish_reason == came.get("finish_reason")
+        for choice, recorded in zip(chunk.choices, raw["choices"], strict=True):
+            assert choice.delta.content == recorded["delta"].get("content")
+            assert choice.delta.reasoning == recorded["delta"].get("reasoning")
+            assert choice.finish_reason == recorded.get("finish_reason")
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.name)
-def test_a_damaged_body_is_read(path: Path) -> None:
-    """Whatever member is deleted, nulled, retyped or added, a body is read."""
+def test_mutated_response_is_read_without_an_error(path: Path) -> None:
     body = json.loads(path.read_bytes())
 
     mutate(body, lambda: encode(read_response(body).message))
@@ -143,8 +142,7 @@ def test_a_damaged_body_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.name)
-def test_a_damaged_chunk_is_read(path: Path) -> None:
-    """Whatever member is deleted, nulled, retyped or added, a chunk is read."""
+def test_mutated_chunk_is_read_without_an_error(path: Path) -> None:
     for chunk in distinct(path):
         before = json.dumps(chunk)
         mutate(chunk, partial(read_chunk, chunk))

@@ -1,4 +1,4 @@
-"""Our client, pointed at OpenAI-compatible servers that nobody here wrote."""
+"""The client, used with other OpenAI-compatible servers: stubllm and fakellm."""
 
 import importlib.util
 import json
@@ -22,14 +22,14 @@ from openrouter_async import (
 )
 from openrouter_async.testing import Clock
 
-SAID: Final = "Nobody here wrote the server that says this: it is a stub."
+TEXT: Final = "This text is sent by the server of another project, word by word."
 ARGUMENTS: Final = {"city": "Oslo", "unit": "celsius"}
-REFUSED: Final = "The prompt is not to its taste."
+REJECTED: Final = "The prompt is not acceptable."
 
-# What each of them is told to say, in its own words.
+# The configuration of each server, in its own format.
 STUBLLM: Final[Any] = {
     "fixtures": [
-        {"name": "any", "match": {}, "response": {"content": SAID}},
+        {"name": "any", "match": {}, "response": {"content": TEXT}},
         {
             "name": "weather",
             "match": {"messages": [{"role": "user", "content": {"contains": "rain"}}]},
@@ -49,14 +49,14 @@ STUBLLM: Final[Any] = {
         {
             "name": "bad",
             "match": {"messages": [{"role": "user", "content": {"contains": "bad"}}]},
-            "response": {"http_status": 400, "error_message": REFUSED},
+            "response": {"http_status": 400, "error_message": REJECTED},
         },
         {
             "name": "busy",
             "match": {"messages": [{"role": "user", "content": {"contains": "busy"}}]},
             "sequence": [
                 {"http_status": 429, "error_message": "Slow down."},
-                {"content": SAID},
+                {"content": TEXT},
             ],
         },
     ]
@@ -73,9 +73,9 @@ FAKELLM: Final[Any] = {
         {
             "name": "bad",
             "when": {"messages_contain": "bad"},
-            "respond": {"status": 400, "error": REFUSED},
+            "respond": {"status": 400, "error": REJECTED},
         },
-        {"name": "any", "respond": {"content": SAID}},
+        {"name": "any", "respond": {"content": TEXT}},
     ]
 }
 SERVERS: Final[dict[str, tuple[Any, list[str]]]] = {
@@ -88,17 +88,17 @@ SERVERS: Final[dict[str, tuple[Any, list[str]]]] = {
 def url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Start each of them in a process of its own; tell its base URL."""
+    """Start each of the servers in its own process and return its base URL."""
     name: str = request.param
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed (it is in the [interop] extra)")
-    said, options = SERVERS[name]
+    configuration, options = SERVERS[name]
     folder = tmp_path_factory.mktemp(name)
-    file = folder / "said.json"
-    file.write_text(json.dumps(said))
+    file = folder / "configuration.json"
+    file.write_text(json.dumps(configuration))
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
-    # The command's own script, which may stand in no PATH.
+    # The script of the command, because its folder may not be in PATH.
     command = [str(Path(sys.executable).with_name(name)), "serve", "--port", f"{port}"]
     command += [option.format(file=file) for option in options]
     output = folder / "output"
@@ -115,7 +115,7 @@ def url(
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]", output: Path) -> None:
-    """Wait until somebody listens there."""
+    """Wait until the server accepts connections."""
     end = time.monotonic() + 30
     while True:
         try:
@@ -129,101 +129,102 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]", output: Path) -> Non
 
 
 @pytest.fixture
-async def foreign(url: str, clock: Clock) -> AsyncIterator[AsyncOpenRouter]:
-    """A client of it; only the base URL tells it apart from OpenRouter."""
+async def client(url: str, clock: Clock) -> AsyncIterator[AsyncOpenRouter]:
+    """Return a client of the server; only its base URL differs from OpenRouter."""
     async with AsyncOpenRouter(api_key="sk-any", base_url=url, clock=clock) as client:
         yield client
 
 
-def ask(prompt: str, **more: Any) -> ChatGenerationParams:
+def request_for(prompt: str, **fields: Any) -> ChatGenerationParams:
     return ChatGenerationParams(
-        model="gpt-4o-mini", messages=[UserMessage(prompt)], **more
+        model="gpt-4o-mini", messages=[UserMessage(prompt)], **fields
     )
 
 
-async def test_it_completes(foreign: AsyncOpenRouter) -> None:
-    """A completion is read, with its bill and its finish reason."""
-    reply = await foreign.chat.send(ask("Hello"))
+async def test_completion_of_a_foreign_server_is_read(client: AsyncOpenRouter) -> None:
+    response = await client.chat.send(request_for("Hello"))
 
-    assert reply.text == SAID
-    assert reply.finish_reason == "stop"
-    assert reply.model == "gpt-4o-mini"
-    assert reply.usage.total_tokens is not None
-    assert reply.usage.total_tokens > 0
-    assert reply.http.status == 200
-    assert reply.http.generation_id == reply.id
+    assert response.text == TEXT
+    assert response.finish_reason == "stop"
+    assert response.model == "gpt-4o-mini"
+    assert response.usage.total_tokens is not None
+    assert response.usage.total_tokens > 0
+    assert response.http.status == 200
+    assert response.http.generation_id == response.id
 
 
-async def test_it_streams(foreign: AsyncOpenRouter) -> None:
-    """Chunks are read as they come, and fold to what a plain call brings."""
-    async with foreign.chat.send(ask("Hello"), stream=True) as stream:
+async def test_stream_of_a_foreign_server_equals_its_plain_response(
+    client: AsyncOpenRouter,
+) -> None:
+    async with client.chat.send(request_for("Hello"), stream=True) as stream:
         texts = [chunk.text async for chunk in stream if chunk.text]
-    plain = await foreign.chat.send(ask("Hello"))
+    plain = await client.chat.send(request_for("Hello"))
 
     assert len(texts) > 5
-    assert "".join(texts) == SAID
+    assert "".join(texts) == TEXT
     assert stream.response.message.as_request() == plain.message.as_request()
     assert stream.response.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-async def test_it_calls_tools(
-    foreign: AsyncOpenRouter,
+async def test_tool_call_of_a_foreign_server_is_read(
+    client: AsyncOpenRouter,
     stream: bool,
 ) -> None:
-    """A tool call is put together, however it is cut."""
     tool = FunctionTool({"name": "get_weather", "parameters": {"type": "object"}})
-    params = ask("Will it rain?", tools=[tool])
+    params = request_for("Will it rain?", tools=[tool])
     if stream:
-        async with foreign.chat.send(params, stream=True) as opened:
-            reply = await opened.collect()
+        async with client.chat.send(params, stream=True) as opened:
+            response = await opened.collect()
     else:
-        reply = await foreign.chat.send(params)
+        response = await client.chat.send(params)
 
-    (call,) = reply.tool_calls
+    (call,) = response.tool_calls
     assert call.id.startswith("call_")
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments) == ARGUMENTS
 
 
-async def test_leaving_a_stream_leaves_the_client_usable(
-    foreign: AsyncOpenRouter,
+async def test_next_call_succeeds_after_leaving_a_stream(
+    client: AsyncOpenRouter,
 ) -> None:
-    """A stream that is left after its first words is no trouble for the next call."""
-    async with foreign.chat.send(ask("Hello"), stream=True) as stream:
+    async with client.chat.send(request_for("Hello"), stream=True) as stream:
         async for chunk in stream:
             if chunk.text:
                 break
 
     assert stream.partial is not None
-    assert SAID.startswith(stream.partial.text)
-    assert (await foreign.chat.send(ask("Hello"))).text == SAID
-    assert foreign.stats.in_use == 0
+    assert TEXT.startswith(stream.partial.text)
+    assert (await client.chat.send(request_for("Hello"))).text == TEXT
+    assert client.stats.in_use == 0
 
 
-async def test_it_refuses(foreign: AsyncOpenRouter, slept: list[float]) -> None:
-    """OpenAI's envelope is our typed error, with the server's words."""
-    with pytest.raises(BadRequestError, match=REFUSED) as caught:
-        await foreign.chat.send(ask("A bad prompt"))
+async def test_error_in_the_format_of_openai_is_raised_with_its_message(
+    client: AsyncOpenRouter, slept: list[float]
+) -> None:
+    with pytest.raises(BadRequestError, match=REJECTED) as caught:
+        await client.chat.send(request_for("A bad prompt"))
 
     assert caught.value.status_code == 400
     assert len(caught.value.attempts) == 1
     assert slept == []
 
 
-async def test_what_it_does_not_know_is_not_found(foreign: AsyncOpenRouter) -> None:
-    """The 404 of its web framework, in no envelope that we know, is typed too."""
-    with pytest.raises(NotFoundError, match="Not Found"):
-        await foreign.request("GET", "/no/such/thing")
-
-
-async def test_it_is_asked_again(
-    foreign: AsyncOpenRouter, slept: list[float], request: pytest.FixtureRequest
+async def test_404_in_an_unknown_format_raises_not_found(
+    client: AsyncOpenRouter,
 ) -> None:
-    """A 429 is sent again; only one of them can be told to be busy just once."""
-    busy = [429] if "stubllm" in request.node.name else []
-    reply = await foreign.chat.send(ask("Are you busy?"))
+    """The web framework of the server sends it."""
+    with pytest.raises(NotFoundError, match="Not Found"):
+        await client.request("GET", "/no/such/thing")
 
-    assert reply.text == SAID
-    assert [attempt.status for attempt in reply.http.attempts] == [*busy, 200]
+
+async def test_429_of_a_foreign_server_is_retried(
+    client: AsyncOpenRouter, slept: list[float], request: pytest.FixtureRequest
+) -> None:
+    """Only stubllm can be configured to send a 429 once."""
+    busy = [429] if "stubllm" in request.node.name else []
+    response = await client.chat.send(request_for("Are you busy?"))
+
+    assert response.text == TEXT
+    assert [attempt.status for attempt in response.http.attempts] == [*busy, 200]
     assert len(slept) == len(busy)

@@ -1,4 +1,4 @@
-"""The public names, what the import of the package loads, and lazy loading."""
+"""The public names, the modules that the import loads, and deferred loading."""
 
 import ast
 import inspect
@@ -148,7 +148,7 @@ def has_docstring_below(name: str) -> bool:
 
 @pytest.mark.parametrize(("module", "name"), sorted(EXPORTED))
 def test_public_name_has_a_docstring(module: str, name: str) -> None:
-    """Its own, or a string below the assignment."""
+    """A constant has a string below its assignment."""
     value = getattr(sys.modules[f"openrouter_async{module}"], name)
 
     if inspect.isclass(value) or inspect.isroutine(value):

@@ -1,4 +1,4 @@
-"""The commands of the README do what it says."""
+"""The commands in the README."""
 
 import json
 import re
@@ -20,18 +20,17 @@ def write(path: str, rows: list[object]) -> None:
     Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_there_are_commands() -> None:
-    """Otherwise nothing is tested here."""
+def test_readme_has_the_batch_commands() -> None:
     assert {shlex.split(line)[1] for line in COMMANDS} == {"run", "status", "retry"}
 
 
-def test_the_commands_of_the_readme_run(
+def test_batch_commands_of_the_readme_run_in_order(
     server: LocalOpenRouter,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One after the other, in a folder with rows of all forms."""
+    """The input file has a row of each accepted form."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
     monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
@@ -42,9 +41,9 @@ def test_the_commands_of_the_readme_run(
     codes = [app.run(shlex.split(line)) for line in COMMANDS]
 
     assert codes == [3, 0, 0, 0]
-    told = json.loads(capsys.readouterr().out)
-    assert (told["ok"], told["failed"]) == (2, 1)
-    done = (tmp_path / "out.jsonl").read_bytes().splitlines()
-    assert len({json.loads(line)["custom_id"] for line in done}) == 3
+    status = json.loads(capsys.readouterr().out)
+    assert (status["ok"], status["failed"]) == (2, 1)
+    lines = (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert len({json.loads(line)["custom_id"] for line in lines}) == 3
     assert not (tmp_path / "out.errors.jsonl").exists()
     assert "Summarise: long" in {seen.prompt for seen in server.requests}

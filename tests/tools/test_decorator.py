@@ -123,7 +123,7 @@ def test_options_override_the_function() -> None:
 class Store:
     """A class with a method."""
 
-    def get(self, key: str, /) -> str:  # noqa: D102 - it would become the description
+    def get(self, key: str, /) -> str:
         return key
 
 
