@@ -5,7 +5,7 @@ import ssl as tls
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from attrs import evolve
 
@@ -25,6 +25,9 @@ from .protocol.settings import Settings
 from .transport.pool import NetworkOptions, PoolStats
 from .transport.transport import ClientSession, Transport
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .batches import Batches
 
 _BASE_URL: Final = "https://openrouter.ai/api/v1"
 _MAX_CONNECTIONS: Final = 1000
@@ -151,6 +154,14 @@ class AsyncOpenRouter:
     def chat(self) -> Chat:
         """The chat operation."""
         return self._chat
+
+    @property
+    def batches(self) -> "Batches":
+        """The hosted-batch operations."""
+        # Imported on first use: most programs have no batches.
+        from .batches import Batches
+
+        return Batches(self._settings, self._transport)
 
     @property
     def timeouts(self) -> Timeouts:

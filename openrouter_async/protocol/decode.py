@@ -325,3 +325,10 @@ _read_response: Callable[..., ChatResponse] = _compile_response_reader
 def read_response(raw: dict[str, Any], http: Exchange | None = None) -> ChatResponse:
     """Return the response in a JSON object, which it keeps as `raw`. Never raises."""
     return _read_response(raw, http)
+
+
+def read_object(cls: type[_T], raw: dict[str, Any]) -> _T:
+    """Return the `cls` in a JSON object, which it keeps as `raw`. Never raises."""
+    reader: Any = _converter.get_structure_hook(cls)
+    shape: _T = reader(raw)
+    return shape

@@ -1,7 +1,8 @@
 """
 Request and response shapes.
 
-Plugins and server tools are loaded on first use, because few programs name them.
+Plugins, server tools and hosted batches are loaded on first use, because few programs
+name them.
 """
 
 import importlib
@@ -136,6 +137,7 @@ from .tools import (
 )
 
 if typing.TYPE_CHECKING:
+    from .hosted import Batch, BatchCounts
     from .plugins import (
         AlignmentPlugin,
         AlignmentRule,
@@ -198,7 +200,9 @@ else:
 
     def __getattr__(name: str) -> typing.Any:
         # The names of __all__ that are not imported above.
-        for module in (".plugins", ".server_tools") if name in __all__ else ():
+        for module in (
+            (".hosted", ".plugins", ".server_tools") if name in __all__ else ()
+        ):
             shapes = vars(importlib.import_module(module, __name__))
             if name in shapes:
                 return globals().setdefault(name, shapes[name])
@@ -231,6 +235,8 @@ __all__ = [
     "AutoRouterPlugin",
     "BashParameters",
     "BashTool",
+    "Batch",
+    "BatchCounts",
     "Billing",
     "CacheControl",
     "ChatFields",

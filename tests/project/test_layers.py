@@ -44,6 +44,7 @@ VAGUE_NAMES = {
 }
 
 LONG_TAIL = {"openrouter_async.types.plugins", "openrouter_async.types.server_tools"}
+HOSTED = "openrouter_async.types.hosted"
 
 # Modules that import others on first use, to keep the import fast.
 DEFERRED: dict[tuple[str, ...], set[str]] = {
@@ -56,7 +57,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
-    ("types", "__init__"): LONG_TAIL,
+    ("types", "__init__"): {*LONG_TAIL, HOSTED},
     ("chat",): {
         *(
             "openrouter_async.batch",
@@ -67,6 +68,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
+    ("client",): {"openrouter_async.batches"},
     ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,

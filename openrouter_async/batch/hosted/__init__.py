@@ -1,0 +1,1 @@
+"""Hosted batches: plan, submit, watch and collect."""

@@ -1,0 +1,134 @@
+"""BatchRoutes: the calls of `/batches`."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from attrs import evolve, frozen
+
+from ...errors import APIConnectionError, APIError, APITimeoutError, OpenRouterError
+from ...protocol.batch_parsing import batch_of, objects_in, read_batch, read_batch_json
+from ...protocol.call import Call
+from ...protocol.settings import Settings
+from ...transport.transport import Transport
+from ...types.hosted import Batch
+
+T = TypeVar("T")
+
+PAGE_ROWS: Final = 200
+"""Rows per page of results: at 10 KB each, 2 MB in memory."""
+
+_PATH: Final = "/batches"
+_LIST_LIMIT: Final = 100
+# Seconds: the wait after a failure to connect, before the next attempt.
+_CONNECT_WAIT: Final = 0.3
+
+
+@frozen
+class BatchPage:
+    """One page of the list of batches, newest first."""
+
+    batches: list[Batch]
+    next_id: str | None
+
+
+def is_ambiguous(error: OpenRouterError) -> bool:
+    """Return True if a submission that failed with an error may have been stored."""
+    if isinstance(error, APIError):
+        return error.status_code >= 500 or error.status_code == 408
+    return not is_unsent(error)
+
+
+def is_unsent(error: OpenRouterError) -> bool:
+    """Return True if a request did not reach the server."""
+    attempts = error.attempts
+    return isinstance(error, APIConnectionError) and (
+        not attempts or attempts[-1].billing == "not_accepted"
+    )
+
+
+class BatchRoutes:
+    """The calls of `/batches`, with the settings of one client."""
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+
+    async def submit(self, body: Any) -> Batch:
+        """
+        Submit a batch; its body is sent once.
+
+        Raises:
+            OpenRouterError: If it fails; `is_ambiguous` says if it may be stored.
+        """
+        call = self._call("POST", _PATH, read_batch, retry=False)
+        return await self._fetch(evolve(call, body=body))
+
+    async def page(self, query: Mapping[str, Any]) -> BatchPage:
+        """Return one page of the list."""
+        found = await self._fetch(
+            self._call(
+                "GET", _PATH, read_batch_json, query={"limit": _LIST_LIMIT, **query}
+            )
+        )
+        batches = [batch_of(raw) for raw in objects_in(found.get("data"))]
+        last = found.get("last_id") or (batches[-1].id if batches else None)
+        has_more = found.get("has_more") is True
+        return BatchPage(batches, last if has_more and batches else None)
+
+    async def get(self, batch_id: str) -> Batch:
+        """Return a batch, with its results in `raw` if it has ended."""
+        return await self._fetch(self._call("GET", _path(batch_id), read_batch))
+
+    async def results_page(
+        self, batch_id: str, cursor: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return the rows of one page of results, and the cursor of the next page."""
+        query = {"limit": PAGE_ROWS, "cursor": cursor}
+        path = f"{_path(batch_id)}/results"
+        found = await self._fetch(self._call("GET", path, read_batch_json, query=query))
+        following = found.get("next_cursor")
+        return objects_in(found.get("data")), (
+            following if isinstance(following, str) and found.get("has_more") else None
+        )
+
+    async def delete(self, batch_id: str) -> Mapping[str, Any]:
+        """Delete a batch that has ended, and return the confirmation."""
+        return await self._fetch(self._call("DELETE", _path(batch_id), read_batch_json))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        parse: Callable[..., T],
+        *,
+        query: Mapping[str, Any] | None = None,
+        retry: bool = True,
+    ) -> Call[T]:
+        return self._settings.call(method, path, parse, query=query, retry=retry)
+
+    async def _fetch(self, call: Call[T]) -> T:
+        value = (await self._transport.send(call)).value
+        assert value is not None
+        return value
+
+
+def submission_wait(error: OpenRouterError) -> float | None:
+    """
+    Return the seconds to wait before a submission is sent again; None: never.
+
+    Only if it was certainly not stored, and a wait helps: after 429, and if no
+    connection was made.
+    """
+    if isinstance(error, APIError):
+        if error.status_code != 429:
+            return None
+        return (error.retry_after or 1.0) * (1.0 + 0.2 * random.random())  # noqa: S311 - jitter
+    if isinstance(error, APITimeoutError) or not is_unsent(error):
+        return None
+    return _CONNECT_WAIT * (0.5 + random.random())  # noqa: S311 - jitter
+
+
+def _path(batch_id: str) -> str:
+    return f"{_PATH}/{quote(batch_id, safe='')}"

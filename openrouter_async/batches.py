@@ -1,0 +1,312 @@
+"""The hosted-batch operations: `create`, `get`, `list`, `results` and `delete`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self, Unpack
+
+from .batch.hosted.plan import (
+    CHAT_ENDPOINT,
+    MAX_ROWS,
+    BatchGroup,
+    other_slug,
+    plan_row,
+    submission_head,
+    wire_name,
+)
+from .batch.hosted.routes import (
+    BatchRoutes,
+    submission_wait,
+)
+from .batch.options import Items
+from .batch.request_builder import RequestBuilder
+from .batch.rows.items import read_item
+from .batch.rows.results import BatchResult
+from .batch.source import END, check_items, open_source
+from .errors import APIError, ConfigurationError, NotFoundError, OpenRouterError
+from .protocol.batch_parsing import is_missing_variant, objects_in, read_row
+from .protocol.decode import as_object, decode
+from .protocol.encode import encode
+from .protocol.response_parsing import usage_of
+from .protocol.settings import Settings
+from .transport.transport import Transport
+from .types import ChatFields, ChatResponse
+from .types.hosted import Batch
+
+# Submissions that are rejected by a rate limit, or find no connection.
+_MAX_SUBMISSIONS: Final = 5
+
+
+class Batches:
+    """The hosted-batch operations of a client."""
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._routes = BatchRoutes(settings, transport)
+
+    async def create(
+        self,
+        rows: Items,
+        *,
+        endpoint: str = CHAT_ENDPOINT,
+        callback_url: str | None = None,
+        **fields: Unpack[ChatFields],
+    ) -> Batch:
+        """
+        Submit one batch.
+
+        If the response is lost, the batch may be stored all the same: look for it with
+        `list()` before you submit it again. `run()` does that.
+
+        Args:
+            rows: The rows, in the forms that `chat.send_many` accepts, at most 5,000.
+                For another endpoint, mappings with `custom_id` and `body`.
+            endpoint: Endpoint of all rows.
+            callback_url: An https URL that is called when the batch has ended.
+            **fields: Fields of `ChatGenerationParams` for every row that does not set
+                them itself. `model` must be the same for all rows; `provider` may
+                contain `only` and `allow_fallbacks`.
+
+        Raises:
+            ConfigurationError: If a row cannot be sent in a batch; nothing is sent.
+            OpenRouterError: If the submission fails.
+        """
+        check_items(rows)
+        builder = RequestBuilder(
+            self._settings, self._transport, fields, extra=None, query=None
+        )
+        planned = _Submission(endpoint, builder, fields)
+        source = open_source(rows)
+        try:
+            while (item := await source.pull()) is not END:
+                planned.add(item)
+        finally:
+            await source.aclose()
+        model = planned.group.model
+        try:
+            return await self._submit(planned.body(model, callback_url))
+        except APIError as error:
+            # A 400 stored nothing. Some models are accepted in one form only.
+            if not is_missing_variant(error):
+                raise
+            other = other_slug(model)
+            return await self._submit(planned.body(other, callback_url))
+
+    async def get(self, batch_id: str) -> Batch:
+        """
+        Return a batch. Once it has ended, the response contains all its results.
+
+        Raises:
+            NotFoundError: If it does not exist; also shortly after its creation.
+            PaymentRequiredError: If its results are withheld until credits are added.
+            APIError: With status 410, if its results were deleted.
+        """
+        return await self._routes.get(batch_id)
+
+    def list(
+        self,
+        *,
+        status: Sequence[str] = (),
+        created_after: float | None = None,
+        created_before: float | None = None,
+    ) -> BatchList:
+        """
+        Iterate over the batches of the workspace, newest first.
+
+        It includes batches of other keys and programs.
+
+        Args:
+            status: Statuses to include; empty for all.
+            created_after: Unix time in seconds.
+            created_before: Unix time in seconds.
+        """
+        query = {
+            "status": list(status) or None,
+            "created_after": created_after,
+            "created_before": created_before,
+        }
+        return BatchList(self._routes, query)
+
+    def results(self, batch_id: str) -> HostedResults:
+        """
+        Iterate over the results of a batch that has ended, in no particular order.
+
+        `custom_id` is the one that was submitted, and `index` the position of the
+        result. The cost of a row is not known, only that of the batch.
+        """
+        return HostedResults(self._routes, batch_id)
+
+    async def delete(self, batch_id: str) -> Mapping[str, Any]:
+        """
+        Delete the requests and results of a batch that has ended.
+
+        It does not cancel a batch, nor change what is billed.
+
+        Returns:
+            The confirmation, in which `deletion` says what happened to the copies of
+            OpenRouter and of the provider.
+
+        Raises:
+            APIError: With status 409, if the batch has not ended.
+        """
+        return await self._routes.delete(batch_id)
+
+    async def _submit(self, body: bytes) -> Batch:
+        attempts = 0
+        while True:
+            try:
+                return await self._routes.submit(body)
+            except OpenRouterError as error:
+                wait = submission_wait(error)
+                attempts += 1
+                if wait is None or attempts == _MAX_SUBMISSIONS:
+                    raise
+            await asyncio.sleep(wait)
+
+
+class BatchList:
+    """An async iterator over the list of batches; pages are fetched when needed."""
+
+    def __init__(self, routes: BatchRoutes, query: Mapping[str, Any]) -> None:
+        self._routes = routes
+        self._query = query
+        self._batches: deque[Batch] = deque()
+        self._after: str | None = None
+        self._is_read = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while not self._batches:
+            if self._is_read:
+                raise StopAsyncIteration
+            page = await self._routes.page({**self._query, "after": self._after})
+            self._batches.extend(page.batches)
+            self._after = page.next_id
+            self._is_read = page.next_id is None
+        return self._batches.popleft()
+
+
+class HostedResults:
+    """
+    An async iterator over the results of a batch.
+
+    They are fetched page by page. If the route of the pages is missing, they are read
+    from the batch, as a whole.
+    """
+
+    def __init__(self, routes: BatchRoutes, batch_id: str) -> None:
+        self._routes = routes
+        self._id = batch_id
+        self._rows: deque[dict[str, Any]] = deque()
+        self._cursor: str | None = None
+        self._is_read = False
+        self._index = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchResult[None]:
+        """
+        Return the next result.
+
+        Raises:
+            OpenRouterError: As for `Batches.get`.
+        """
+        while not self._rows:
+            if self._is_read:
+                raise StopAsyncIteration
+            await self._read()
+        row = self._rows.popleft()
+        index, self._index = self._index, self._index + 1
+        name = row.get("custom_id")
+        found = read_row(row)
+        result = BatchResult[None](index, name if isinstance(name, str) else None)
+        result.attempts = 1
+        if isinstance(found, ChatResponse):
+            result.response, result.usage = found, usage_of(found)
+        else:
+            result.error = found
+        return result
+
+    async def _read(self) -> None:
+        try:
+            rows, self._cursor = await self._routes.results_page(self._id, self._cursor)
+        except NotFoundError:
+            batch = await self._routes.get(self._id)
+            rows, self._cursor = objects_in(batch.raw.get("results")), None
+        self._rows.extend(rows)
+        self._is_read = self._cursor is None
+
+
+class _Submission:
+    """The rows of one submission."""
+
+    def __init__(
+        self, endpoint: str, builder: RequestBuilder, fields: Mapping[str, Any]
+    ) -> None:
+        self._endpoint = endpoint
+        self._builder = builder
+        self._fields = fields
+        self._lines: list[bytes] = []
+        self._names: set[str] = set()
+        self._group: BatchGroup | None = None
+
+    @property
+    def group(self) -> BatchGroup:
+        """
+        The group of all rows.
+
+        Raises:
+            ConfigurationError: If there are no rows.
+        """
+        if self._group is None:
+            raise ConfigurationError("A batch needs at least one row.")
+        return self._group
+
+    def add(self, item: object) -> None:
+        """
+        Add a row.
+
+        Raises:
+            ConfigurationError: If it cannot be part of the submission.
+        """
+        if len(self._lines) == MAX_ROWS:
+            raise ConfigurationError(
+                f"A batch has at most {MAX_ROWS} rows. Use batches.run(), which splits."
+            )
+        row = read_item(item, len(self._lines))
+        if self._endpoint == CHAT_ENDPOINT:
+            body = decode(encode(self._builder.body(row)))
+            planned = plan_row(body, row.name)
+            name, line, group = planned.wire_name, planned.line, planned.group
+        else:
+            body = {**as_object(row.params)}
+            name = wire_name(row.name)
+            line = encode({"custom_id": name, "body": body})
+            group = BatchGroup(str(self._fields.get("model") or ""))
+        if name in self._names:
+            raise ConfigurationError(
+                f"Row {row.index} has the same name as an earlier row: {row.name!r}. "
+                "Give each row its own custom_id."
+            )
+        if self._group not in (None, group):
+            raise ConfigurationError(
+                f"Row {row.name!r} differs in model, provider or response_format from "
+                "the rows before it. Use batches.run(), which makes several batches."
+            )
+        self._names.add(name)
+        self._group = group
+        self._lines.append(line)
+
+    def body(self, model: str, callback_url: str | None) -> bytes:
+        """Return the body of the submission, with a form of the model's slug."""
+        provider = self.group.provider
+        head = submission_head(
+            self._endpoint, model, callback_url=callback_url, provider=provider
+        )
+        return head + b",\n".join(self._lines) + b"\n]}"
