@@ -48,6 +48,11 @@ def test_all_lists_the_public_names() -> None:
 
 
 @pytest.mark.parametrize("module", [openrouter_async, types])
+def test_dir_lists_names_that_are_not_loaded_yet(module: ModuleType) -> None:
+    assert set(dir(module)) >= set(module.__all__)
+
+
+@pytest.mark.parametrize("module", [openrouter_async, types])
 def test_all_is_sorted(module: ModuleType) -> None:
     assert module.__all__ == sorted(set(module.__all__), key=sort_key)
 
