@@ -132,7 +132,7 @@ def test_unknown_name_raises_attribute_error(module: ModuleType) -> None:
 
 
 def has_docstring_below(name: str) -> bool:
-    """Find a string below the assignment of a name, as its docstring."""
+    """Return True if a string follows the assignment of a name, as its docstring."""
     for parts, tree in TREES.items():
         if parts[0] not in BELOW_ROOT:
             continue
