@@ -220,7 +220,7 @@ class PoolRegistry:
             ClosedError: The client is closed.
         """
         if self.closed:
-            raise ClosedError("The client is closed.")
+            raise ClosedError("The client is closed; create a new AsyncOpenRouter.")
         pool = self._pools.get((os.getpid(), asyncio.get_running_loop()))
         return None if pool is None or pool.closed else pool
 

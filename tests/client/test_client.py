@@ -330,7 +330,7 @@ async def test_request_that_is_not_a_mapping_is_rejected(
 async def test_closed_client_says_so(client: AsyncOpenRouter) -> None:
     await client.aclose()
 
-    with pytest.raises(ClosedError, match="The client is closed"):
+    with pytest.raises(ClosedError, match="client is closed; create a new"):
         await client.chat.send(HELLO)
 
 
