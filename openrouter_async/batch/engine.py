@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import JournalError
 from ..protocol.budget import Budget
-from ..protocol.concurrency import MOST
+from ..protocol.concurrency import MAX_LIMIT
 from ..protocol.overload import stalled
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
 from .jobs import JobQueue
@@ -79,7 +79,7 @@ class BatchEngine:
         self._journal = journal
         self._executor = executor
         self._counters = RunCounters()
-        max_in_flight = options.fixed_concurrency or MOST
+        max_in_flight = options.fixed_concurrency or MAX_LIMIT
         self.buffer = ResultBuffer(
             self._loop,
             max(_MIN_BUFFER_SIZE, 4 * max_in_flight),

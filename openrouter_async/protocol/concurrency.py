@@ -1,250 +1,285 @@
 """
-How many calls may be in flight: found out by asking. Pure: `now` is passed in.
+The concurrency limit: how it adapts to the capacity of the server.
 
-OpenRouter tells no limit before it refuses, so the number of calls in flight is what
-is steered, by CUBIC on wall-clock time (at 20 s a call, one more per round trip would
-take half an hour for a hundred):
+OpenRouter reports no limit before it refuses a request, so the limit is found by
+probing: the number of calls in flight grows until calls are refused. CUBIC, a
+congestion control of TCP, decides how fast. It grows by the time since the last
+refusal, not by round trips: at 20 s per call, one more call per round trip would take
+half an hour to add a hundred. `tau` is the unit of that time: the mean latency, but at
+least 1 s and at most 5 s.
 
-- Slow start: one more for each success, until the first refusal.
-- A refusal of a call that was sent after the last cut (one cut per flight): with W
-  calls in flight when it was sent, limit = 0.7 W, and W_max = W; or 0.85 W if that is
-  below the last W_max, which lets others have their share sooner.
-- After a cut, on each success, t seconds later, with tau = the mean latency between 1 s
-  and 5 s: limit = 0.4 (t / tau - K)^3 + W_max, where K = cbrt((W_max - limit) / 0.4);
-  so it is back at W_max after K tau, stays about there, and then looks for more. At
-  most one more for each success, so that responses that arrive together do not send
-  several times as many calls before the first refusal.
-- Never above twice the peak in flight of the previous round. A round ends with the
-  first response to a call that was sent in it, so the limit may double once per
-  latency, however long that is.
-- Only while at least four fifths of the limit are used, in this round or the previous
-  one; time with fewer calls in flight does not count as t.
-- More than 3 % refusals in a minute: K is doubled for the next minute.
-- 502, 504, resets and time-outs mean a bad provider, not load: limit = 0.9 limit only
-  when they are more than a tenth of the last 100 outcomes.
+1. Slow start (RFC 9438, 4.10): each response raises the limit by 1 until the first
+   refusal.
+2. Decrease (4.6): a refusal reduces the limit to 0.7 W, where W calls were in flight
+   when the refused call was sent, and w_max becomes W. Calls that were sent before the
+   decrease do not cause another one.
+3. Fast convergence (4.7): if W is below the last w_max, other clients need capacity,
+   and w_max becomes 0.85 W.
+4. Increase (4.2): t seconds after the decrease, a response raises the limit to
+   0.4 (t / tau - K)^3 + w_max, where K = cbrt((w_max - limit) / 0.4). It is back at
+   w_max after K tau, stays close to it for a while, and then probes for more. One
+   response raises it by 1 at most, so that responses that arrive together do not cause
+   a burst of calls before the first refusal.
+5. The limit stays within twice the peak in flight of the previous round. A round ends
+   with the first response to a call that was sent in it, so the limit can double once
+   per latency.
+6. Application-limited (5.8): the limit grows only if at least 80 % of it were in use in
+   this round or the previous one, and time in which fewer were in use does not count
+   as t.
+7. If more than 3 % of the calls in a minute were refused, K is doubled during the next
+   minute.
+8. 502, 504, resets and timeouts point to a faulty provider rather than to load. They
+   reduce the limit, to 90 %, only if they are more than 10 % of the last 100 outcomes.
 
-Source: RFC 9438 (CUBIC), sections 4.2, 4.6, 4.7 and 5.8; its use on wall-clock time is
-botocore's adaptive retry mode.
+Rules 5, 7 and 8 are not in the RFC. Rule 5 limits a burst after a time without
+refusals, as botocore's adaptive retry mode does, which also uses CUBIC by wall-clock
+time.
+
+The module is pure: the time is passed as `now`.
+
+Source: RFC 9438 (CUBIC for Fast and Long-Distance Networks).
 """
 
 from collections import deque
 from typing import Final, Protocol
 
-BETA: Final = 0.7
-GROWTH: Final = 0.4
-START: Final = 8
-MOST: Final = 512
-LONGEST_PAUSE: Final = 120.0
+START_LIMIT: Final = 8
+# An upper bound, in case that the server never refuses a call.
+MAX_LIMIT: Final = 512
+# Seconds. Some servers ask for hours; a call every two minutes shows if that is true.
+MAX_PAUSE: Final = 120.0
 
-_USED: Final = 0.8
-_FAILURE_CUT: Final = 0.9
-_FAILURES: Final = 0.1
+# beta_cubic and C of RFC 9438, 4.1.1, with the values recommended in 4.6 and 5.
+_BETA: Final = 0.7
+_C: Final = 0.4
+
+_MIN_USE: Final = 0.8
+_FAILURE_BETA: Final = 0.9
+_MAX_FAILURE_SHARE: Final = 0.1
+# Outcomes in which failures are counted, and the fewest that say anything.
 _OUTCOMES: Final = 100
-_FEWEST_OUTCOMES: Final = 20
-_REFUSALS: Final = 0.03
+_MIN_OUTCOMES: Final = 20
+_MAX_REFUSAL_SHARE: Final = 0.03
 _MINUTE: Final = 60.0
+# Weight of the newest latency in the mean.
 _SMOOTHING: Final = 0.1
-_SHORTEST_TAU: Final = 1.0
-_LONGEST_TAU: Final = 5.0
+_MIN_TAU: Final = 1.0
+_MAX_TAU: Final = 5.0
 _JITTER: Final = 0.1
 
 
 class Controller(Protocol):
-    """Says how many calls may be in flight, and is told how each one went."""
+    """Decides how many calls may be in flight, from the outcomes of earlier calls."""
 
     @property
     def limit(self) -> int:
-        """How many calls may be in flight; 1 or more."""
+        """Maximum number of calls in flight, 1 or more."""
         ...
 
     @property
     def tau(self) -> float:
-        """The seconds over which it acts."""
+        """Unit of time of the controller, in seconds."""
         ...
 
-    def sent(self, now: float, flight: int) -> None:
-        """Note that a call was sent; `flight`: how many are now in flight."""
+    def sent(self, now: float, in_flight: int) -> None:
+        """Record that a call was sent; `in_flight` includes it."""
 
-    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
-        """Note a response to a call sent at `sent`; `in_flight` includes that call."""
+    def succeeded(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Record a response to a call sent at `sent_at`; `in_flight` includes it."""
 
     def failed(self, now: float) -> None:
-        """Note a failure that says nothing of load."""
+        """Record a failure that does not indicate load."""
 
-    def refused(self, now: float, sent: float, flight: int) -> None:
-        """Note a refusal; `sent` and `flight` are those of its sending."""
+    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Record a refusal of a call sent at `sent_at`, as one of `in_flight` then."""
 
     def paused(self, until: float) -> None:
-        """Learn that nothing is sent before then."""
+        """Record that no call will be sent before `until`."""
 
 
 class FixedController:
-    """A limit that somebody set."""
+    """A limit that does not change."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.tau = _SHORTEST_TAU
+        self.tau = _MIN_TAU
 
-    def sent(self, now: float, flight: int) -> None:
-        """Take no notice."""
+    def sent(self, now: float, in_flight: int) -> None:
+        """Do nothing."""
 
-    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
-        """Take no notice."""
+    def succeeded(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Do nothing."""
 
     def failed(self, now: float) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
-    def refused(self, now: float, sent: float, flight: int) -> None:
-        """Take no notice."""
+    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Do nothing."""
 
     def paused(self, until: float) -> None:
-        """Take no notice."""
+        """Do nothing."""
 
 
 class CubicController:
     """
-    A limit that looks for the server's.
+    A limit that adapts to the capacity of the server.
 
     Attributes:
-        w_max: What was in flight when it was last refused; 0.0 before that.
-        latency: Mean seconds of an answer; None before the first.
+        w_max: Calls in flight at the last refusal, after fast convergence; 0.0 before
+            the first refusal.
+        latency: Mean seconds of a response; None before the first.
     """
 
-    def __init__(self, start: float = START, most: int = MOST) -> None:
-        self._limit = min(float(start), float(most))
-        self._most = most
-        self._threshold = float("inf")
+    def __init__(self, start: float = START_LIMIT, max_limit: int = MAX_LIMIT) -> None:
+        # A fraction: growth by less than 1 per response adds up.
+        self._limit = min(float(start), float(max_limit))
+        self._max_limit = max_limit
+        # ssthresh of RFC 9438: below it, slow start.
+        self._slow_start_threshold = float("inf")
         self.w_max = 0.0
         self._k = 0.0
-        self._last_cut = float("-inf")
-        # When t was 0, until when it has been counted, and the end of the last pause;
-        # the first two are not before that end.
+        self._last_decrease = float("-inf")
+        # The start of t, the time up to which t was counted, and the end of the last
+        # pause. The first two are not before the third.
         self._epoch = 0.0
-        self._seen = 0.0
-        self._resumed = float("-inf")
+        self._counted_until = 0.0
+        self._pause_end = float("-inf")
         self.latency: float | None = None
         self._rounds = _Rounds()
-        self._share = _Share()
+        self._refusals = _RefusalShare()
+        # The last outcomes; True is a failure.
         self._failures: deque[bool] = deque(maxlen=_OUTCOMES)
 
     @property
     def limit(self) -> int:
-        """How many calls may be in flight; 1 or more."""
+        """Maximum number of calls in flight, 1 or more."""
         return int(self._limit)
 
     @property
     def tau(self) -> float:
-        """The mean latency, between 1 and 5 seconds."""
-        return min(_LONGEST_TAU, max(_SHORTEST_TAU, self.latency or 0.0))
+        """The mean latency in seconds, at least 1 and at most 5."""
+        return min(_MAX_TAU, max(_MIN_TAU, self.latency or 0.0))
 
-    def sent(self, now: float, flight: int) -> None:
-        """Note that a call was sent; `flight`: how many are now in flight."""
-        self._observe(now, flight - 1, flight)
+    def sent(self, now: float, in_flight: int) -> None:
+        """Record that a call was sent; `in_flight` includes it."""
+        self._observe(now, in_flight - 1, in_flight)
 
-    def succeeded(self, now: float, sent: float, in_flight: int) -> None:
-        """Note a response, and grow if the limit was used."""
-        took = now - sent
+    def succeeded(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Record a response, and raise the limit if it was in use."""
+        latency = now - sent_at
         if self.latency is None:
-            self.latency = took
-        self.latency += _SMOOTHING * (took - self.latency)
+            self.latency = latency
+        self.latency += _SMOOTHING * (latency - self.latency)
         self._failures.append(False)
-        self._share.add(now, refused=False)
+        self._refusals.add(now, refused=False)
         self._observe(now, in_flight, in_flight)
-        self._rounds.responded(now, sent, in_flight)
+        self._rounds.responded(now, sent_at, in_flight)
         if not self._rounds.is_used:
             return
-        wanted = self._limit + 1.0
-        if self._limit >= self._threshold:
+        target = self._limit + 1.0
+        if self._limit >= self._slow_start_threshold:
+            # RFC 9438, 4.2, figure 1. Before t = K the curve is concave (4.4): it
+            # approaches w_max ever more slowly. After that it is convex (4.5).
             t = max(0.0, now - self._epoch) / self.tau
-            k = self._k * (2.0 if self._share.is_high(now) else 1.0)
-            wanted = min(wanted, GROWTH * (t - k) ** 3 + self.w_max)
-        room = max(self._limit, 2.0 * self._rounds.peak)
-        self._limit = min(max(self._limit, wanted), room, float(self._most))
-
-    def _observe(self, now: float, before: int, in_flight: int) -> None:
-        """Note how many calls were in flight until now, and how many are from now."""
-        # Whole calls on both sides: of a limit of 1.9, no more than 1 can be in flight.
-        used = _USED * self.limit
-        if before < used:
-            # RFC 9438, 5.8: time when the application was the limit is no time.
-            self._epoch += max(0.0, now - self._seen)
-        self._seen = max(now, self._seen)
-        self._rounds.observe(in_flight, is_used=in_flight >= used)
+            k = self._k * (2.0 if self._refusals.is_high(now) else 1.0)
+            target = min(target, _C * (t - k) ** 3 + self.w_max)
+        # Rule 5. The limit itself is not reduced by it.
+        ceiling = max(self._limit, 2.0 * self._rounds.peak)
+        self._limit = min(max(self._limit, target), ceiling, float(self._max_limit))
 
     def failed(self, now: float) -> None:
-        """Note a failure that says nothing of load; cut only if they are many."""
+        """Record a failure, and reduce the limit if there are many."""
         self._failures.append(True)
-        seen = len(self._failures)
-        if seen < _FEWEST_OUTCOMES or sum(self._failures) <= _FAILURES * seen:
+        count = len(self._failures)
+        if count < _MIN_OUTCOMES or sum(self._failures) <= _MAX_FAILURE_SHARE * count:
             return
-        if now - self._last_cut < self.tau:
+        # Calls of the same round fail together.
+        if now - self._last_decrease < self.tau:
             return
         self.w_max = max(self.w_max, self._limit)
-        self._cut(now, _FAILURE_CUT * self._limit)
+        self._decrease(now, _FAILURE_BETA * self._limit)
         self._failures.clear()
 
-    def refused(self, now: float, sent: float, flight: int) -> None:
-        """Note a refusal, and cut, once for all that were sent together."""
-        self._share.add(now, refused=True)
-        if sent <= self._last_cut:
+    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
+        """Record a refusal; reduce the limit once for all calls sent together."""
+        self._refusals.add(now, refused=True)
+        # RFC 9438, 4.6: one reduction per congestion event. A call that was sent
+        # before the last reduction belongs to the same event.
+        if sent_at <= self._last_decrease:
             return
-        seen = float(flight)
-        # RFC 9438, 4.7, fast convergence.
-        self.w_max = seen if seen >= self.w_max else seen * (1.0 + BETA) / 2.0
-        self._cut(now, BETA * seen)
-
-    def _cut(self, now: float, limit: float) -> None:
-        self._limit = self._threshold = max(1.0, min(limit, self._limit))
-        self._last_cut = now
-        self._epoch = max(now, self._resumed)
-        self._seen = max(now, self._seen)
-        self._k = (max(0.0, self.w_max - self._limit) / GROWTH) ** (1.0 / 3.0)
+        # RFC 9438, 4.6, uses the flight size, because the limit may not be in use.
+        w = float(in_flight)
+        # RFC 9438, 4.7: below the last w_max, free capacity for other clients.
+        self.w_max = w if w >= self.w_max else w * (1.0 + _BETA) / 2.0
+        self._decrease(now, _BETA * w)
 
     def paused(self, until: float) -> None:
-        """Learn that nothing is sent before then; that time is no time of growth."""
-        self._resumed = max(self._resumed, until)
-        self._epoch = max(self._epoch, self._resumed)
-        # `Pause` then spreads the calls over one tau. The calls that are missing in
-        # flight meanwhile are not missing because the application has too few.
-        self._seen = max(self._seen, self._resumed + self.tau)
+        """Record that no call will be sent before `until`."""
+        self._pause_end = max(self._pause_end, until)
+        # The pause is not part of t.
+        self._epoch = max(self._epoch, self._pause_end)
+        # For one tau after the pause, `Cooldown` spaces the calls. Fewer are in flight
+        # then, but not because the application has too few rows.
+        self._counted_until = max(self._counted_until, self._pause_end + self.tau)
+
+    def _decrease(self, now: float, limit: float) -> None:
+        self._limit = self._slow_start_threshold = max(1.0, min(limit, self._limit))
+        self._last_decrease = now
+        self._epoch = max(now, self._pause_end)
+        self._counted_until = max(now, self._counted_until)
+        # RFC 9438, 4.2, figure 2.
+        self._k = (max(0.0, self.w_max - self._limit) / _C) ** (1.0 / 3.0)
+
+    def _observe(self, now: float, before: int, in_flight: int) -> None:
+        """Record the number of calls in flight up to now, and from now on."""
+        # Of the whole limit: of a limit of 1.9, no more than 1 call can be in flight.
+        used = _MIN_USE * self.limit
+        if before < used:
+            # RFC 9438, 5.8: t does not include times when the application, not the
+            # limit, determined how many calls were in flight.
+            self._epoch += max(0.0, now - self._counted_until)
+        self._counted_until = max(now, self._counted_until)
+        self._rounds.observe(in_flight, is_used=in_flight >= used)
 
 
 class Cooldown:
     """
-    The gate of all calls of one place: shut for as long as the server asked.
+    The pause that a server asks for, shared by all calls to it.
 
-    After it, calls pass one by one, as many a second as there is room in one tau, so
-    that those who waited do not come all at once.
+    Calls that start after it are spaced evenly, at the rate of one limit per tau. Those
+    that waited would otherwise start all at once, and be refused again.
 
     Attributes:
-        until: When it opens.
+        until: End of the pause.
     """
 
     def __init__(self) -> None:
         self.until = float("-inf")
+        # The time at which the next call may start.
         self._next = float("-inf")
 
-    def shut(self, now: float, seconds: float, chance: float) -> None:
+    def start(self, now: float, seconds: float, chance: float) -> None:
         """
-        Let nothing pass for that long, and up to a tenth longer.
+        Start a pause, or extend the current one.
 
         Args:
             now: The time.
-            seconds: What the server asked for; beyond 120 it is asked again.
-            chance: From 0 up to, not including, 1.
+            seconds: The length that the server asked for. At most 120 are used.
+            chance: A random number, 0.0 <= chance < 1.0. The pause is up to 10 %
+                longer, so that several clients do not return at the same time.
         """
-        until = now + min(seconds, LONGEST_PAUSE) * (1.0 + _JITTER * chance)
+        until = now + min(seconds, MAX_PAUSE) * (1.0 + _JITTER * chance)
         if until > self.until:
             self.until = self._next = until
 
-    def opens(self, now: float, tau: float) -> float:
-        """Return when the next call may pass; not after `now`: at once."""
+    def next_start(self, now: float, tau: float) -> float:
+        """Return the time when the next call may start; up to `now` means at once."""
         if now < self.until:
             return self.until
         return self._next if now < self.until + tau else now
 
-    def passed(self, now: float, limit: int, tau: float) -> None:
-        """Note that a call has passed."""
+    def started(self, now: float, limit: int, tau: float) -> None:
+        """Record that a call has started."""
         if now < self.until + tau:
             self._next = max(now, self._next) + tau / limit
 
@@ -253,8 +288,8 @@ class _Rounds:
     """
     The peak in flight and the use of the limit, by rounds.
 
-    A round ends with the first response to a call that was sent in it. So it covers one
-    latency, also before the first response, when no latency is known.
+    A round ends with the first response to a call that was sent in it. It therefore
+    lasts one latency, even before the first response, when no latency is known.
 
     Attributes:
         peak: The highest number in flight in the previous round.
@@ -269,39 +304,40 @@ class _Rounds:
         self._peak = max(self._peak, in_flight)
         self._is_used = self._is_used or is_used
 
-    def responded(self, now: float, sent: float, in_flight: int) -> None:
+    def responded(self, now: float, sent_at: float, in_flight: int) -> None:
         """End the round if the call was sent in it."""
-        if sent >= self._start:
+        if sent_at >= self._start:
             self._start = now
             self.peak, self._peak = self._peak, in_flight
             self._was_used, self._is_used = self._is_used, False
 
     @property
     def is_used(self) -> bool:
-        """If True, the limit was used in this round or in the previous one."""
+        """If True, the limit was in use in this round or in the previous one."""
         return self._is_used or self._was_used
 
 
-class _Share:
-    """The share of refusals, minute by minute."""
+class _RefusalShare:
+    """The share of calls that were refused, minute by minute."""
 
     def __init__(self) -> None:
         self._start = float("-inf")
-        self._refused = self._all = 0
-        self._high = False
+        self._refused = self._total = 0
+        self._was_high = False
 
     def add(self, now: float, *, refused: bool) -> None:
-        self._turn(now)
-        self._all += 1
+        self._roll(now)
+        self._total += 1
         self._refused += refused
 
     def is_high(self, now: float) -> bool:
-        """Tell whether the last whole minute had too many."""
-        self._turn(now)
-        return self._high
+        """Return True if the share was too high in the previous minute."""
+        self._roll(now)
+        return self._was_high
 
-    def _turn(self, now: float) -> None:
+    def _roll(self, now: float) -> None:
+        """Start a new minute if the current one is over."""
         if now >= self._start + _MINUTE:
-            self._high = self._refused > _REFUSALS * max(1, self._all)
-            self._refused = self._all = 0
+            self._was_high = self._refused > _MAX_REFUSAL_SHARE * max(1, self._total)
+            self._refused = self._total = 0
             self._start = now

@@ -131,7 +131,7 @@ class ConcurrencyLimiter:
 
     def shut(self, now: float, seconds: float, chance: float) -> None:
         """Let nothing pass for as long as the server asks."""
-        self._pause.shut(now, seconds, chance)
+        self._pause.start(now, seconds, chance)
         self._control.paused(self._pause.until)
 
     def stats(self) -> LimiterStats:
@@ -147,12 +147,12 @@ class ConcurrencyLimiter:
         )
 
     def _opens(self, now: float) -> float:
-        return self._pause.opens(now, self._control.tau)
+        return self._pause.next_start(now, self._control.tau)
 
     def _pass(self, now: float) -> None:
         self.in_flight += 1
         control = self._control
-        self._pause.passed(now, control.limit, control.tau)
+        self._pause.started(now, control.limit, control.tau)
         control.sent(now, self.in_flight)
 
     def _pump(self) -> None:

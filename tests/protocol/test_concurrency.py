@@ -1,4 +1,4 @@
-"""How many calls may be in flight: the formulas, on a clock of the tests' own."""
+"""The adaptive concurrency limit and the pause, in virtual time."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.simulation import Simulation
 from openrouter_async.protocol.concurrency import (
-    LONGEST_PAUSE,
-    MOST,
-    START,
+    MAX_LIMIT,
+    MAX_PAUSE,
+    START_LIMIT,
     Controller,
     Cooldown,
     CubicController,
@@ -29,45 +29,41 @@ def grown_to(limit: int) -> CubicController:
 
 
 def respond(control: CubicController, now: float, latency: float = 0.5) -> None:
-    """Let so many calls succeed at `now`, at full use, that only time limits growth."""
-    for _ in range(MOST):
+    """Record so many responses, at full use, that only the time limits the growth."""
+    for _ in range(MAX_LIMIT):
         control.sent(now, control.limit)
         control.succeeded(now, now - latency, control.limit)
 
 
-def test_it_starts_small_and_grows_by_one_for_each_success() -> None:
-    """Slow start: one more for each answer."""
+def test_slow_start_raises_the_limit_by_one_for_each_response() -> None:
     control = CubicController()
 
-    assert control.limit == START
+    assert control.limit == START_LIMIT
     for _ in range(5):
         control.sent(1.0, control.limit)
         control.succeeded(1.0, 0.5, control.limit)
-    assert control.limit == START + 5
+    assert control.limit == START_LIMIT + 5
 
 
-def test_it_never_grows_beyond_its_most() -> None:
-    """However well it goes."""
-    control = CubicController(start=4, most=6)
+def test_limit_does_not_grow_beyond_max_limit() -> None:
+    control = CubicController(start=4, max_limit=6)
     for _ in range(10):
         control.sent(1.0, control.limit)
         control.succeeded(1.0, 0.5, control.limit)
 
     assert control.limit == 6
-    assert grown_to(MOST).limit == MOST
+    assert grown_to(MAX_LIMIT).limit == MAX_LIMIT
 
 
-def test_what_is_not_used_does_not_grow() -> None:
-    """A success while less than four fifths are in flight says nothing."""
+def test_limit_does_not_grow_while_less_than_four_fifths_are_in_use() -> None:
     control = CubicController()
     control.sent(1.0, 6)
     control.succeeded(1.0, 0.5, 6)
 
-    assert control.limit == START
+    assert control.limit == START_LIMIT
 
 
-def test_it_grows_to_twice_what_was_in_flight_at_the_most() -> None:
-    """A limit that nobody has tried is not raised further."""
+def test_limit_grows_to_at_most_twice_the_peak_in_flight() -> None:
     control = CubicController()
     control.sent(1.0, 7)
     for _ in range(30):
@@ -77,22 +73,22 @@ def test_it_grows_to_twice_what_was_in_flight_at_the_most() -> None:
 
 
 def test_limit_doubles_at_most_once_per_round() -> None:
-    """Responses to calls sent before the last doubling are no reason for another."""
+    """Responses to calls that were sent before the last doubling do not cause another."""
     control = CubicController()
-    for in_flight in range(1, START + 1):
+    for in_flight in range(1, START_LIMIT + 1):
         control.sent(0.0, in_flight)
-    for _ in range(3 * START):
+    for _ in range(3 * START_LIMIT):
         control.succeeded(12.0, 0.0, control.limit)
         control.sent(12.0, control.limit)
-    assert control.limit == 2 * START
+    assert control.limit == 2 * START_LIMIT
 
-    for _ in range(4 * START):
+    for _ in range(4 * START_LIMIT):
         control.succeeded(24.0, 12.0, control.limit)
-    assert control.limit == 4 * START
+    assert control.limit == 4 * START_LIMIT
 
 
-def test_each_success_adds_at_most_one_after_a_cut() -> None:
-    """However much time has passed, a few responses are not a reason to leap."""
+def test_each_response_adds_at_most_one_after_a_decrease() -> None:
+    """However much time has passed."""
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     control.succeeded(60.0, 2.1, 70)
@@ -100,8 +96,7 @@ def test_each_success_adds_at_most_one_after_a_cut() -> None:
     assert control.limit == 71
 
 
-def test_a_refusal_cuts_to_seven_tenths_of_what_was_in_flight() -> None:
-    """And remembers what that was."""
+def test_refusal_reduces_the_limit_to_seven_tenths_of_the_calls_in_flight() -> None:
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
 
@@ -109,8 +104,7 @@ def test_a_refusal_cuts_to_seven_tenths_of_what_was_in_flight() -> None:
     assert control.w_max == 100
 
 
-def test_one_flight_is_cut_for_once() -> None:
-    """Refusals of calls that were sent before the cut are its echo."""
+def test_refusals_of_calls_sent_before_the_decrease_are_ignored() -> None:
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     control.refused(2.1, 1.9, 100)
@@ -119,8 +113,8 @@ def test_one_flight_is_cut_for_once() -> None:
     assert control.limit == 70
 
 
-def test_the_next_flight_is_cut_for_again_and_gives_way_sooner() -> None:
-    """Fast convergence: a lower peak than the last leaves room to others."""
+def test_refusal_below_the_last_w_max_lowers_w_max() -> None:
+    """Fast convergence: RFC 9438, 4.7."""
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     control.refused(3.0, 2.5, 70)
@@ -129,8 +123,7 @@ def test_the_next_flight_is_cut_for_again_and_gives_way_sooner() -> None:
     assert control.w_max == pytest.approx(70 * 0.85)
 
 
-def test_it_never_falls_below_one() -> None:
-    """One call is always let out, to ask."""
+def test_limit_does_not_fall_below_one() -> None:
     control = CubicController()
     for second in range(1, 50):
         control.refused(float(second), second - 0.5, control.limit)
@@ -138,25 +131,24 @@ def test_it_never_falls_below_one() -> None:
     assert control.limit == 1
 
 
-def test_it_is_back_at_its_peak_after_k() -> None:
-    """From 256: 5.8 s with short calls, 29 s with long ones, by the clock."""
+def test_limit_is_back_at_w_max_after_k() -> None:
+    """From 256: after 5.8 s with short calls, after 29 s with long ones."""
     for latency, seconds in ((0.2, 5.77), (20.0, 28.8)):
         control = CubicController(start=256)
         control.sent(0.0, 256)
         control.succeeded(latency, 0.0, 256)
-        cut = latency + 1.0
-        control.refused(cut, latency + 0.5, 256)
+        refused_at = latency + 1.0
+        control.refused(refused_at, latency + 0.5, 256)
 
-        respond(control, cut + 0.9 * seconds, latency)
+        respond(control, refused_at + 0.9 * seconds, latency)
         before = control.limit
-        respond(control, cut + 1.01 * seconds, latency)
+        respond(control, refused_at + 1.01 * seconds, latency)
 
         assert 250 <= before < 256
         assert control.limit == 256
 
 
-def test_time_that_was_not_used_is_no_time() -> None:
-    """A run that idles for a minute does not come back with a leap."""
+def test_time_of_low_use_does_not_count_as_growth_time() -> None:
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     for second in range(3, 63):
@@ -167,27 +159,25 @@ def test_time_that_was_not_used_is_no_time() -> None:
     assert control.limit == 86
 
 
-def test_time_without_calls_does_not_count() -> None:
-    """After a minute without any call, growth goes on where it was."""
+def test_time_without_calls_does_not_count_as_growth_time() -> None:
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     for in_flight in range(1, 71):
         control.sent(62.0, in_flight)
     respond(control, 62.1, 0.1)
 
-    # As a tenth of a second after the cut.
+    # As a tenth of a second after the decrease.
     assert control.limit == 72
 
 
-def test_a_pause_is_no_time_either() -> None:
-    """Growth begins when it is over."""
+def test_pause_does_not_count_as_growth_time() -> None:
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
     control.paused(62.0)
     control.sent(62.0, 70)
     respond(control, 62.1, 0.1)
 
-    # As a tenth of a second after the cut.
+    # As a tenth of a second after the decrease.
     assert control.limit == 72
 
 
@@ -200,11 +190,11 @@ def test_responses_during_a_pause_do_not_count_it_as_growth_time() -> None:
     control.sent(62.0, 70)
     respond(control, 62.1, 0.1)
 
-    # As a tenth of a second after the cut.
+    # As a tenth of a second after the decrease.
     assert control.limit == 72
 
 
-def test_cut_during_a_pause_does_not_count_it_as_growth_time() -> None:
+def test_decrease_during_a_pause_does_not_count_it_as_growth_time() -> None:
     """A second refusal, without Retry-After, does not move the start before its end."""
     control = grown_to(100)
     control.refused(2.0, 1.5, 100)
@@ -213,12 +203,12 @@ def test_cut_during_a_pause_does_not_count_it_as_growth_time() -> None:
     control.sent(62.0, 49)
     respond(control, 62.1, 0.1)
 
-    # As a tenth of a second after the cut.
+    # As a tenth of a second after the decrease.
     assert control.limit == 50
 
 
-def test_time_of_spread_calls_after_a_pause_counts() -> None:
-    """With a limit of 1 the second call waits one tau: not for lack of work."""
+def test_time_of_spaced_calls_after_a_pause_counts_as_growth_time() -> None:
+    """With a limit of 1 the second call waits one tau, although there is work for it."""
     control = CubicController(start=1)
     control.refused(2.0, 1.5, 1)
     control.paused(62.0)
@@ -233,10 +223,9 @@ def test_time_of_spread_calls_after_a_pause_counts() -> None:
     assert control.limit == 7
 
 
-def test_too_many_refusals_in_a_minute_slow_it_down() -> None:
-    """More than three in a hundred: the plateau is twice as long."""
-    calm, pressed = grown_to(100), grown_to(100)
-    for control, refusals in ((calm, 1), (pressed, 10)):
+def test_more_than_three_percent_refusals_in_a_minute_slow_the_growth() -> None:
+    normal, slowed = grown_to(100), grown_to(100)
+    for control, refusals in ((normal, 1), (slowed, 10)):
         for _ in range(refusals):
             control.refused(2.0, 0.0 if refusals > 1 else 1.5, 100)
         control.refused(62.5, 62.0, 100)
@@ -244,11 +233,10 @@ def test_too_many_refusals_in_a_minute_slow_it_down() -> None:
             control.sent(66.5, 100)
             control.succeeded(66.5, 66.0, 100)
 
-    assert pressed.limit < calm.limit
+    assert slowed.limit < normal.limit
 
 
-def test_failures_cut_only_if_they_are_many() -> None:
-    """A bad provider is not load: a tenth of the outcomes is the limit."""
+def test_failures_reduce_the_limit_only_if_more_than_a_tenth() -> None:
     control = grown_to(100)
     for _ in range(5):
         control.failed(2.0)
@@ -265,8 +253,7 @@ def test_failures_cut_only_if_they_are_many() -> None:
     assert control.limit == 81
 
 
-def test_tau_is_the_latency_within_bounds() -> None:
-    """Between one second and five."""
+def test_tau_is_the_mean_latency_between_one_and_five_seconds() -> None:
     control = CubicController()
     assert control.tau == 1.0
     control.succeeded(3.0, 0.0, 1)
@@ -276,8 +263,7 @@ def test_tau_is_the_latency_within_bounds() -> None:
     assert control.tau == 5.0
 
 
-def test_a_fixed_limit_stays() -> None:
-    """Whatever it is told."""
+def test_fixed_controller_keeps_its_limit() -> None:
     control: Controller = FixedController(3)
     control.sent(0.0, 3)
     control.succeeded(1.0, 0.0, 3)
@@ -289,59 +275,56 @@ def test_a_fixed_limit_stays() -> None:
     assert control.tau == 1.0
 
 
-# --- the pause -------------------------------------------------------------------
+# --- pauses ----------------------------------------------------------------------
 
 
-def test_a_pause_is_as_long_as_asked_and_up_to_a_tenth_longer() -> None:
-    """Never shorter."""
+def test_pause_lasts_as_long_as_requested_and_up_to_a_tenth_longer() -> None:
     pause = Cooldown()
-    assert pause.opens(5.0, 1.0) == 5.0
-    pause.shut(10.0, 3.0, 0.0)
-    assert pause.opens(11.0, 1.0) == 13.0
-    pause.shut(10.0, 3.0, 0.5)
+    assert pause.next_start(5.0, 1.0) == 5.0
+    pause.start(10.0, 3.0, 0.0)
+    assert pause.next_start(11.0, 1.0) == 13.0
+    pause.start(10.0, 3.0, 0.5)
     assert pause.until == pytest.approx(13.15)
-    pause.shut(10.0, 1.0, 0.5)
+    pause.start(10.0, 1.0, 0.5)
     assert pause.until == pytest.approx(13.15)
 
 
-def test_a_long_pause_is_asked_again() -> None:
-    """After two minutes somebody tries."""
+def test_pause_is_limited_to_two_minutes() -> None:
     pause = Cooldown()
-    pause.shut(0.0, 86_400.0, 0.0)
+    pause.start(0.0, 86_400.0, 0.0)
 
-    assert pause.until == LONGEST_PAUSE
+    assert pause.until == MAX_PAUSE
 
 
-def test_after_a_pause_they_pass_one_by_one() -> None:
-    """A limit of 10 in the first tau, evenly; from then on at once."""
+def test_calls_are_spaced_over_one_tau_after_a_pause() -> None:
     pause = Cooldown()
-    pause.shut(0.0, 3.0, 0.0)
-    now, passed = 3.0, 0
+    pause.start(0.0, 3.0, 0.0)
+    now, started = 3.0, 0
     while now < 4.0:
-        opens = pause.opens(now, 1.0)
-        if opens > now:
-            now = opens
+        start = pause.next_start(now, 1.0)
+        if start > now:
+            now = start
             continue
-        pause.passed(now, 10, 1.0)
-        passed += 1
+        pause.started(now, 10, 1.0)
+        started += 1
 
-    assert passed == 10
-    assert pause.opens(4.1, 1.0) == 4.1
+    assert started == 10
+    assert pause.next_start(4.1, 1.0) == 4.1
 
 
-# --- together, against a server that tells nothing --------------------------------
+# --- simulated runs against a server with a hidden limit --------------------------
 
 
 @pytest.mark.parametrize("latency", [0.05, 0.5, 5.0, 12.0, 60.0])
-@pytest.mark.parametrize("was_cut", [False, True])
-def test_limit_grows_from_every_value(latency: float, *, was_cut: bool) -> None:
-    """From 1 to 64 in steps of 0.25, in slow start and after a cut."""
+@pytest.mark.parametrize("is_decreased", [False, True])
+def test_limit_grows_from_every_value(latency: float, *, is_decreased: bool) -> None:
+    """From 1 to 64 in steps of 0.25, in slow start and after a decrease."""
     stuck: list[float] = []
     for quarters in range(4, 4 * 64 + 1):
         limit = quarters / 4
-        control = CubicController(start=limit / 0.9 if was_cut else limit)
-        if was_cut:
-            # 20 failures are the fewest that cut the limit; they cut it by a tenth.
+        control = CubicController(start=limit / 0.9 if is_decreased else limit)
+        if is_decreased:
+            # 20 failures are the fewest that reduce the limit; they do so by a tenth.
             for _ in range(20):
                 control.failed(0.0)
         assert control.limit in {int(limit), math.ceil(limit) - 1}
@@ -356,8 +339,8 @@ def test_limit_grows_from_every_value(latency: float, *, was_cut: bool) -> None:
     assert stuck == []
 
 
-def test_it_follows_a_hidden_limit_up_and_down() -> None:
-    """64, then 256, then 32: nine tenths of each, soon, with hardly a refusal."""
+def test_limit_follows_a_hidden_limit_up_and_down() -> None:
+    """64, then 256, then 32: soon 90 % of each, with hardly any refusals."""
     simulation = Simulation(0.2, 0.3, 64)
     simulation.run(60)
     assert simulation.goodput(10, 60) >= 0.9
@@ -376,7 +359,7 @@ def test_it_follows_a_hidden_limit_up_and_down() -> None:
 
 @pytest.mark.parametrize("latency", [1.0, 12.0, 20.0, 60.0])
 def test_calls_in_flight_double_once_per_latency(latency: float) -> None:
-    """From 8 to 256 in five latencies; at 12 s each, within 65 s of a cold start."""
+    """From 8 to 256 in five latencies: at 12 s each, within 65 s of a cold start."""
     simulation = Simulation(latency, 0.0)
     simulation.run(5.4 * latency)
 
@@ -384,7 +367,7 @@ def test_calls_in_flight_double_once_per_latency(latency: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency", "limit", "start", "most_refused"),
+    ("latency", "limit", "start", "max_refused"),
     [
         (10.0, 64, 60, 0.03),
         (10.0, 200, 90, 0.03),
@@ -393,12 +376,12 @@ def test_calls_in_flight_double_once_per_latency(latency: float) -> None:
         (60.0, 64, 240, 0.04),
     ],
 )
-def test_limit_of_slow_calls_is_found(
-    latency: float, limit: int, start: int, most_refused: float
+def test_hidden_limit_of_slow_calls_is_found(
+    latency: float, limit: int, start: int, max_refused: float
 ) -> None:
     """At least 85 % goodput over 5 minutes, and few refusals."""
     simulation = Simulation(latency, 0.3, limit)
     simulation.run(start + 300)
 
     assert simulation.goodput(start, start + 300) >= 0.85
-    assert simulation.share_refused(start, start + 300) <= most_refused
+    assert simulation.share_refused(start, start + 300) <= max_refused
