@@ -12,9 +12,9 @@ Content: TypeAlias = str | Sequence[str] | Mapping[str, Any]
 """The text of a completion, its text per chunk, or its body as `completion()` makes."""
 
 ReplyContent: TypeAlias = (
-    "Content"
-    " | Callable[[SeenRequest], Content | Reply | Awaitable[Content | Reply]]"
-    " | None"
+    Content
+    | Callable[[SeenRequest], "Content | Reply | Awaitable[Content | Reply]"]
+    | None
 )
 """Content, a function that returns it for a request, or None for the default."""
 
