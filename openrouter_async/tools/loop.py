@@ -231,7 +231,7 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
                 f"This tool has no function: {each!r:.100}. Make the tools of "
                 "run_tools() with @tool or FunctionTool.from_function()."
             )
-        elif callable(each):
+        elif callable(each):  # pyright: ignore[reportUnknownArgumentType]
             raise ConfigurationError(
                 f"A function is not a tool yet: {each!r:.100}. Decorate it with @tool."
             )
