@@ -1,4 +1,4 @@
-"""Running commands in processes, and talking to the servers that they start."""
+"""Running commands in processes, and sending requests to the servers they start."""
 
 import json
 import os
@@ -12,26 +12,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-
-ON_UNIX = pytest.mark.skipif(os.name == "nt", reason="Unix signals and terminals")
+ON_UNIX = pytest.mark.skipif(os.name == "nt", reason="needs Unix signals")
 
 
 def start(
-    *arguments: str,
+    *arguments: object,
     stdin: int = subprocess.DEVNULL,
     output: int = subprocess.PIPE,
     own_group: bool = False,
     debug: bool = True,
 ) -> "subprocess.Popen[str]":
+    """
+    Start a command in another process, with warnings as errors.
+
+    Args:
+        arguments: Arguments of `openrouter-async`.
+        stdin: Input, as for `Popen`.
+        output: stdout and stderr, as for `Popen`.
+        own_group: If True, start a process group, which can be sent signals.
+        debug: If True, use Python's development mode; asyncio's debug mode, which
+            belongs to it, is slow.
+    """
     environment = dict(os.environ)
-    # The package under test, from whatever folder the tests are run.
+    # The package under test, whatever the working directory is.
     paths = (str(ROOT), environment.get("PYTHONPATH", ""))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    # The development mode also sets asyncio's debug mode, which is slow.
     python = (sys.executable, "-W", "error", *("-X", "dev") * debug)
     return subprocess.Popen(
-        (*python, "-m", "openrouter_async", *arguments),
+        (*python, "-m", "openrouter_async", *map(str, arguments)),
         env=environment,
         stdin=stdin,
         stdout=output,
@@ -48,14 +56,15 @@ def free_port() -> int:
 
 
 def post(url: str, key: str, body: object) -> tuple[int, bytes]:
-    request = urllib.request.Request(  # noqa: S310 - a URL of ours
+    """Send a chat request and return the status and the body of the response."""
+    request = urllib.request.Request(  # noqa: S310 - a URL of this machine
         f"{url}/chat/completions",
         json.dumps(body).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as reply:  # noqa: S310
-            return reply.status, reply.read()
-    except urllib.error.HTTPError as failure:
-        with failure:
-            return failure.code, failure.read()
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - as above
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()

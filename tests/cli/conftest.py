@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-)
+from openrouter_async.testing import LocalOpenRouter
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the tester's own terminal and account shows."""
+    """Remove the settings of this machine's terminal and account, and empty stdin."""
     for name in list(os.environ):
         if name.startswith("OPENROUTER_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -24,6 +22,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalOpenRouter]:
+    """Run a server that the commands of the test use without further options."""
     with LocalOpenRouter() as server:
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
         monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)

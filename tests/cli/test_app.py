@@ -10,19 +10,14 @@ from support import without_slow_callbacks
 
 from openrouter_async import __version__
 from openrouter_async.cli import main
-from openrouter_async.cli.app import app, run
+from openrouter_async.cli.app import app, batch, run
 from openrouter_async.cli.exit_codes import exit_code_of
 from openrouter_async.errors import ClosedError
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    Reply,
-    StreamError,
-    error_reply,
-)
+from openrouter_async.testing import LocalOpenRouter, Reply, StreamError, error_reply
 
 
 @pytest.mark.parametrize(
-    ("reply", "code", "words"),
+    ("reply", "code", "message"),
     [
         (error_reply(400, "no such model"), 3, "400: no such model"),
         (error_reply(401), 5, "401: User not found."),
@@ -37,29 +32,28 @@ from openrouter_async.testing import (
         (Reply(["Once ", "upon"], error=StreamError()), 3, "502"),
     ],
 )
-def test_each_failure_is_one_line_and_a_code(
+def test_error_is_one_line_with_its_exit_code(
     server: LocalOpenRouter,
     capsys: pytest.CaptureFixture[str],
     reply: Reply,
     code: int,
-    words: str,
+    message: str,
 ) -> None:
-    """What went wrong is told in one line; what had arrived is on stdout."""
+    """The text received before the error is on stdout."""
     server.reply(reply)
 
     assert run(["chat", "-q", "hi", "--timeout", "0.3"]) == code
 
     out, err = capsys.readouterr()
     assert err.startswith("error: ")
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
     assert out in ("", "Once \n")
 
 
-def test_a_wrong_key_is_an_account_error(
+def test_rejected_key_is_an_account_error_and_not_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The key is never in what is printed."""
     with LocalOpenRouter(keys=["right"]) as server:
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
         monkeypatch.setenv("OPENROUTER_API_KEY", "wrong-key")
@@ -71,10 +65,9 @@ def test_a_wrong_key_is_an_account_error(
     assert "wrong-key" not in err
 
 
-def test_no_key_is_told_before_anything_is_sent(
+def test_missing_key_is_reported_before_a_call(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says where keys are, and what needs none."""
     assert run(["chat", "hi"]) == 5
     monkeypatch.setenv("OPENROUTER_API_KEY", "  ")
     assert run(["demo", "--live"]) == 5
@@ -85,10 +78,9 @@ def test_no_key_is_told_before_anything_is_sent(
     assert "--local" in first
 
 
-def test_a_refused_connection_is_told_with_its_attempts(
+def test_refused_connection_is_reported_with_its_attempts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody listening is code 4."""
     monkeypatch.setenv("OPENROUTER_BASE_URL", f"http://127.0.0.1:{free_port()}/api/v1")
     monkeypatch.setenv("OPENROUTER_API_KEY", "key")
 
@@ -100,7 +92,7 @@ def test_a_refused_connection_is_told_with_its_attempts(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--nonsense"], "See openrouter-async --help."),
         (["nonsense"], "No such command 'nonsense'. See openrouter-async --help."),
@@ -110,22 +102,20 @@ def test_a_refused_connection_is_told_with_its_attempts(
         (["serve", "--port", "x"], "'--port'"),
     ],
 )
-def test_a_usage_error_is_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: Sequence[str], words: str
+def test_usage_error_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: Sequence[str], message: str
 ) -> None:
-    """The line says what is wrong and where help is."""
     assert run(arguments) == 2
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert words in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_an_impossible_base_url_is_a_usage_error(
+def test_invalid_base_url_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the environment says is part of the usage."""
     monkeypatch.setenv("OPENROUTER_BASE_URL", "openrouter.ai")
     monkeypatch.setenv("OPENROUTER_API_KEY", "key")
 
@@ -133,20 +123,20 @@ def test_an_impossible_base_url_is_a_usage_error(
     assert "base_url" in capsys.readouterr().err
 
 
-class Broken(io.StringIO):
-    """An output that fails."""
+class BrokenOutput(io.StringIO):
+    """An output that raises an exception on each write."""
 
-    def __init__(self, failure: Exception) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__()
-        self._failure = failure
+        self._error = error
 
     def write(self, text: str, /) -> int:
-        """Fail."""
-        raise self._failure from ValueError(text)
+        """Raise the exception."""
+        raise self._error from ValueError(text)
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"),
+    ("error", "message"),
     [
         (OSError(28, "No space left on device"), "error: No space left on device\n"),
         (
@@ -158,41 +148,37 @@ class Broken(io.StringIO):
         ),
     ],
 )
-def test_other_failures_are_one_line_too(
+def test_unexpected_exception_is_one_line(
     server: LocalOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    failure: Exception,
-    told: str,
+    error: Exception,
+    message: str,
 ) -> None:
-    """A disk that is full and a fault of ours end with code 1, without a traceback."""
-    monkeypatch.setattr("sys.stdout", Broken(failure))
+    monkeypatch.setattr("sys.stdout", BrokenOutput(error))
 
     assert run(["chat", "-q", "hi"], debug=False) == 1
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == message
     assert server.requests
 
 
-def test_a_fault_of_ours_has_its_traceback_in_development_mode(
+def test_unexpected_exception_is_raised_in_development_mode(
     server: LocalOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who looks for the fault finds it."""
-    monkeypatch.setattr("sys.stdout", Broken(ZeroDivisionError()))
+    monkeypatch.setattr("sys.stdout", BrokenOutput(ZeroDivisionError()))
 
     with pytest.raises(ZeroDivisionError):
         run(["chat", "-q", "hi"], debug=True)
 
 
-def test_every_error_has_a_code() -> None:
-    """What no rule names is code 1."""
+def test_unlisted_error_has_exit_code_1() -> None:
     assert exit_code_of(ClosedError("closed")) == 1
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
-def test_without_the_extra_the_command_says_how_to_install_it(
+def test_missing_library_is_reported_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The base package has no command line, and tells so."""
     # None makes Python's import of that module fail.
     monkeypatch.setitem(sys.modules, name, None)
 
@@ -205,10 +191,9 @@ def test_without_the_extra_the_command_says_how_to_install_it(
     )
 
 
-def test_another_missing_module_is_no_missing_extra(
+def test_missing_module_of_the_package_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A broken installation is not explained away."""
     monkeypatch.delitem(sys.modules, "openrouter_async.cli.app")
     monkeypatch.setitem(sys.modules, "openrouter_async.cli.demo", None)
 
@@ -216,36 +201,33 @@ def test_another_missing_module_is_no_missing_extra(
         main()
 
 
-def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """No argument, --help and --version all end well."""
+def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
-    bare = capsys.readouterr().out
+    without_arguments = capsys.readouterr().out
     assert run(["--help"]) == 0
-    asked = capsys.readouterr().out
+    with_option = capsys.readouterr().out
     assert run(["--version"]) == 0
 
     assert capsys.readouterr().out == f"openrouter-async {__version__}\n"
-    for words in (bare, asked):
-        assert all(word in words for word in ("demo", "chat", "serve", "Exit codes"))
+    for text in (without_arguments, with_option):
+        assert all(word in text for word in ("demo", "chat", "serve", "Exit codes"))
 
 
-def test_every_option_says_what_it_is_for() -> None:
-    """Each option of each command has a line of help."""
-    bare = [
+def test_every_option_has_a_help_text() -> None:
+    missing = [
         f"{command.name} {name}"
-        for command in app.registered_commands
+        for command in (*app.registered_commands, *batch.registered_commands)
         if command.callback is not None
         for name, hint in command.callback.__annotations__.items()
         if hasattr(hint, "__metadata__") and not hint.__metadata__[0].help
     ]
 
-    assert bare == []
+    assert missing == []
 
 
-def test_main_runs_the_command_when_it_is_run(
+def test_main_module_runs_the_command_only_as_main(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`python -m` exits with the command's code; an import does nothing."""
     monkeypatch.setattr("sys.argv", ["-m", "--version"])
     monkeypatch.delitem(sys.modules, "openrouter_async.__main__", raising=False)
     runpy.run_module("openrouter_async.__main__")
@@ -258,8 +240,7 @@ def test_main_runs_the_command_when_it_is_run(
     assert ended.value.code == 0
 
 
-def test_python_m_runs_the_command() -> None:
-    """The package can be run, from a pipe, with no key and no warning."""
+def test_python_m_runs_chat_with_a_piped_prompt() -> None:
     chat = start("chat", "--local", stdin=subprocess.PIPE)
 
     out, err = chat.communicate("Are you there?\n", timeout=20)

@@ -1,5 +1,3 @@
-"""`openrouter-async batch`: run, status, retry, signals, exit codes, `kill -9`."""
-
 import asyncio
 import json
 import os
@@ -13,9 +11,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial, partialmethod
 from pathlib import Path
-from typing import Any
 
 import pytest
+from commands import start
+from support import custom_ids
 
 from openrouter_async import Chat
 from openrouter_async.cli import app
@@ -26,40 +25,13 @@ from openrouter_async.testing import (
     error_reply,
 )
 
-ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def start(
-    server: LocalOpenRouter, *arguments: object, **more: Any
-) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "openrouter_async", "batch"),
-            *map(str, arguments),
-        ],
-        env={
-            "OPENROUTER_BASE_URL": server.url,
-            "OPENROUTER_API_KEY": server.api_key,
-            "PYTHONPATH": str(ROOT),
-            "PATH": os.environ["PATH"],
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **more,
-    )
+TEMPLATE = ("--prompt", "Summarise: {text}", "-m", "openai/gpt-4o-mini")
 
 
 @pytest.fixture
-def run(
-    server: LocalOpenRouter,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
-    """Run a command in this process."""
-    monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
-    monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
+def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a `batch` command in this process."""
 
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         code = app.run(["batch", *map(str, arguments)])
@@ -71,55 +43,47 @@ def run(
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
+    """Return a file of 30 rows."""
     path = tmp_path / "in.jsonl"
-    write(path, 30)
+    write_rows(path, 30)
     return path
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
+    """Return the path of an output file, which does not exist."""
     return tmp_path / "out.jsonl"
 
 
-def write(path: Path, count: int) -> None:
+def write_rows(path: Path, count: int) -> None:
     lines = (json.dumps({"text": f"text {n}"}) + "\n" for n in range(count))
     path.write_text("".join(lines))
 
 
-def names(path: Path) -> list[str]:
-    return [json.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
-
-
-TEMPLATE = ("--prompt", "Summarise: {text}", "-m", "openai/gpt-4o-mini")
-
-
-def test_a_file_becomes_a_file(
+def test_second_run_sends_only_the_remaining_rows(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """Each line of fields is put into the prompt; a rerun sends nothing."""
     done = run("run", rows, "-o", out, *TEMPLATE, "--limit", 20)
     assert (done.returncode, done.stdout) == (0, "")
     assert "20 ok, 0 failed" in done.stderr
     assert json.loads(done.stderr.splitlines()[0])["done"] == 20
     assert "Summarise: text 7" in {seen.prompt for seen in server.requests}
 
-    again = run("run", rows, "-o", out, *TEMPLATE, "--progress", "none")
-    assert again.returncode == 0
-    assert "10 ok, 0 failed, 20 done before" in again.stderr
-    assert len(names(out)) == 30
+    second = run("run", rows, "-o", out, *TEMPLATE, "--progress", "none")
+    assert second.returncode == 0
+    assert "10 ok, 0 failed, 20 done before" in second.stderr
+    assert len(custom_ids(out)) == 30
 
-    told = run("status", out)
-    facts = json.loads(told.stdout)
-    assert facts["ok"] == 30
-    assert facts["failed"] == 0
-    assert facts["providers"] == {"OpenAI": 30}
-    assert facts["cost"] == pytest.approx(server.stats.cost)
+    totals = json.loads(run("status", out).stdout)
+    assert totals["ok"] == 30
+    assert totals["failed"] == 0
+    assert totals["providers"] == {"OpenAI": 30}
+    assert totals["cost"] == pytest.approx(server.stats.cost)
 
 
-def test_stdin_may_be_a_pipe(
+def test_run_reads_rows_from_a_pipe(
     server: LocalOpenRouter, run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of any form, as they come."""
     row = {"messages": [{"role": "user", "content": "hi"}]}
     reader, writer = os.pipe()
     os.write(writer, f'"one"\n\n{json.dumps(row)}'.encode())
@@ -131,32 +95,30 @@ def test_stdin_may_be_a_pipe(
     assert sorted(seen.prompt for seen in server.requests) == ["hi", "one"]
 
 
-def test_what_failed_can_be_sent_again(
+def test_retry_sends_failed_rows_to_another_model(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """By its own command, with another model if need be."""
     server.reply(error_reply(400), when="text 7", times=None)
     done = run("run", rows, "-o", out, *TEMPLATE, "-c", 4, "--timeout", 20)
     assert done.returncode == 3
     failures = out.with_name("out.errors.jsonl")
-    assert names(failures) == ["row-7"]
+    assert custom_ids(failures) == ["row-7"]
     assert json.loads(run("status", out).stdout)["errors"] == {"BadRequestError": 1}
 
     server.clear()
     again = run("retry", failures, "-m", "another")
     assert again.returncode == 0
     assert [seen.model for seen in server.requests] == ["another"]
-    assert len(names(out)) == 30
+    assert len(custom_ids(out)) == 30
     assert not failures.exists()
     nothing = run("retry", out)
     assert nothing.returncode == 0
     assert "Nothing to retry" in nothing.stderr
 
 
-def test_a_rehearsal_sends_nothing(
+def test_dry_run_checks_the_rows_and_sends_nothing(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """It tells how many rows there are, what is wrong, and what the first would be."""
     with rows.open("a") as file:
         file.write('{"other": 1}\nnope\n')
     done = run("run", rows, "-o", out, *TEMPLATE, "--dry-run")
@@ -176,22 +138,20 @@ def test_a_rehearsal_sends_nothing(
     assert "6 rows, 0 of them invalid, 5 done before." in done.stderr
 
 
-def test_a_rehearsal_shows_what_is_sent(
+def test_dry_run_prints_the_body_that_run_sends(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """All of it, what is common to all rows included."""
     command = ("run", rows, "-o", out, *TEMPLATE, "--max-tokens", 9, "--limit", 1)
-    rehearsed = run(*command, "--dry-run")
+    dry_run = run(*command, "--dry-run")
     run(*command)
 
     (seen,) = server.requests
-    assert json.loads(rehearsed.stdout) == seen.json
+    assert json.loads(dry_run.stdout) == seen.json
 
 
-def test_a_rehearsal_without_a_request_shows_none(
+def test_dry_run_without_a_valid_row_prints_no_body(
     run: Run, rows: Path, out: Path
 ) -> None:
-    """Then there is only what is wrong with the rows."""
     rows.write_text("7\n{}\n")
     done = run("run", rows, "-o", out, "--dry-run")
 
@@ -200,63 +160,58 @@ def test_a_rehearsal_without_a_request_shows_none(
     assert "2 rows, 2 of them invalid, 0 done before." in done.stderr
 
 
-def test_a_reply_may_tell_no_usage(
+def test_status_counts_responses_without_usage(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """It is counted, with the tokens and the cost that are known."""
-    bare = completion("ok")
-    del bare["usage"], bare["provider"]
+    body = completion("ok")
+    del body["usage"], body["provider"]
     server.reply(completion("ok", usage={"total_tokens": 9, "completion_tokens": 4}))
-    server.reply(json=bare, times=None)
+    server.reply(json=body, times=None)
     run("run", rows, "-o", out, *TEMPLATE, "--limit", 3, "-c", 1)
 
-    facts = json.loads(run("status", out).stdout)
-    assert (facts["ok"], facts["tokens"], facts["cost"]) == (3, 4, 0)
-    assert facts["providers"] == {"unknown": 2, "OpenAI": 1}
+    totals = json.loads(run("status", out).stdout)
+    assert (totals["ok"], totals["tokens"], totals["cost"]) == (3, 4, 0)
+    assert totals["providers"] == {"unknown": 2, "OpenAI": 1}
 
 
-def test_a_local_server_is_started_for_it(
+def test_run_local_does_not_use_the_environment(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """Which needs no key."""
     done = run("run", rows, "-o", out, "--local", *TEMPLATE, "--limit", 3)
 
     assert done.returncode == 0
-    assert len(names(out)) == 3
+    assert len(custom_ids(out)) == 3
     assert server.requests == []
 
 
-def test_stdin_may_be_a_file(
+def test_run_counts_the_rows_of_a_redirected_file(
     run: Run, rows: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it is known how many there are."""
     with rows.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
         done = run("run", "-", "-o", out, *TEMPLATE)
 
     assert done.returncode == 0
     assert json.loads(done.stderr.splitlines()[0])["total"] == 30
-    assert len(names(out)) == 30
+    assert len(custom_ids(out)) == 30
 
 
-def test_a_terminal_gets_a_line(
+def test_progress_on_a_terminal_is_one_line(
     run: Run, rows: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is written over."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     done = run("run", rows, "-o", out, *TEMPLATE)
 
     assert "\r\x1b[2K30/30 100%" in done.stderr
 
 
-def test_nothing_but_refusals_has_a_code(
+def test_stalled_run_exits_with_6(
     server: LocalOpenRouter,
     run: Run,
     rows: Path,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """6, after a quarter of an hour."""
     send_many = partialmethod(Chat.send_many, stall_timeout=0.2)
     monkeypatch.setattr(Chat, "send_many", send_many)
     server.reply(error_reply(429, retry_after=0.05), times=None)
@@ -267,10 +222,9 @@ def test_nothing_but_refusals_has_a_code(
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 5), (402, 5), (403, 3), (404, 3)])
-def test_the_account_has_a_code(
+def test_account_error_exits_with_5_and_repeated_failure_with_3(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path, status: int, code: int
 ) -> None:
-    """Of the account 5; of rows that all fail alike 3."""
     server.reply(error_reply(status), times=None)
     done = run("run", rows, "-o", out, *TEMPLATE, "-c", 2, "--progress", "json")
 
@@ -278,24 +232,23 @@ def test_the_account_has_a_code(
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
-def test_the_budget_has_a_code(
+def test_max_cost_exits_with_4_and_a_higher_one_resumes(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """4, and a higher one goes on."""
     budget = ("--max-cost", "0.0005", "--max-tokens", "40", "--rpm", "60000")
     done = run("run", rows, "-o", out, *TEMPLATE, *budget)
     assert done.returncode == 4
     assert "with a higher limit resumes the run" in done.stderr
-    assert 0 < len(names(out)) < 30
+    assert 0 < len(custom_ids(out)) < 30
     assert server.stats.cost <= 0.0005
 
     done = run("run", rows, "-o", out, *TEMPLATE, "--max-tokens", 40, "--max-cost", 1)
     assert done.returncode == 0
-    assert len(names(out)) == 30
+    assert len(custom_ids(out)) == 30
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("run", "nowhere.jsonl", "-o", "o.jsonl"), "cannot read nowhere.jsonl"),
         (("run", "in.jsonl", "-o", "in.jsonl"), "are the same file"),
@@ -309,20 +262,19 @@ def test_the_budget_has_a_code(
         (("status", "nowhere.jsonl"), "nowhere.jsonl does not exist"),
     ],
 )
-def test_usage_errors_have_a_code(
+def test_usage_error_exits_with_2(
     server: LocalOpenRouter,
     run: Run,
     rows: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
-    words: str,
+    message: str,
 ) -> None:
-    """2, in one line."""
     monkeypatch.chdir(rows.parent)
     done = run(*arguments)
 
     assert done.returncode == 2
-    assert words in done.stderr
+    assert message in done.stderr
     assert server.requests == []
 
 
@@ -330,20 +282,20 @@ def has_grown(out: Path, size: int) -> bool:
     return out.exists() and out.stat().st_size > size
 
 
-def wait_for(reached: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < until
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 @contextmanager
 def signalled(server: LocalOpenRouter, *numbers: int) -> Generator[None]:
-    """Send signals to this process when ten requests are out, and then the replies."""
+    """Send signals to this process once ten requests are in flight, then the replies."""
     sent = threading.Event()
 
     async def reply(seen: SeenRequest) -> str:
-        while not sent.is_set():  # noqa: ASYNC110 -- it is another thread's
+        while not sent.is_set():  # noqa: ASYNC110 - an event of threads
             await asyncio.sleep(0.01)
         return seen.prompt
 
@@ -354,7 +306,7 @@ def signalled(server: LocalOpenRouter, *numbers: int) -> Generator[None]:
         time.sleep(0.05)
         sent.set()
 
-    # No run is over before it has heard the last signal.
+    # The replies wait, so that the run cannot end before the last signal.
     server.reply(reply, times=None)
     thread = threading.Thread(target=send)
     thread.start()
@@ -362,55 +314,51 @@ def signalled(server: LocalOpenRouter, *numbers: int) -> Generator[None]:
     thread.join()
 
 
-def test_sigterm_drains(
+def test_sigterm_waits_for_requests_in_flight(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """As Ctrl-C does."""
     with signalled(server, signal.SIGTERM):
         done = run("run", rows, "-o", out, *TEMPLATE, "-c", 10)
 
     assert done.returncode == 130
-    assert 10 <= len(names(out)) == server.stats.requests < 30
+    assert 10 <= len(custom_ids(out)) == server.stats.requests < 30
     assert "cancelled" not in done.stderr
 
 
-def test_sigterm_after_an_interrupt_does_not(
+def test_second_signal_cancels_requests_in_flight(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """What is out is cancelled, whichever signal the second one is."""
     with signalled(server, signal.SIGINT, signal.SIGTERM):
         done = run("run", rows, "-o", out, *TEMPLATE, "-c", 10)
 
     assert done.returncode == 130
     assert "0 ok, 0 failed, 10 cancelled, $" in done.stderr
-    assert names(out) == []
+    assert custom_ids(out) == []
 
 
-def test_the_first_interrupt_drains(
+def test_ctrl_c_waits_for_requests_in_flight_and_the_run_resumes(
     server: LocalOpenRouter, run: Run, rows: Path, out: Path
 ) -> None:
-    """What is out is written; the same command goes on."""
     server.capacity.latency = 0.5
-    process = start(server, "run", rows, "-o", out, *TEMPLATE, "-c", 10)
+    process = start("batch", "run", rows, "-o", out, *TEMPLATE, "-c", 10, debug=False)
     server.wait(requests=20, timeout=30)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert len(names(out)) == server.stats.requests == 20
+    assert len(custom_ids(out)) == server.stats.requests == 20
     assert "20 ok" in err
 
     server.capacity.latency = 0
     assert run("run", rows, "-o", out, *TEMPLATE).returncode == 0
-    assert sorted(names(out)) == sorted(f"row-{number}" for number in range(30))
+    assert sorted(custom_ids(out)) == sorted(f"row-{number}" for number in range(30))
 
 
-def test_the_second_interrupt_does_not(
+def test_second_ctrl_c_cancels_requests_in_flight(
     server: LocalOpenRouter, rows: Path, out: Path
 ) -> None:
-    """What is out is cancelled."""
     server.capacity.latency = 60
-    process = start(server, "run", rows, "-o", out, *TEMPLATE, "-c", 10)
+    process = start("batch", "run", rows, "-o", out, *TEMPLATE, "-c", 10, debug=False)
     server.wait(requests=10, timeout=30)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -420,14 +368,13 @@ def test_the_second_interrupt_does_not(
 
     assert process.returncode == 130
     assert "10 cancelled" in err
-    assert names(out) == []
+    assert custom_ids(out) == []
 
 
-def test_an_interrupt_is_heard_while_stdin_says_nothing(
-    server: LocalOpenRouter, out: Path
-) -> None:
-    """Nobody has to press return."""
-    process = start(server, "run", "-", "-o", out, "-m", "m", stdin=subprocess.PIPE)
+def test_ctrl_c_works_while_stdin_is_silent(server: LocalOpenRouter, out: Path) -> None:
+    process = start(
+        "batch", "run", "-", "-o", out, "-m", "m", stdin=subprocess.PIPE, debug=False
+    )
     assert process.stdin is not None
     process.stdin.write('"one"\n')
     process.stdin.flush()
@@ -437,41 +384,41 @@ def test_an_interrupt_is_heard_while_stdin_says_nothing(
     process.communicate()
 
     assert code == 130
-    assert len(names(out)) == 1
+    assert len(custom_ids(out)) == 1
 
 
-def test_kill_loses_nothing_and_writes_nothing_twice(
+def test_sigkill_loses_no_row_and_writes_none_twice(
     server: LocalOpenRouter, tmp_path: Path, out: Path
 ) -> None:
-    """SIGKILL at random moments: every row is there, once."""
     rows = tmp_path / "in.jsonl"
-    write(rows, 400)
-    chance = random.Random(5)
+    write_rows(rows, 400)
+    generator = random.Random(5)
     server.capacity.latency = 0.01
     for _ in range(5):
         before = out.stat().st_size if out.exists() else 0
-        process = start(server, "run", rows, "-o", out, *TEMPLATE, "-c", 8)
+        process = start(
+            "batch", "run", rows, "-o", out, *TEMPLATE, "-c", 8, debug=False
+        )
         wait_for(partial(has_grown, out, before))
-        time.sleep(chance.uniform(0, 0.08))
+        time.sleep(generator.uniform(0, 0.08))
         process.kill()
         process.communicate()
     killed = len(out.read_bytes().splitlines())
     assert 0 < killed < 400
-    process = start(server, "run", rows, "-o", out, *TEMPLATE, "-c", 64)
+    process = start("batch", "run", rows, "-o", out, *TEMPLATE, "-c", 64, debug=False)
     process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert sorted(names(out)) == sorted(f"row-{number}" for number in range(400))
-    # What was out, or had no line yet, is sent again.
+    assert sorted(custom_ids(out)) == sorted(f"row-{number}" for number in range(400))
+    # Requests that were in flight, or not in the file yet, were sent again.
     assert server.stats.requests <= 400 + 5 * 3 * 8
 
 
-def test_a_soup_of_faults_comes_to_an_end(
+def test_run_ends_under_mixed_faults_and_retry_completes_it(
     server: LocalOpenRouter, run: Run, tmp_path: Path, out: Path
 ) -> None:
-    """Every row is ok or failed; healed, what failed goes through."""
     rows = tmp_path / "in.jsonl"
-    write(rows, 200)
+    write_rows(rows, 200)
     server.reply(error_reply(400), when="text 11", times=None)
     server.reply(error_reply(502), when="text 22")
     server.reply(error_reply(502), when="text 33", times=None)
@@ -484,9 +431,9 @@ def test_a_soup_of_faults_comes_to_an_end(
     done = run("run", rows, "-o", out, *TEMPLATE, "--timeout", 2, "--progress", "none")
     failures = out.with_name("out.errors.jsonl")
     assert done.returncode == 3
-    assert len(names(out)) + len(names(failures)) == 200
-    assert {f"row-{n}" for n in (11, 33, 44, 55, 66, 77)} <= set(names(failures))
+    assert len(custom_ids(out)) + len(custom_ids(failures)) == 200
+    assert {f"row-{n}" for n in (11, 33, 44, 55, 66, 77)} <= set(custom_ids(failures))
 
     server.clear()
     assert run("retry", failures, "--progress", "none").returncode == 0
-    assert sorted(names(out)) == sorted(f"row-{number}" for number in range(200))
+    assert sorted(custom_ids(out)) == sorted(f"row-{number}" for number in range(200))

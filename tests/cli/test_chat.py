@@ -11,21 +11,16 @@ from support import without_slow_callbacks
 
 from openrouter_async.cli.app import run
 from openrouter_async.cli.console import printable
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    completion,
-    error_reply,
-)
+from openrouter_async.testing import LocalOpenRouter, completion, error_reply
 
 
-def pipe_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+def set_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-def test_chat_streams_the_answer_to_stdout_and_the_bill_to_stderr(
+def test_chat_streams_text_to_stdout_and_summary_to_stderr(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A pipe gets the answer and nothing else."""
     server.reply(["Good ", "day."])
 
     code = run(["chat", "Hello", "there", "--system", "Be kind.", "-m", "openai/x"])
@@ -49,8 +44,7 @@ def test_chat_streams_the_answer_to_stdout_and_the_bill_to_stderr(
     }
 
 
-def test_chat_sends_what_its_options_say(server: LocalOpenRouter) -> None:
-    """Options become fields of the request; those not given are not sent."""
+def test_chat_options_become_request_fields(server: LocalOpenRouter) -> None:
     arguments = ["-t", "0.5", "--max-tokens", "7", "--reasoning", "low", "--no-stream"]
 
     assert run(["chat", "hi", *arguments]) == 0
@@ -62,35 +56,32 @@ def test_chat_sends_what_its_options_say(server: LocalOpenRouter) -> None:
     assert not seen.stream
 
 
-@pytest.mark.parametrize("how", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("option", ["--stream", "--no-stream"])
 def test_reasoning_goes_to_stderr(
-    server: LocalOpenRouter, capsys: pytest.CaptureFixture[str], how: str
+    server: LocalOpenRouter, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
-    """Thoughts stand above the answer, on stderr, on lines of their own."""
     server.reply(completion("Four.", reasoning="Two and two."))
 
-    assert run(["chat", "2 + 2?", how]) == 0
+    assert run(["chat", "2 + 2?", option]) == 0
 
     out, err = capsys.readouterr()
     assert out == "Four.\n"
     assert err.startswith("Two and two.\n\nopenai/gpt-4o-mini via")
 
 
-@pytest.mark.parametrize("how", ["--stream", "--no-stream"])
-def test_quiet_leaves_the_answer(
-    server: LocalOpenRouter, capsys: pytest.CaptureFixture[str], how: str
+@pytest.mark.parametrize("option", ["--stream", "--no-stream"])
+def test_quiet_prints_only_the_text(
+    server: LocalOpenRouter, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
-    """With --quiet nothing but the answer is printed."""
     server.reply(completion("Four.\n", reasoning="Two and two."))
 
-    assert run(["chat", "-q", "2 + 2?", how]) == 0
+    assert run(["chat", "-q", "2 + 2?", option]) == 0
     assert capsys.readouterr() == ("Four.\n", "")
 
 
-def test_json_is_the_whole_reply(
+def test_json_prints_the_received_body_on_one_line(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--json prints what came, unknown keys too, on one line for programs."""
     body = completion("Grüß dich", new_key={"a": [1, None]})
     server.reply(json=body)
 
@@ -108,7 +99,6 @@ def test_json_is_indented_on_a_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """--json is for people where people look at it."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     server.reply(json=completion("Hi"))
 
@@ -116,23 +106,22 @@ def test_json_is_indented_on_a_terminal(
     assert capsys.readouterr().out.startswith('{\n  "id": ')
 
 
-def test_json_that_the_terminal_can_not_show_is_escaped(
+def test_json_escapes_what_stdout_cannot_encode(
     server: LocalOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No character is lost to an old encoding: JSON has escapes for all."""
     body = completion("¿Qué?")
     server.reply(json=body)
-    printed = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, "ascii"))
+    stdout = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stdout, "ascii"))
 
     assert run(["chat", "--json", "hi"]) == 0
-    assert json.loads(printed.getvalue()) == body
+    assert json.loads(stdout.getvalue()) == body
 
 
-def test_json_that_is_too_deep_is_said_to_be(
+def test_json_reports_a_response_that_is_nested_too_deeply(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a traceback, where Python can not print it; the text can be had."""
+    """Some versions of Python print it; none shows a traceback."""
     deep = b'{"in":' * 1010 + b"0" + b"}" * 1010
     body = json.dumps(completion("Hi")).encode()[:-1] + b',"trace":' + deep + b"}"
     server.reply(body=body, times=2)
@@ -150,78 +139,73 @@ def test_json_that_is_too_deep_is_said_to_be(
     assert capsys.readouterr().out == "Hi\n"
 
 
-def test_text_that_can_not_be_encoded_is_replaced(
+def test_text_that_cannot_be_encoded_is_replaced(
     server: LocalOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half an emoji does not stop the answer."""
     server.reply(["Hi \ud83d", "!"])
-    printed = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, "utf-8"))
+    stdout = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stdout, "utf-8"))
 
     assert run(["chat", "hi"]) == 0
-    assert printed.getvalue().startswith(b"Hi ")
-    assert printed.getvalue().endswith(b"!\n")
+    assert stdout.getvalue().startswith(b"Hi ")
+    assert stdout.getvalue().endswith(b"!\n")
 
 
-def test_a_reply_can_not_steer_the_terminal(
+def test_control_characters_are_removed_on_a_terminal_only(
     server: LocalOpenRouter,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Escape sequences are cut on a terminal; a pipe gets the text as it came."""
-    answer = ["a\x1b]0;", "title\x07\x9b2Jb\tc\n"]
-    server.reply(answer, times=2)
+    texts = ["a\x1b]0;", "title\x07\x9b2Jb\tc\n"]
+    server.reply(texts, times=2)
 
     run(["chat", "-q", "hi"])
     piped = capsys.readouterr().out
     monkeypatch.setenv("FORCE_COLOR", "1")
     run(["chat", "-q", "hi"])
 
-    assert piped == "".join(answer)
+    assert piped == "".join(texts)
     assert capsys.readouterr().out == "a]0;title2Jb\tc\n"
     assert printable("a\r\nb\x00\x7f") == "a\nb"
 
 
-def test_a_reply_without_text_says_so(
+def test_response_without_text_prints_a_note(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An answer that is elsewhere, or a refusal, is not silence."""
     refusal = completion(None, refusal="I would rather not.")
     server.reply(completion("", message={"images": []})).then(refusal)
 
     run(["chat", "draw"])
-    nothing = capsys.readouterr()
+    no_text = capsys.readouterr()
     run(["chat", "draw"])
     refused = capsys.readouterr()
 
-    assert nothing.out == refused.out == ""
-    assert nothing.err.startswith(
+    assert no_text.out == refused.out == ""
+    assert no_text.err.startswith(
         "The response contains no text; --json prints all of it.\n"
     )
     assert refused.err.startswith("The model refused: I would rather not.\n")
 
 
-def test_the_bill_tells_what_is_unusual(
+def test_summary_shows_attempts_and_an_unusual_finish_reason(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A cut answer, further attempts and a model nobody names are told."""
-    bare = {
+    body = {
         "choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]
     }
-    server.reply(error_reply(503, retry_after=0.01)).then(json=bare)
+    server.reply(error_reply(503, retry_after=0.01)).then(json=body)
 
     assert run(["chat", "--no-stream", "tell"]) == 0
 
-    retried, bill = capsys.readouterr().err.splitlines()
-    assert "attempt 2 of 3" in retried
-    assert bill.startswith("unknown model · ")
-    assert bill.endswith(" · 2 attempts · finish reason length")
+    retry, summary = capsys.readouterr().err.splitlines()
+    assert "attempt 2 of 3" in retry
+    assert summary.startswith("unknown model · ")
+    assert summary.endswith(" · 2 attempts · finish reason length")
 
 
-def test_verbose_shows_every_attempt(
+def test_verbose_logs_every_attempt(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--verbose prints the library's log, and only for this command."""
     run(["chat", "-v", "hi"])
     verbose = capsys.readouterr().err
     run(["chat", "hi"])
@@ -231,57 +215,53 @@ def test_verbose_shows_every_attempt(
 
 
 def test_local_needs_no_key(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server is started for the question, and ends with it."""
     assert run(["chat", "--local", "--no-stream", "hi"]) == 0
     assert capsys.readouterr().out.startswith('You wrote: "hi".')
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "prompt"),
+    ("arguments", "stdin", "prompt"),
     [
         ([], b"from a pipe\n", "from a pipe"),
         (["-"], b"from a pipe\r\n", "from a pipe"),
         (["Sum", "up:", "-"], b"a\nb\n", "Sum up:\n\na\nb"),
         (["-", "What is", "that?"], b"  x = 1\n", "  x = 1\n\nWhat is that?"),
         (["no", "stdin"], b"unread", "no stdin"),
-        ([], b"\xef\xbb\xbfwith a mark", "with a mark"),
+        ([], b"\xef\xbb\xbfwith a byte order mark", "with a byte order mark"),
     ],
 )
-def test_the_prompt_comes_from_words_and_stdin(
+def test_prompt_is_made_of_arguments_and_stdin(
     server: LocalOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    arguments: list[str],
     stdin: bytes,
     prompt: str,
 ) -> None:
-    """A dash stands for stdin, a paragraph of its own; so does no word at all."""
-    pipe_in(monkeypatch, stdin)
+    set_stdin(monkeypatch, stdin)
 
-    assert run(["chat", *words]) == 0
+    assert run(["chat", *arguments]) == 0
     assert server.requests[0].prompt == prompt
 
 
-def test_nothing_to_ask_is_a_usage_error(
+def test_empty_prompt_is_a_usage_error(
     server: LocalOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Neither an empty pipe nor a keyboard is waited for."""
-    told = "error: the prompt is empty: pass it as an argument or on stdin.\n"
+    message = "error: the prompt is empty: pass it as an argument or on stdin.\n"
 
     assert run(["chat"]) == 2
     assert run(["chat", " "]) == 2
     monkeypatch.setattr("sys.stdin", None)
     assert run(["chat"]) == 2
-    assert capsys.readouterr() == ("", told * 3)
+    assert capsys.readouterr() == ("", message * 3)
     assert server.requests == []
 
 
-def test_stdin_that_is_no_text_is_a_usage_error(
+def test_stdin_that_is_not_utf_8_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture is not sent as text."""
-    pipe_in(monkeypatch, b"abc\xff\xd8")
+    set_stdin(monkeypatch, b"abc\xff\xd8")
 
     assert run(["chat"]) == 2
     assert capsys.readouterr().err == (
@@ -289,19 +269,19 @@ def test_stdin_that_is_no_text_is_a_usage_error(
     )
 
 
-class Watched(io.StringIO):
-    """An output that tells when a word was written to it."""
+class WatchedOutput(io.StringIO):
+    """An output with an event that is set once it contains a text."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.word = word
-        self.came = threading.Event()
+        self.text = text
+        self.found = threading.Event()
 
     def write(self, text: str, /) -> int:
-        """Write, and look for the word."""
+        """Write, and look for the text."""
         count = super().write(text)
-        if self.word in text:
-            self.came.set()
+        if self.text in text:
+            self.found.set()
         return count
 
 
@@ -311,50 +291,47 @@ def test_ctrl_c_closes_the_stream(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The line is ended, the code is 130, and the server sees the socket close."""
     server.reply(["Once ", "upon ", "a time"], stop="silence", stop_after=2)
-    shown = Watched("upon")
-    monkeypatch.setattr("sys.stdout", shown)
+    output = WatchedOutput("upon")
+    monkeypatch.setattr("sys.stdout", output)
     main_thread = threading.get_ident()
 
-    def press() -> None:
-        assert shown.came.wait(10)
+    def press_ctrl_c() -> None:
+        assert output.found.wait(10)
         signal.pthread_kill(main_thread, signal.SIGINT)
 
-    thread = threading.Thread(target=press)
+    thread = threading.Thread(target=press_ctrl_c)
     thread.start()
     code = run(["chat", "tell"])
 
     thread.join()
     server.wait(closed=1)
     assert code == 130
-    assert shown.getvalue() == "Once upon \n"
+    assert output.getvalue() == "Once upon \n"
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @ON_UNIX
-def test_ctrl_c_at_a_terminal(server: LocalOpenRouter) -> None:
-    """A real terminal, a real process, a real signal, with every warning an error."""
+def test_ctrl_c_on_a_terminal_prints_no_traceback(server: LocalOpenRouter) -> None:
     server.reply(["Once ", "upon ", "a time"], stop="silence", stop_after=2)
     leader, follower = os.openpty()
     process = start("chat", "tell", stdin=follower, output=follower)
     os.close(follower)
-    shown = b""
-    while b"upon" not in shown:
-        shown += os.read(leader, 1024)
+    output = b""
+    while b"upon" not in output:
+        output += os.read(leader, 1024)
     process.send_signal(signal.SIGINT)
 
     assert process.wait(20) == 130
     server.wait(closed=1)
     rest = os.read(leader, 4096)
     os.close(leader)
-    plain = re.sub(rb"\x1b\[[\d;]*m", b"", shown + rest)
+    plain = re.sub(rb"\x1b\[[\d;]*m", b"", output + rest)
     assert plain == b"Once upon \r\nInterrupted.\r\n"
 
 
 @ON_UNIX
-def test_a_reader_that_leaves_ends_the_stream(server: LocalOpenRouter) -> None:
-    """`| head -c 5` stops the generation, quietly, with the code that shells expect."""
+def test_closed_output_pipe_ends_the_stream(server: LocalOpenRouter) -> None:
     server.reply(["Once "] * 500, chunk_delay=0.01)
     process = start("chat", "tell")
     assert process.stdout is not None
@@ -369,18 +346,17 @@ def test_a_reader_that_leaves_ends_the_stream(server: LocalOpenRouter) -> None:
 
 
 @ON_UNIX
-def test_a_pipe_that_nobody_reads_is_no_failure(
+def test_broken_pipe_is_not_reported(
     server: LocalOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is said of it, and what Python still has to write goes nowhere."""
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w", encoding="utf-8") as nobody:
-        monkeypatch.setattr("sys.stdout", nobody)
+    with os.fdopen(writer, "w", encoding="utf-8") as unread:
+        monkeypatch.setattr("sys.stdout", unread)
         code = run(["chat", "hi"])
-        print("more", file=nobody, flush=True)
+        print("more", file=unread, flush=True)
 
     assert code == 141
     assert capsys.readouterr() == ("", "")

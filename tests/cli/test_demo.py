@@ -9,17 +9,11 @@ from commands import ON_UNIX, start
 from support import without_slow_callbacks
 
 from openrouter_async.cli.app import run
-from openrouter_async.cli.demo_server import (
-    CONCURRENT_PROMPT,
-)
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    error_reply,
-)
+from openrouter_async.cli.demo_server import CONCURRENT_PROMPT
+from openrouter_async.testing import LocalOpenRouter, error_reply
 
 
-def test_the_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
-    """As a stranger runs it, piped: plain text, its own server, a table at the end."""
+def test_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["demo"])
 
     out, err = capsys.readouterr()
@@ -34,7 +28,7 @@ def test_the_demo_runs_without_a_key(capsys: pytest.CaptureFixture[str]) -> None
 
 @ON_UNIX
 def test_ctrl_c_ends_the_demo_and_its_server() -> None:
-    """A terminal sends SIGINT to all its processes: no traceback comes of any."""
+    """A terminal sends SIGINT to all of its processes; none prints a traceback."""
     process = start("demo", own_group=True, debug=False)
     assert process.stdout is not None
     url = ""
@@ -47,15 +41,14 @@ def test_ctrl_c_ends_the_demo_and_its_server() -> None:
     _, err = process.communicate(timeout=20)
     assert (process.returncode, without_slow_callbacks(err)) == (130, "Interrupted.\n")
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(url, timeout=5)  # noqa: S310 - a URL of ours
+        urllib.request.urlopen(url, timeout=5)  # noqa: S310 - a URL of this machine
 
 
-def test_the_live_demo_makes_a_few_calls(
+def test_live_demo_makes_eight_short_calls(
     server: LocalOpenRouter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With --live the same calls go where the environment says, few and short."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("OPENROUTER_MODEL", "anthropic/claude-haiku-4.5")
     server.reply(error_reply(400, "not a valid model ID"), when="openai/gpt-0")
@@ -77,10 +70,9 @@ def test_the_live_demo_makes_a_few_calls(
     assert all(seen.fields["max_tokens"] <= 128 for seen in server.requests)
 
 
-def test_the_live_demo_tells_what_failed(
+def test_live_demo_reports_failed_calls(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Calls that fail at the end are counted, and give the exit code."""
     server.reply(error_reply(402), when=CONCURRENT_PROMPT, times=2)
 
     assert run(["demo", "--live"]) == 5

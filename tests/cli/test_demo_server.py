@@ -19,12 +19,11 @@ from openrouter_async.cli.demo_server import (
 from openrouter_async.cli.exit_codes import CommandError
 
 
-def test_the_backdrop_is_a_process_of_its_own() -> None:
-    """It is there inside the block, and gone after it."""
-    with run_demo_server() as place:
+def test_demo_server_runs_until_the_block_is_left() -> None:
+    with run_demo_server() as address:
         status, body = post(
-            place.url,
-            place.key,
+            address.url,
+            address.key,
             {
                 "model": "openai/gpt-4o-mini",
                 "messages": [{"role": "user", "content": HELLO}],
@@ -34,20 +33,19 @@ def test_the_backdrop_is_a_process_of_its_own() -> None:
     assert status == 200
     assert b"Hello from your own machine" in body
     with pytest.raises(urllib.error.URLError):
-        post(place.url, place.key, {})
+        post(address.url, address.key, {})
 
 
-def test_the_backdrop_refuses_one_in_forty_at_first() -> None:
-    """Every call is answered in the end, and one took two attempts."""
+def test_demo_server_rejects_one_prompt_in_forty_at_first() -> None:
     ours, theirs = multiprocessing.Pipe()
     thread = threading.Thread(target=serve_demo, args=(theirs,))
     thread.start()
-    place = ours.recv()
-    assert isinstance(place, ServerAddress)
+    address = ours.recv()
+    assert isinstance(address, ServerAddress)
 
-    async def ask() -> list[tuple[str, int]]:
-        async with AsyncOpenRouter(place.key, base_url=place.url) as client:
-            replies = await asyncio.gather(
+    async def call() -> list[tuple[str, int]]:
+        async with AsyncOpenRouter(address.key, base_url=address.url) as client:
+            responses = await asyncio.gather(
                 *(
                     client.chat.send(
                         model="openai/gpt-4o-mini",
@@ -56,20 +54,19 @@ def test_the_backdrop_refuses_one_in_forty_at_first() -> None:
                     for number in range(40)
                 )
             )
-        return [(reply.text, len(reply.http.attempts)) for reply in replies]
+        return [(response.text, len(response.http.attempts)) for response in responses]
 
-    answers = asyncio.run(ask())
+    results = asyncio.run(call())
     ours.close()
     thread.join()
     theirs.close()
 
-    assert sorted(answers) == [("Yes.", 1)] * 39 + [("Yes.", 2)]
+    assert sorted(results) == [("Yes.", 1)] * 39 + [("Yes.", 2)]
 
 
-def test_a_backdrop_that_does_not_start_is_told(
+def test_demo_server_that_does_not_start_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether it says why or dies, the demo ends with a line."""
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         serve_demo(theirs, "192.0.2.1")

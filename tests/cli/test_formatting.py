@@ -1,8 +1,7 @@
 from openrouter_async.cli.formatting import Step, dollars, seconds
 
 
-def test_figures_are_short() -> None:
-    """Times and costs have as many digits as anybody reads."""
+def test_durations_and_costs_are_short() -> None:
     assert [seconds(value) for value in (None, 0.0042, 1.5)] == ["", "4 ms", "1.50 s"]
     assert [dollars(value) for value in (None, 0, 1.5, 0.25, 0.0000187)] == [
         "",

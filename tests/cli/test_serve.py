@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,43 +12,40 @@ from commands import ON_UNIX, free_port, post, start
 
 from openrouter_async import AsyncOpenRouter, UserMessage
 from openrouter_async.cli.app import run
-from openrouter_async.testing import (
-    LocalOpenRouter,
-)
+from openrouter_async.testing import LocalOpenRouter
 
 
 @ON_UNIX
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("quiet", [False, True])
-def test_serve_serves_until_it_is_told_to_stop(
-    capsys: pytest.CaptureFixture[str], ending: signal.Signals, *, quiet: bool
+def test_serve_responds_and_logs_until_a_signal(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals, *, quiet: bool
 ) -> None:
-    """Any client is answered, each request is a line, and Ctrl-C is a good end."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/v1"
     message = {"role": "user", "content": "hi"}
-    asked = {"model": "a/b", "messages": [message]}
-    answers: list[tuple[int, bytes]] = []
+    body = {"model": "a/b", "messages": [message]}
+    responses: list[tuple[int, bytes]] = []
 
-    def visit() -> None:
+    def send_requests() -> None:
         while True:
             try:
-                answers.append(post(url, "sesame", asked))
+                responses.append(post(url, "sesame", body))
                 break
             except OSError:
                 time.sleep(0.01)
-        answers.append(post(url, "sesame", {**asked, "stream": True}))
-        answers.append(post(url, "sesame", {**asked, "model": "other"}))
-        answers.append(post(url, "wrong", asked))
+        responses.append(post(url, "sesame", {**body, "stream": True}))
+        responses.append(post(url, "sesame", {**body, "model": "other"}))
+        responses.append(post(url, "wrong", body))
         with socket.create_connection(("127.0.0.1", port)) as client:
-            # A request whose body never comes, to a path that would colour the log.
+            # A request whose body is not sent, with a path that would colour the log.
             client.sendall(b"POST /%1b[31m HTTP/1.1\r\nHost: x\r\n")
             client.sendall(b"Content-Length: 9\r\n\r\n")
             time.sleep(0.05)
         time.sleep(0.05)
-        os.kill(os.getpid(), ending)
+        os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=visit)
+    thread = threading.Thread(target=send_requests)
     thread.start()
     options = [
         "--key",
@@ -67,8 +63,8 @@ def test_serve_serves_until_it_is_told_to_stop(
     out, err = capsys.readouterr()
     assert code == 0
     assert out == f"{url}\n"
-    assert [status for status, _ in answers] == [200, 200, 400, 401]
-    assert answers[1][1].endswith(b"data: [DONE]\n\n")
+    assert [status for status, _ in responses] == [200, 200, 400, 401]
+    assert responses[1][1].endswith(b"data: [DONE]\n\n")
     assert f"export OPENROUTER_BASE_URL={url}\n" in err
     assert "export OPENROUTER_API_KEY=sesame\n" in err
     assert re.search(
@@ -80,35 +76,31 @@ def test_serve_serves_until_it_is_told_to_stop(
     if quiet:
         assert logged == []
     else:
+        chunks = responses[1][1].count(b"data: {")
         assert logged == [
             "*  200  POST /api/v1/chat/completions  a/b  *",
-            f"*  200  POST /api/v1/chat/completions  a/b  {count_chunks(answers)}  *",
+            f"*  200  POST /api/v1/chat/completions  a/b  {chunks} chunks  *",
             "*  400  POST /api/v1/chat/completions  other  *",
             "*  401  POST /api/v1/chat/completions  a/b  *",
             "*  ---  POST /[31m  *  client disconnected",
         ]
 
 
-def count_chunks(answers: Sequence[tuple[int, bytes]]) -> str:
-    return f"{answers[1][1].count(b'data: {')} chunks"
-
-
 @ON_UNIX
-def test_serve_tells_of_clients_that_go_away() -> None:
-    """A process of its own: the URL is all of stdout, and a lost client is a line."""
+def test_serve_logs_a_client_that_disconnects() -> None:
     process = start("serve", "--port", "0", "--chunk-delay", "30")
     assert process.stdout is not None
     url = process.stdout.readline().strip()
 
-    async def leave() -> None:
-        asked: Any = {"model": "m", "messages": [UserMessage("hi")]}
+    async def disconnect() -> None:
+        body: Any = {"model": "m", "messages": [UserMessage("hi")]}
         async with (
             AsyncOpenRouter("key", base_url=url) as client,
-            client.chat.send(asked, stream=True),
+            client.chat.send(body, stream=True),
         ):
             pass
 
-    asyncio.run(leave())
+    asyncio.run(disconnect())
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
 
@@ -120,10 +112,9 @@ def test_serve_tells_of_clients_that_go_away() -> None:
     assert "Warning" not in err
 
 
-def test_a_taken_port_is_told(
+def test_port_in_use_is_reported_with_a_hint(
     server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The line says how to get a free one."""
     port = server.url.split(":")[2].partition("/")[0]
 
     assert run(["serve", "--port", port]) == 1
@@ -133,8 +124,7 @@ def test_a_taken_port_is_told(
     )
 
 
-def test_a_host_that_is_not_here_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """So is an address that is another machine's, or nobody's."""
+def test_unusable_host_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--host", "192.0.2.1"]) == 1
     assert run(["serve", "--host", "no host"]) == 1
 

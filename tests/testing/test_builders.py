@@ -1,21 +1,12 @@
 import aiohttp
-import aiohttp.web
 import pytest
-from raw_client import parse, read, text_of
+from raw_client import parse_events, read_stream, text_of
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    chunks,
-    completion,
-    tool_call,
-)
-from openrouter_async.testing.reply import (
-    UsageForm,
-)
+from openrouter_async.testing import LocalOpenRouter, chunks, completion, tool_call
+from openrouter_async.testing.reply import UsageForm
 
 
-def test_a_completion_has_what_it_is_given() -> None:
-    """Everything stands where the wire has it."""
+def test_completion_contains_its_arguments() -> None:
     body = completion(
         "hi",
         reasoning_details=[],
@@ -44,20 +35,19 @@ def test_a_completion_has_what_it_is_given() -> None:
     }
 
 
-def test_tool_calls_are_numbered() -> None:
-    """Their arguments may be a mapping or text, broken or not."""
+def test_completion_numbers_its_tool_calls() -> None:
+    """Arguments are a mapping or text, valid or not."""
     calls = [tool_call("a", {"x": 1}), tool_call("b", "{", id="")]
-    made = completion(tool_calls=calls)["choices"][0]
+    choice = completion(tool_calls=calls)["choices"][0]
 
-    assert made["message"]["content"] is None
-    assert made["finish_reason"] == "tool_calls"
-    assert [call["index"] for call in made["message"]["tool_calls"]] == [0, 1]
-    assert made["message"]["tool_calls"][1]["function"]["arguments"] == "{"
-    assert made["message"]["tool_calls"][1]["id"] == ""
+    assert choice["message"]["content"] is None
+    assert choice["finish_reason"] == "tool_calls"
+    assert [call["index"] for call in choice["message"]["tool_calls"]] == [0, 1]
+    assert choice["message"]["tool_calls"][1]["function"]["arguments"] == "{"
+    assert choice["message"]["tool_calls"][1]["id"] == ""
 
 
-def test_every_part_of_a_message_is_streamed() -> None:
-    """Annotations come first; encrypted reasoning and media come whole."""
+def test_chunks_contain_every_part_of_the_message() -> None:
     encrypted = {"type": "reasoning.encrypted", "data": "x", "index": 0}
     body = completion(
         "hi",
@@ -69,10 +59,10 @@ def test_every_part_of_a_message_is_streamed() -> None:
         message={"annotations": [{"type": "url_citation"}], "audio": {"data": "a"}},
     )
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks(body, finish=False)]
-    only = chunks(completion(message={"reasoning": "bare"}), finish=False)
+    plain = chunks(completion(message={"reasoning": "bare"}), finish=False)
 
-    kinds = [next(reversed(delta)) for delta in deltas]
-    assert kinds == [
+    last_members = [next(reversed(delta)) for delta in deltas]
+    assert last_members == [
         "annotations",
         "reasoning_details",
         "reasoning_details",
@@ -82,7 +72,7 @@ def test_every_part_of_a_message_is_streamed() -> None:
     ]
     assert deltas[1]["reasoning"] is None
     assert deltas[2]["reasoning"] == "s"
-    assert only[0]["choices"][0]["delta"]["reasoning"] == "bare"
+    assert plain[0]["choices"][0]["delta"]["reasoning"] == "bare"
 
 
 @pytest.mark.parametrize(
@@ -95,10 +85,9 @@ def test_every_part_of_a_message_is_streamed() -> None:
         ("none", (1, "stop", False)),
     ],
 )
-def test_usage_comes_in_every_form(
+def test_chunks_have_the_usage_where_the_form_says(
     form: UsageForm, last: tuple[int, str | None, bool]
 ) -> None:
-    """The last chunk looks as each era left it."""
     made = chunks(["a", "b"], usage=form)
     choices = made[-1]["choices"]
     finish = choices[0]["finish_reason"] if choices else None
@@ -108,21 +97,19 @@ def test_usage_comes_in_every_form(
     assert text_of(made) == text_of(chunks("ab"))
 
 
-def test_a_body_without_usage_ends_without() -> None:
-    """Nothing is made up for a body that was given whole."""
+def test_chunks_of_a_body_without_usage_have_none() -> None:
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
 
     assert len(chunks(body)) == 2
 
 
-async def test_a_very_long_answer_has_few_chunks(
+async def test_long_text_is_split_into_a_limited_number_of_chunks(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """A text of a million characters does not take a million events."""
     text = "word " * 40_000
     loop_server.reply(text)
 
-    events = parse(await read(http))
+    events = parse_events(await read_stream(http))
 
     assert text_of(events) == text
     assert len(events) < 2100

@@ -1,22 +1,18 @@
 import asyncio
 
 import aiohttp
-import aiohttp.web
 import pytest
-from raw_client import ask
+from raw_client import complete
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-)
+from openrouter_async.testing import LocalOpenRouter
 from openrouter_async.testing.counters import Condition, ServerCounters
 
 
-async def test_counters_count(
+async def test_counters_are_kept_until_clear(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """In flight, its peak, and what is forgotten by `clear`."""
     loop_server.reply(stop="silence", times=None)
-    calls = [asyncio.create_task(ask(http)) for _ in range(3)]
+    calls = [asyncio.create_task(complete(http)) for _ in range(3)]
     await loop_server.until(requests=3)
 
     assert (loop_server.stats.in_flight, loop_server.stats.in_flight_peak) == (3, 3)
@@ -28,14 +24,13 @@ async def test_counters_count(
     await asyncio.gather(*calls, return_exceptions=True)
     await loop_server.until(closed=3, connections=0)
     assert loop_server.stats.in_flight == 0
-    assert (await ask(http))["choices"]
+    assert (await complete(http))["choices"]
 
 
-async def test_waiting_in_vain_tells_the_counts(
+async def test_until_timeout_reports_the_counters(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """The message has what was waited for, and what there is."""
-    await ask(http)
+    await complete(http)
 
     with pytest.raises(
         TimeoutError,
@@ -44,24 +39,22 @@ async def test_waiting_in_vain_tells_the_counts(
         await loop_server.until(requests=2, closed=1, timeout=0.01)
 
 
-async def test_several_may_wait(
+async def test_each_waiter_waits_for_its_own_condition(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Each is woken for its own wish, and one that gave up is forgotten."""
-    gone = asyncio.create_task(loop_server.until(requests=1))
+    cancelled = asyncio.create_task(loop_server.until(requests=1))
     first = asyncio.create_task(loop_server.until(requests=1))
     second = asyncio.create_task(loop_server.until(requests=2))
     await asyncio.sleep(0)
-    gone.cancel()
-    await ask(http)
+    cancelled.cancel()
+    await complete(http)
     await first
     assert not second.done()
-    await ask(http)
+    await complete(http)
     await second
 
 
-def test_who_gave_up_is_not_woken() -> None:
-    """A waiter that another thread has cancelled is passed over."""
+def test_cancelled_waiter_is_skipped() -> None:
     counters = ServerCounters()
     future = counters._add_waiter(Condition(requests=1))  # pyright: ignore[reportPrivateUsage]
     future.cancel()

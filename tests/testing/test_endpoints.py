@@ -2,14 +2,10 @@ import json
 from typing import Any
 
 import aiohttp
-import aiohttp.web
 import pytest
-from raw_client import HELLO, STREAM, ask
+from raw_client import BODY, STREAM_BODY, complete
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    generation_id,
-)
+from openrouter_async.testing import LocalOpenRouter, generation_id
 
 
 @pytest.mark.parametrize(
@@ -21,15 +17,16 @@ from openrouter_async.testing import (
         ({"Authorization": "Bearer wrong"}, "User not found."),
     ],
 )
-async def test_a_key_is_needed(headers: dict[str, str], message: str) -> None:
-    """Without an accepted key there is a 401 without an id, script or not."""
+async def test_request_without_accepted_key_gets_401_whatever_the_script(
+    headers: dict[str, str], message: str
+) -> None:
     async with (
         LocalOpenRouter(keys=["right"]) as server,
         aiohttp.ClientSession() as http,
     ):
-        server.reply("not for you")
+        server.reply("unused")
         url = f"{server.url}/chat/completions"
-        async with http.post(url, json=HELLO, headers=headers) as response:
+        async with http.post(url, json=BODY, headers=headers) as response:
             body = json.loads(await response.read())
 
         assert response.status == 401
@@ -48,15 +45,14 @@ async def test_a_key_is_needed(headers: dict[str, str], message: str) -> None:
         (b'{"messages":"hi"}', "messages: Invalid input: expected array"),
     ],
 )
-async def test_a_broken_request_is_a_400(
+async def test_invalid_body_gets_400_without_generation_id(
     loop_server: LocalOpenRouter,
     http: aiohttp.ClientSession,
     data: bytes,
     message: str,
 ) -> None:
-    """What is no chat request is refused before it has an id."""
     loop_server.reply()
-    for _scripted in (True, False):
+    for _ in ("scripted", "default"):
         async with http.post("chat/completions", data=data) as response:
             body = json.loads(await response.read())
 
@@ -65,14 +61,13 @@ async def test_a_broken_request_is_a_400(
         assert "X-Generation-Id" not in response.headers
 
 
-async def test_models_can_be_named() -> None:
-    """With `models=`, any other is a 400 that has an id, and `/models` lists them."""
+async def test_unlisted_model_gets_400_and_models_lists_the_others() -> None:
     async with (
         LocalOpenRouter(models=["a/b"]) as server,
         aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as http,
     ):
         url = f"{server.url}/chat/completions"
-        async with http.post(url, json=HELLO) as response:
+        async with http.post(url, json=BODY) as response:
             body = json.loads(await response.read())
         async with http.get(f"{server.url}/models") as listed:
             models = json.loads(await listed.read())["data"]
@@ -91,10 +86,9 @@ async def test_models_can_be_named() -> None:
         ("GET", "nothing", 404),
     ],
 )
-async def test_other_roads_are_closed(
+async def test_wrong_method_gets_405_and_unknown_path_404(
     http: aiohttp.ClientSession, method: str, path: str, status: int
 ) -> None:
-    """A wrong method is a 405, an unknown path a 404, both in the envelope."""
     async with http.request(method, path) as response:
         body = json.loads(await response.read())
 
@@ -102,69 +96,66 @@ async def test_other_roads_are_closed(
     assert body["error"]["code"] == status
 
 
-async def test_models_need_no_key(loop_server: LocalOpenRouter) -> None:
-    """The list of models is public, its prices are strings."""
+async def test_models_are_listed_without_a_key(loop_server: LocalOpenRouter) -> None:
     async with (
         aiohttp.ClientSession() as http,
-        http.get(f"{loop_server.url}/models") as r,
+        http.get(f"{loop_server.url}/models") as response,
     ):
-        body = json.loads(await r.read())
+        body = json.loads(await response.read())
 
     assert body["total_count"] == len(body["data"]) > 1
     assert body["data"][0]["pricing"]["prompt"] == "0.0000001500"
 
 
-async def test_what_was_spent_is_told(
+async def test_key_and_credits_report_the_cost_of_completions(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Key and credits count what the answers cost."""
-    cost = (await ask(http))["usage"]["cost"]
+    cost = (await complete(http))["usage"]["cost"]
     async with http.get("key") as response:
         key = json.loads(await response.read())["data"]
     async with http.get("credits") as response:
-        credit = json.loads(await response.read())["data"]
+        account = json.loads(await response.read())["data"]
 
-    assert key["usage"] == credit["total_usage"] == cost
+    assert key["usage"] == account["total_usage"] == cost
     assert key["limit_remaining"] == key["limit"] - cost
     assert loop_server.api_key not in key["label"]
 
 
-async def test_a_generation_is_known_later(http: aiohttp.ClientSession) -> None:
-    """The first look-up is a 404, the next tells what the answer cost."""
-    body = await ask(http)
-    asked: list[tuple[int, Any]] = []
+async def test_generation_is_found_at_the_second_lookup(
+    http: aiohttp.ClientSession,
+) -> None:
+    body = await complete(http)
+    lookups: list[tuple[int, Any]] = []
     for _ in range(2):
         async with http.get("generation", params={"id": body["id"]}) as response:
-            asked.append((response.status, json.loads(await response.read())))
+            lookups.append((response.status, json.loads(await response.read())))
 
-    assert asked[0] == (
+    assert lookups[0] == (
         404,
         {"error": {"message": f"Generation {body['id']} not found", "code": 404}},
     )
-    status, found = asked[1]
+    status, found = lookups[1]
     assert status == 200
     assert found["data"]["total_cost"] == body["usage"]["cost"]
     assert found["data"]["cancelled"] is False
 
 
-async def test_an_unknown_generation_stays_unknown(http: aiohttp.ClientSession) -> None:
-    """An id that was never given out is not found, ever."""
+async def test_unknown_generation_gets_404(http: aiohttp.ClientSession) -> None:
     async with http.get("generation", params={"id": generation_id()}) as response:
         assert response.status == 404
 
 
-async def test_a_stream_left_early_is_known_as_cancelled() -> None:
-    """Who goes away finds the id's cost and `cancelled`."""
+async def test_generation_of_an_abandoned_stream_is_cancelled_and_charged() -> None:
     async with (
         LocalOpenRouter(generation_lag=0, chunk_delay=0.01, seed=7) as server,
         aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as http,
     ):
         url = f"{server.url}/chat/completions"
-        async with http.post(url, json=STREAM) as response:
-            wanted = response.headers["X-Generation-Id"]
+        async with http.post(url, json=STREAM_BODY) as response:
+            generation_id = response.headers["X-Generation-Id"]
             await server.until(chunks=2)
         await server.until(closed=1)
-        url = f"{server.url}/generation?id={wanted}"
+        url = f"{server.url}/generation?id={generation_id}"
         async with http.get(url) as response:
             found = json.loads(await response.read())["data"]
 

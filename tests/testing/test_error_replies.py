@@ -3,15 +3,10 @@ import time
 from typing import Any
 
 import aiohttp
-import aiohttp.web
 import pytest
-from raw_client import HELLO, ask
+from raw_client import BODY, complete
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    error_in_200,
-    error_reply,
-)
+from openrouter_async.testing import LocalOpenRouter, error_in_200, error_reply
 from openrouter_async.testing.error_replies import ErrorIn200Form, ErrorShape
 
 
@@ -26,13 +21,13 @@ from openrouter_async.testing.error_replies import ErrorIn200Form, ErrorShape
         ("plain", {"error": "m"}),
     ],
 )  # fmt: skip
-def test_an_error_has_any_envelope(shape: ErrorShape, expected: dict[str, Any]) -> None:
-    """Each envelope that was seen can be made."""
+def test_error_reply_has_the_body_of_its_shape(
+    shape: ErrorShape, expected: dict[str, Any]
+) -> None:
     assert error_reply(429, "m", shape=shape, error_type="t").json == expected
 
 
-def test_errors_that_are_no_json_can_be_made() -> None:
-    """The edge's page, the validator's shape, and nothing at all."""
+def test_error_reply_can_be_html_a_validation_error_or_empty() -> None:
     page = error_reply(524, shape="html", headers={"cf-ray": "1"})
     zod = error_reply(400, shape="zod").json
 
@@ -45,9 +40,8 @@ def test_errors_that_are_no_json_can_be_made() -> None:
     assert error_reply(502, shape="empty").body == b""
 
 
-def test_a_wait_is_hinted_everywhere() -> None:
-    """Every place of protocol 6.6 can hold the wait."""
-    made = error_reply(
+def test_retry_after_is_sent_in_every_location() -> None:
+    reply = error_reply(
         429,
         provider_name="Liquid",
         raw="slow down",
@@ -56,7 +50,7 @@ def test_a_wait_is_hinted_everywhere() -> None:
         retry_after=1.5,
         hints=("header", "header_ms", "availability", "metadata", "metadata_raw", "metadata_header", "reset"),
     )  # fmt: skip
-    inner, headers = made.json["error"], dict(made.headers or {})
+    inner, headers = reply.json["error"], dict(reply.headers or {})
 
     assert headers == {"Retry-After": "1.5", "retry-after-ms": "1500"}
     assert inner["availability"]["retry_after"] == 1.5
@@ -68,19 +62,18 @@ def test_a_wait_is_hinted_everywhere() -> None:
     assert metadata["headers"]["Retry-After"] == "1.5"
     reset = int(metadata["headers"]["X-RateLimit-Reset"]) / 1000
     assert 0 < reset - time.time() < 2
-    assert made.json["user_id"] == "user_x"
-    assert made.status == 429
+    assert reply.json["user_id"] == "user_x"
+    assert reply.status == 429
 
 
-def test_a_wait_may_be_a_date_or_nonsense() -> None:
-    """An HTTP date counts from now; a string goes out as it is."""
+def test_retry_after_can_be_a_date_or_any_string() -> None:
     dated = error_reply(503, retry_after=60, hints=("header_date",))
-    odd = error_reply(503, retry_after="soon", hints=("header", "reset"))
-    bare = error_reply(503, retry_after=1, hints=("availability",))
+    text = error_reply(503, retry_after="soon", hints=("header", "reset"))
+    member = error_reply(503, retry_after=1, hints=("availability",))
 
     assert (dated.headers or {})["Retry-After"].endswith("GMT")
-    assert (odd.headers or {})["Retry-After"] == "soon"
-    assert bare.json["error"]["availability"] == {"retry_after": 1}
+    assert (text.headers or {})["Retry-After"] == "soon"
+    assert member.json["error"]["availability"] == {"retry_after": 1}
 
 
 @pytest.mark.parametrize(
@@ -93,16 +86,15 @@ def test_a_wait_may_be_a_date_or_nonsense() -> None:
         ("whitespace", {"error"}),
     ],
 )
-async def test_a_200_can_be_a_failure(
+async def test_error_in_200_has_the_members_of_its_form(
     loop_server: LocalOpenRouter,
     http: aiohttp.ClientSession,
     form: ErrorIn200Form,
     keys: set[str],
 ) -> None:
-    """Each form of protocol 6.4 can be made."""
     loop_server.reply(error_in_200(form, 429, "no", error_type="rate_limit_exceeded"))
 
-    async with http.post("chat/completions", json=HELLO) as response:
+    async with http.post("chat/completions", json=BODY) as response:
         raw = await response.read()
 
     assert response.status == 200
@@ -111,16 +103,15 @@ async def test_a_200_can_be_a_failure(
     assert raw.startswith(b"\n ") == (form == "whitespace")
 
 
-async def test_a_200_can_fail_in_its_choice_or_silently(
+async def test_error_in_200_can_be_in_the_choice_or_missing(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """An error in the choice, no choices, and an empty cold start."""
     loop_server.reply(error_in_200("choice", text="par")).then(error_in_200("nothing"))
     loop_server.reply(error_in_200("empty"))
 
-    choice = (await ask(http))["choices"][0]
+    choice = (await complete(http))["choices"][0]
     assert (choice["finish_reason"], choice["error"]["code"]) == ("error", 502)
     assert choice["message"]["content"] == "par"
-    assert (await ask(http))["choices"] == []
-    empty = (await ask(http))["choices"][0]
+    assert (await complete(http))["choices"] == []
+    empty = (await complete(http))["choices"][0]
     assert (empty["finish_reason"], empty["message"]["content"]) == (None, "")

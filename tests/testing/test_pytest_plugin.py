@@ -1,28 +1,24 @@
 from openrouter_async import AsyncOpenRouter, UserMessage
-from openrouter_async.testing import (
-    LocalOpenRouter,
-)
+from openrouter_async.testing import LocalOpenRouter
 
 pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 
 
-async def test_an_application_is_tested_unchanged(
+async def test_server_fixture_sets_the_environment_of_default_clients(
     openrouter_server: LocalOpenRouter,
 ) -> None:
-    """A client made without arguments talks to the local server."""
     openrouter_server.reply("from here")
 
     async with AsyncOpenRouter() as client:
-        reply = await client.chat.send(model="m", messages=[UserMessage("hi")])
+        response = await client.chat.send(model="m", messages=[UserMessage("hi")])
 
-    assert reply.text == "from here"
+    assert response.text == "from here"
     assert openrouter_server.requests[0].prompt == "hi"
 
 
-async def test_a_client_is_at_hand(
+async def test_client_fixture_streams_from_the_server(
     openrouter_server: LocalOpenRouter, openrouter_client: AsyncOpenRouter
 ) -> None:
-    """It streams from the server, and its pool ends with the loop."""
     openrouter_server.reply(["a", "b"])
 
     async with openrouter_client.chat.send(

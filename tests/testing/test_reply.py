@@ -3,44 +3,41 @@ import re
 from typing import Any
 
 import aiohttp
-import aiohttp.web
 import pytest
-from raw_client import HELLO, STREAM, ask, parse, read, text_of
+from raw_client import (
+    BODY,
+    STREAM_BODY,
+    complete,
+    complete_text,
+    parse_events,
+    read_stream,
+    text_of,
+)
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    Reply,
-    StreamError,
-)
-from openrouter_async.testing.reply import (
-    ErrorForm,
-    FaultFields,
-    ReplyFields,
-)
+from openrouter_async.testing import LocalOpenRouter, Reply, StreamError
+from openrouter_async.testing.reply import ErrorForm, FaultFields, ReplyFields
 
 GENERATION_ID = re.compile(r"gen-\d{10}-[A-Za-z0-9]{20}")
 
 
-async def test_a_list_is_one_chunk_each(
+async def test_list_of_texts_is_streamed_one_per_chunk(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """A list of texts is streamed as it is cut, and joined for a plain request."""
     loop_server.reply(["He", "llo"], times=2)
 
-    events = parse(await read(http))
-    plain = await ask(http)
+    events = parse_events(await read_stream(http))
+    text = await complete_text(http)
 
     assert [text_of([event]) for event in events] == ["He", "llo", "", ""]
-    assert plain["choices"][0]["message"]["content"] == "Hello"
+    assert text == "Hello"
 
 
-async def test_json_is_sent_as_it_is(
+async def test_json_is_not_streamed_and_may_contain_big_integers(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """`json` stays a plain body for a stream request; big integers go through."""
     loop_server.reply(json={"id": "x", "big": 2**70})
 
-    async with http.post("chat/completions", json=STREAM) as response:
+    async with http.post("chat/completions", json=STREAM_BODY) as response:
         body = json.loads(await response.read())
 
     assert response.content_type == "application/json"
@@ -48,24 +45,22 @@ async def test_json_is_sent_as_it_is(
     assert body == {"id": "x", "big": 2**70}
 
 
-async def test_a_mapping_without_choices_is_a_plain_body(
+async def test_mapping_without_choices_is_not_streamed(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Only a completion can be streamed."""
     loop_server.reply({"error": "odd"}).then(json=["no object"]).then([])
 
-    assert await read(http) == b'{"error":"odd"}'
-    assert await read(http) == b'["no object"]'
-    assert text_of(parse(await read(http))) == ""
+    assert await read_stream(http) == b'{"error":"odd"}'
+    assert await read_stream(http) == b'["no object"]'
+    assert text_of(parse_events(await read_stream(http))) == ""
 
 
-async def test_chunks_are_sent_as_they_are(
+async def test_chunks_are_sent_unchanged(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Mappings as JSON, strings behind `data: `, bytes raw, `[DONE]` at the end."""
     loop_server.reply(chunks=[{"id": "gen-1"}, "odd", b"event: x\n\n"], comments=0)
 
-    async with http.post("chat/completions", json=HELLO) as response:
+    async with http.post("chat/completions", json=BODY) as response:
         stream = await response.read()
 
     assert (
@@ -75,7 +70,7 @@ async def test_chunks_are_sent_as_they_are(
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind"),
+    ("fields", "content_type"),
     [
         ({"body": b'{"a":1}'}, "application/json"),
         ({"body": b": ping\n\ndata: {}\n\n"}, "text/event-stream"),
@@ -84,45 +79,41 @@ async def test_chunks_are_sent_as_they_are(
         ({"text": "oops", "status": 502}, "application/json"),
     ],
 )
-async def test_raw_bodies_are_sent_as_they_are(
+async def test_raw_body_is_sent_unchanged_with_a_guessed_type(
     loop_server: LocalOpenRouter,
     http: aiohttp.ClientSession,
     fields: dict[str, Any],
-    kind: str,
+    content_type: str,
 ) -> None:
-    """Bytes and text come out unchanged; their type is guessed or given."""
     loop_server.reply(**fields)
 
-    async with http.post("chat/completions", json=HELLO) as response:
+    async with http.post("chat/completions", json=BODY) as response:
         body = await response.read()
 
     assert body == (fields.get("body") or fields["text"].encode())
-    assert response.content_type == kind
+    assert response.content_type == content_type
 
 
-async def test_a_status_alone_has_the_usual_envelope(
+async def test_error_status_without_body_sends_the_error_body(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """A status of 400 or more speaks OpenRouter's words."""
     loop_server.reply(status=529).then(status=418)
 
-    assert (await ask(http))["error"] == {
+    assert (await complete(http))["error"] == {
         "message": "Provider overloaded",
         "code": 529,
     }
-    assert (await ask(http))["error"]["message"] == "I'm a Teapot"
+    assert (await complete(http))["error"]["message"] == "I'm a Teapot"
 
 
-def test_one_thing_is_said_at_a_time() -> None:
-    """Two bodies, or a time to stop without a way, are refused."""
+def test_conflicting_fields_are_rejected() -> None:
     with pytest.raises(ValueError, match="one of"):
         Reply("a", json={})
     with pytest.raises(ValueError, match="stop"):
         Reply("a", stop_after=1)
 
 
-def test_keywords_are_the_fields() -> None:
-    """`reply` takes every field of `Reply`."""
+def test_reply_keywords_equal_the_fields_of_reply() -> None:
     fields = set(Reply.__annotations__) - {"content"}
 
     assert set(ReplyFields.__annotations__) == fields
@@ -130,7 +121,7 @@ def test_keywords_are_the_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "seen"),
+    ("form", "expected"),
     [
         ("finish", "top int"),
         ("string_code", "top str"),
@@ -144,25 +135,24 @@ def test_keywords_are_the_fields() -> None:
         ("idle_timeout", "top int"),
     ],
 )
-async def test_an_error_breaks_a_stream(
+async def test_stream_error_replaces_the_rest_of_the_stream(
     loop_server: LocalOpenRouter,
     http: aiohttp.ClientSession,
     form: ErrorForm,
-    seen: str,
+    expected: str,
 ) -> None:
-    """After so many events the error takes the rest's place, in any form."""
     loop_server.reply(["a", "b", "c"], error=StreamError(form), error_after=2)
 
-    stream = await read(http)
-    events = parse(stream)
+    stream = await read_stream(http)
+    events = parse_events(stream)
     last = events[-1]
 
     assert text_of([e for e in events if "choices" in e]) == "ab"
-    if seen.startswith("top"):
-        assert type(last["error"]["code"]).__name__ == seen[4:]
-    elif seen == "string":
+    if expected.startswith("top"):
+        assert type(last["error"]["code"]).__name__ == expected[4:]
+    elif expected == "string":
         assert last == {"error": "Provider disconnected"}
-    elif seen == "choice":
+    elif expected == "choice":
         assert last["choices"][0]["error"]["code"] == 502
     else:
         assert "error" not in last
@@ -176,17 +166,16 @@ async def test_an_error_breaks_a_stream(
         assert last["model"] == ""
 
 
-async def test_an_error_may_be_the_first_event(
+async def test_stream_error_can_be_the_first_event(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Own words and metadata; `[DONE]` where it is asked for."""
-    failure = StreamError(
+    error = StreamError(
         code=429, message="slow", error_type=None, metadata={"provider_code": "x"}
     )
-    loop_server.reply(chunks=[], error=failure, error_after=0, done=True)
+    loop_server.reply(chunks=[], error=error, error_after=0, done=True)
 
-    stream = await read(http)
-    event = parse(stream)[0]
+    stream = await read_stream(http)
+    event = parse_events(stream)[0]
 
     assert event["error"] == {
         "code": 429,
@@ -198,13 +187,12 @@ async def test_an_error_may_be_the_first_event(
 
 
 @pytest.mark.parametrize("form", ["finish", "native", "in_choice"])
-async def test_an_error_ends_a_plain_answer_too(
+async def test_stream_error_ends_a_plain_completion(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession, form: ErrorForm
 ) -> None:
-    """For a plain request it stands in the choice, beside the content."""
     loop_server.reply("half", error=StreamError(form))
 
-    choice = (await ask(http))["choices"][0]
+    choice = (await complete(http))["choices"][0]
 
     assert choice["finish_reason"] == "error"
     assert choice["message"]["content"] == "half"

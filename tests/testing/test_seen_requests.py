@@ -2,23 +2,18 @@ import asyncio
 import json
 
 import aiohttp
-import aiohttp.web
-from raw_client import HELLO, STREAM, parse
+from raw_client import BODY, STREAM_BODY, parse_events
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    SeenRequest,
-)
+from openrouter_async.testing import LocalOpenRouter, SeenRequest
 
 
-async def test_requests_are_kept_as_they_came(
+async def test_seen_request_has_every_part_of_the_request(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """Method, path, query, headers without case, body, times, what was sent."""
     before = asyncio.get_running_loop().time()
     url = "chat/completions?a=1&a=2&b=3"
-    async with http.post(url, json=STREAM, headers={"X-Title": "T"}) as response:
-        events = parse(await response.read())
+    async with http.post(url, json=STREAM_BODY, headers={"X-Title": "T"}) as response:
+        events = parse_events(await response.read())
     await loop_server.until(connections=1)
     seen = loop_server.requests[0]
 
@@ -26,8 +21,8 @@ async def test_requests_are_kept_as_they_came(
     assert seen.query.getall("a") == ["1", "2"]
     assert seen.query["b"] == "3"
     assert seen.headers["x-title"] == "T"
-    assert json.loads(seen.body) == seen.json == STREAM
-    assert (seen.model, seen.prompt, seen.stream) == (HELLO["model"], "Hello", True)
+    assert json.loads(seen.body) == seen.json == STREAM_BODY
+    assert (seen.model, seen.prompt, seen.stream) == (BODY["model"], "Hello", True)
     assert seen.status == 200
     assert seen.chunks == len(events) == loop_server.stats.chunks
     assert seen.closed is not None
@@ -35,8 +30,7 @@ async def test_requests_are_kept_as_they_came(
     assert seen.closed_early is False
 
 
-def test_a_request_without_json_has_no_fields() -> None:
-    """Its properties are empty, not errors."""
+def test_seen_request_without_json_has_empty_properties() -> None:
     seen = SeenRequest(method="GET", path="/", time=0, connection=1)
 
     assert (seen.fields, seen.model, seen.prompt, seen.stream) == (

@@ -8,40 +8,34 @@ import aiohttp
 import aiohttp.web
 import pytest
 import trustme
-from raw_client import HELLO, STREAM, address, raw_request
+from raw_client import BODY, STREAM_BODY, address, raw_request
 
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    SeenRequest,
-)
+from openrouter_async.testing import LocalOpenRouter, SeenRequest
 
 
-async def test_only_the_latest_requests_are_kept() -> None:
-    """A server that runs for long does not grow; it counts on."""
+async def test_keep_limits_the_requests_and_generations() -> None:
     async with (
         LocalOpenRouter(keep=2, generation_lag=0) as server,
         aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as http,
     ):
-        found: list[str] = []
+        ids: list[str] = []
         for number in range(5):
             url = f"{server.url}/chat/completions"
-            async with http.post(url, json={**HELLO, "seed": number}) as response:
-                found.append((await response.json())["id"])
-        async with http.get(f"{server.url}/generation?id={found[0]}") as response:
+            async with http.post(url, json={**BODY, "seed": number}) as response:
+                ids.append((await response.json())["id"])
+        async with http.get(f"{server.url}/generation?id={ids[0]}") as response:
             assert response.status == 404
 
         assert server.stats.requests == 6
-        assert [seen.path[-1] for seen in server.requests] == ["s", "n"]
+        assert [seen.method for seen in server.requests] == ["POST", "GET"]
 
 
-def test_a_thread_serves_any_test() -> None:
-    """Plain `with` serves blocking clients, and clients on any loop."""
-
+def test_server_on_a_thread_serves_sockets_and_any_loop() -> None:
     async def call(server: LocalOpenRouter) -> int:
         headers = {"Authorization": "Bearer k"}
         async with aiohttp.ClientSession(headers=headers) as http:
             url = f"{server.url}/chat/completions"
-            async with http.post(url, json=STREAM) as response:
+            async with http.post(url, json=STREAM_BODY) as response:
                 await server.until(chunks=3)
                 await response.read()
                 return response.status
@@ -59,8 +53,8 @@ def test_a_thread_serves_any_test() -> None:
     assert not [t for t in threading.enumerate() if t.name == "LocalOpenRouter"]
 
 
-def test_leaving_is_quick_with_silent_streams_open() -> None:
-    """Connections are cut, not waited for, and that is no early close."""
+def test_exit_aborts_silent_streams_at_once() -> None:
+    """They do not count as closed by the client."""
     server = LocalOpenRouter()
     server.reply(stop="silence", stop_after=1, times=None)
     with server:
@@ -77,8 +71,7 @@ def test_leaving_is_quick_with_silent_streams_open() -> None:
         sock.close()
 
 
-async def test_no_task_is_left() -> None:
-    """After `async with`, only the caller's task runs, idle connections or not."""
+async def test_exit_leaves_no_task() -> None:
     async with LocalOpenRouter() as server:
         server.reply(stop="silence").then("x")
         _reader, idle = await asyncio.open_connection(*address(server))
@@ -94,30 +87,28 @@ async def test_no_task_is_left() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_handler_that_lingers_is_waited_for() -> None:
-    """A script's own function ends before the server does."""
+async def test_exit_waits_for_a_slow_reply_function() -> None:
     ended: list[str] = []
 
-    async def linger(_seen: SeenRequest) -> str:
+    async def slow(_seen: SeenRequest) -> str:
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.02)
-            ended.append("linger")
+            ended.append("slow")
         return ""
 
     async with LocalOpenRouter() as server:
-        server.reply(linger)
+        server.reply(slow)
         _reader, writer = await asyncio.open_connection(*address(server))
         writer.write(raw_request(server))
         await server.until(requests=1)
 
-    assert ended == ["linger"]
+    assert ended == ["slow"]
     writer.transport.abort()
 
 
-async def test_it_serves_once() -> None:
-    """A server that was left is not entered again."""
+async def test_server_can_be_entered_once() -> None:
     server = LocalOpenRouter()
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.url
@@ -130,37 +121,34 @@ async def test_it_serves_once() -> None:
         pass
 
 
-def test_a_taken_port_is_told() -> None:
-    """Both ways of entering raise the system's own error."""
+def test_port_in_use_raises_os_error() -> None:
     with LocalOpenRouter() as server:
         port = address(server)[1]
         with pytest.raises(OSError, match="address"), LocalOpenRouter(port=port):
             pass
 
 
-async def test_it_may_speak_tls() -> None:
-    """With an `SSLContext` it serves HTTPS; faults work there too."""
+async def test_server_with_an_ssl_context_speaks_https() -> None:
     authority = trustme.CA()
-    offer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(offer)  # pyright: ignore[reportUnknownMemberType] - speaks of PyOpenSSL, too
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)  # pyright: ignore[reportUnknownMemberType] - likewise
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)  # pyright: ignore[reportUnknownMemberType] - annotated with PyOpenSSL's types
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)  # pyright: ignore[reportUnknownMemberType] - as above
     headers = {"Authorization": "Bearer k"}
-    async with LocalOpenRouter(ssl=offer) as server:
-        connector = aiohttp.TCPConnector(ssl=trust)
+    async with LocalOpenRouter(ssl=server_context) as server:
+        connector = aiohttp.TCPConnector(ssl=client_context)
         async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
             url = f"{server.url}/chat/completions"
-            server.reply("safe").then(stop="reset")
-            async with http.post(url, json=HELLO) as response:
-                assert b"safe" in await response.read()
+            server.reply("encrypted").then(stop="reset")
+            async with http.post(url, json=BODY) as response:
+                assert b"encrypted" in await response.read()
             with pytest.raises(aiohttp.ClientError):
-                await http.post(url, json=HELLO)
+                await http.post(url, json=BODY)
 
         assert url.startswith("https://")
 
 
-async def test_it_listens_on_ipv6() -> None:
-    """The URL brackets the address."""
+async def test_url_brackets_an_ipv6_address() -> None:
     try:
         async with LocalOpenRouter(host="::1") as server:
             assert server.url.startswith("http://[::1]:")
@@ -168,19 +156,21 @@ async def test_it_listens_on_ipv6() -> None:
         pytest.skip("this machine has no IPv6")
 
 
-@pytest.mark.parametrize("cancels", [True, False])
-async def test_the_application_runs_elsewhere(cancels: object) -> None:
-    """Served by any runner of aiohttp's, it notices who goes away, soon or late."""
+@pytest.mark.parametrize("cancellation", [True, False])
+async def test_app_under_another_runner_notices_disconnects(
+    cancellation: object,
+) -> None:
+    """Without `handler_cancellation`, at the next write."""
     server = LocalOpenRouter(chunk_delay=0.005)
-    runner = aiohttp.web.AppRunner(server.app, handler_cancellation=cancels)
+    runner = aiohttp.web.AppRunner(server.app, handler_cancellation=cancellation)
     await runner.setup()
     site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/chat/completions"
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as http:
-        async with http.post(url, json=HELLO) as response:
+        async with http.post(url, json=BODY) as response:
             assert response.status == 200
-        async with http.post(url, json=STREAM):
+        async with http.post(url, json=STREAM_BODY):
             await server.until(chunks=1)
         await server.until(closed=1)
     await runner.cleanup()

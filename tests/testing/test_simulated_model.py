@@ -3,15 +3,19 @@ import re
 from typing import Any
 
 import aiohttp
-import aiohttp.web
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from raw_client import HELLO, STREAM, ask, parse, read, text_of
-
-from openrouter_async.testing import (
-    LocalOpenRouter,
-    tool_call,
+from raw_client import (
+    BODY,
+    STREAM_BODY,
+    complete,
+    complete_text,
+    parse_events,
+    read_stream,
+    text_of,
 )
+
+from openrouter_async.testing import LocalOpenRouter, tool_call
 
 GENERATION_ID = re.compile(r"gen-\d{10}-[A-Za-z0-9]{20}")
 
@@ -29,11 +33,10 @@ WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters":
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 
 
-async def test_a_completion_refers_to_the_prompt(
+async def test_completion_quotes_the_prompt_and_has_usage(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
-    """The reply has the shape of 2026, speaks of the prompt, and is billed."""
-    async with http.post("chat/completions", json=HELLO) as response:
+    async with http.post("chat/completions", json=BODY) as response:
         body = json.loads(await response.read())
 
     assert response.status == 200
@@ -44,31 +47,31 @@ async def test_a_completion_refers_to_the_prompt(
     assert loop_server.requests[0].generation_id == body["id"]
     assert '"Hello"' in body["choices"][0]["message"]["content"]
     assert body["choices"][0]["finish_reason"] == "stop"
-    assert (body["model"], body["provider"]) == (HELLO["model"], "OpenAI")
+    assert (body["model"], body["provider"]) == (BODY["model"], "OpenAI")
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 0 < usage["cost"] < 0.001
     assert loop_server.stats.cost == usage["cost"]
 
 
-async def test_the_same_request_has_the_same_answer(
+async def test_same_request_gets_the_same_completion(
     http: aiohttp.ClientSession,
 ) -> None:
-    """Only the id and the time differ between two equal requests."""
-    first, second = await ask(http), await ask(http)
+    """Only the id and the time differ."""
+    first, second = await complete(http), await complete(http)
 
     assert first["id"] != second["id"]
     same = {"id": "", "created": 0}
     assert {**first, **same} == {**second, **same}
 
 
-async def test_a_stream_is_the_plain_answer_in_pieces(
+async def test_stream_has_the_content_of_the_plain_response(
     http: aiohttp.ClientSession,
 ) -> None:
-    """Comments, deltas with a role each, the finish repeated with usage, `[DONE]`."""
-    plain = await ask(http)
-    stream = await read(http)
-    events = parse(stream)
+    """Comments come first; the last chunk repeats the finish reason, with the usage."""
+    plain = await complete(http)
+    stream = await read_stream(http)
+    events = parse_events(stream)
 
     assert stream.startswith(b": OPENROUTER PROCESSING\n\n")
     assert stream.endswith(b"data: [DONE]\n\n")
@@ -80,12 +83,11 @@ async def test_a_stream_is_the_plain_answer_in_pieces(
     assert [e["usage"] for e in events if "usage" in e] == [plain["usage"]]
 
 
-async def test_a_stream_has_the_headers_that_were_recorded(
+async def test_stream_has_the_recorded_headers(
     http: aiohttp.ClientSession,
 ) -> None:
-    """The media type has no charset, and the id is there before any byte."""
-    async with http.post("chat/completions", json=STREAM) as response:
-        first = parse(await response.read())[0]
+    async with http.post("chat/completions", json=STREAM_BODY) as response:
+        first = parse_events(await response.read())[0]
 
     assert response.headers["Content-Type"] == "text/event-stream"
     assert response.headers["Cache-Control"] == "no-cache"
@@ -93,7 +95,7 @@ async def test_a_stream_has_the_headers_that_were_recorded(
 
 
 @pytest.mark.parametrize(
-    ("choice", "prompt", "called"),
+    ("tool_choice", "prompt", "called"),
     [
         ("auto", "Hello", ["get_weather"]),
         ("required", "Hello", ["get_weather"]),
@@ -103,36 +105,37 @@ async def test_a_stream_has_the_headers_that_were_recorded(
         ("auto", "Get weather and clock", ["get_weather", "clock"]),
     ],
 )
-async def test_tools_are_called(
+async def test_functions_named_by_prompt_or_tool_choice_are_called(
     http: aiohttp.ClientSession,
-    choice: object,
+    tool_choice: object,
     prompt: str,
     called: list[str],
 ) -> None:
-    """A user's message with tools is answered by calls whose arguments fit."""
-    body = await ask(
+    """Their arguments are valid for the function's schema."""
+    body = await complete(
         http,
         tools=[WEATHER, CLOCK, {"type": "openrouter:web_search"}],
-        tool_choice=choice,
+        tool_choice=tool_choice,
         messages=[{"role": "user", "content": prompt}],
     )
-    answer = body["choices"][0]
-    calls = answer["message"].get("tool_calls", [])
+    choice = body["choices"][0]
+    calls = choice["message"].get("tool_calls", [])
 
     assert [call["function"]["name"] for call in calls] == called
     assert len({call["id"] for call in calls}) == len(calls)
     assert [call["index"] for call in calls] == list(range(len(calls)))
-    assert answer["finish_reason"] == ("tool_calls" if called else "stop")
-    assert (answer["message"]["content"] is None) == bool(called)
+    assert choice["finish_reason"] == ("tool_calls" if called else "stop")
+    assert (choice["message"]["content"] is None) == bool(called)
     for call in calls:
         arguments = json.loads(call["function"]["arguments"])
         if call["function"]["name"] == "get_weather":
             jsonschema.validate(arguments, CITY)
 
 
-async def test_parallel_calls_can_be_refused(http: aiohttp.ClientSession) -> None:
-    """`parallel_tool_calls: false` leaves one call."""
-    body = await ask(
+async def test_parallel_tool_calls_false_leaves_one_call(
+    http: aiohttp.ClientSession,
+) -> None:
+    body = await complete(
         http,
         tools=[WEATHER, CLOCK],
         parallel_tool_calls=False,
@@ -142,9 +145,10 @@ async def test_parallel_calls_can_be_refused(http: aiohttp.ClientSession) -> Non
     assert len(body["choices"][0]["message"]["tool_calls"]) == 1
 
 
-async def test_tool_calls_stream_in_fragments(http: aiohttp.ClientSession) -> None:
-    """The fragments of the arguments add up to those of the plain reply."""
-    events = parse(await read(http, tools=[WEATHER]))
+async def test_tool_call_fragments_add_up_to_valid_arguments(
+    http: aiohttp.ClientSession,
+) -> None:
+    events = parse_events(await read_stream(http, tools=[WEATHER]))
     fragments = [
         call
         for event in events
@@ -158,8 +162,9 @@ async def test_tool_calls_stream_in_fragments(http: aiohttp.ClientSession) -> No
     assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_a_tool_result_is_answered_in_words(http: aiohttp.ClientSession) -> None:
-    """After the result of a tool comes a text that has it."""
+async def test_tool_result_is_quoted_in_the_next_text(
+    http: aiohttp.ClientSession,
+) -> None:
     turns = [
         {"role": "user", "content": "Weather?"},
         {
@@ -169,26 +174,29 @@ async def test_a_tool_result_is_answered_in_words(http: aiohttp.ClientSession) -
         },
         {"role": "tool", "tool_call_id": "call_get_weather_0", "content": "18 C"},
     ]
-    body = await ask(http, tools=[WEATHER], messages=turns)
+    body = await complete(http, tools=[WEATHER], messages=turns)
 
     assert "18 C" in body["choices"][0]["message"]["content"]
     assert body["choices"][0]["finish_reason"] == "stop"
 
 
-async def test_structured_output_fits_its_schema(http: aiohttp.ClientSession) -> None:
-    """`json_schema` is answered with JSON that a validator accepts."""
-    schema = CITY
-    wanted = {"type": "json_schema", "json_schema": {"name": "w", "schema": schema}}
-    body = await ask(http, response_format=wanted)
+async def test_json_schema_content_is_valid_for_the_schema(
+    http: aiohttp.ClientSession,
+) -> None:
+    json_schema = {"name": "w", "schema": CITY}
+    text = await complete_text(
+        http, response_format={"type": "json_schema", "json_schema": json_schema}
+    )
 
-    jsonschema.validate(json.loads(body["choices"][0]["message"]["content"]), schema)
+    jsonschema.validate(json.loads(text), CITY)
 
 
-async def test_a_json_object_is_one(http: aiohttp.ClientSession) -> None:
-    """`json_object` is answered with a JSON object that refers to the prompt."""
-    body = await ask(http, response_format={"type": "json_object"})
+async def test_json_object_content_contains_the_prompt(
+    http: aiohttp.ClientSession,
+) -> None:
+    text = await complete_text(http, response_format={"type": "json_object"})
 
-    assert "Hello" in json.loads(body["choices"][0]["message"]["content"])["answer"]
+    assert "Hello" in json.loads(text)["answer"]
 
 
 @pytest.mark.parametrize(
@@ -203,14 +211,13 @@ async def test_a_json_object_is_one(http: aiohttp.ClientSession) -> None:
         ({}, False, False),
     ],
 )
-async def test_reasoning_comes_when_asked_for(
+async def test_reasoning_is_sent_if_requested_and_counted_if_hidden(
     http: aiohttp.ClientSession,
     fields: dict[str, Any],
     shown: object,
     counted: object,
 ) -> None:
-    """It is told in both forms, and billed even where it is hidden."""
-    body = await ask(http, **fields)
+    body = await complete(http, **fields)
     message, usage = body["choices"][0]["message"], body["usage"]
 
     assert bool(message["reasoning"]) == shown
@@ -223,9 +230,11 @@ async def test_reasoning_comes_when_asked_for(
 async def test_reasoning_streams_before_the_content(
     http: aiohttp.ClientSession,
 ) -> None:
-    """Pieces of reasoning come first, then a signature without text."""
+    """The signature of an Anthropic model is a last detail without text."""
     model = "anthropic/claude-haiku-4.5"
-    events = parse(await read(http, model=model, reasoning={"effort": "low"}))
+    events = parse_events(
+        await read_stream(http, model=model, reasoning={"effort": "low"})
+    )
     deltas = [event["choices"][0]["delta"] for event in events]
     details = [d["reasoning_details"][0] for d in deltas if "reasoning_details" in d]
 
@@ -236,15 +245,14 @@ async def test_reasoning_streams_before_the_content(
         "format": "anthropic-claude-v1",
         "index": 0,
     }
-    first_word = next(i for i, d in enumerate(deltas) if d["content"])
-    assert all("reasoning_details" not in d for d in deltas[first_word:])
+    first_text = next(i for i, d in enumerate(deltas) if d["content"])
+    assert all("reasoning_details" not in d for d in deltas[first_text:])
 
 
-async def test_limits_are_obeyed(http: aiohttp.ClientSession) -> None:
-    """`max_tokens` cuts with "length"; `stop` cuts with "stop"."""
-    short = (await ask(http, max_tokens=3))["choices"][0]
-    stopped = (await ask(http, stop="Hello"))["choices"][0]
-    listed = (await ask(http, stop=["nowhere", ""]))["choices"][0]
+async def test_max_tokens_and_stop_cut_the_text(http: aiohttp.ClientSession) -> None:
+    short = (await complete(http, max_tokens=3))["choices"][0]
+    stopped = (await complete(http, stop="Hello"))["choices"][0]
+    listed = (await complete(http, stop=["nowhere", ""]))["choices"][0]
 
     assert (short["message"]["content"], short["finish_reason"]) == (
         "You wrote:",
@@ -254,23 +262,26 @@ async def test_limits_are_obeyed(http: aiohttp.ClientSession) -> None:
     assert stopped["finish_reason"] == listed["finish_reason"] == "stop"
 
 
-async def test_other_wishes_are_granted(http: aiohttp.ClientSession) -> None:
-    """Images, sound, odds and the router's metadata come when asked for."""
+async def test_media_logprobs_and_router_metadata_are_sent_if_requested(
+    http: aiohttp.ClientSession,
+) -> None:
     headers = {"X-OpenRouter-Metadata": "enabled"}
-    wishes = {**HELLO, "modalities": ["image", "audio"], "logprobs": True}
-    async with http.post("chat/completions", json=wishes, headers=headers) as response:
+    fields = {**BODY, "modalities": ["image", "audio"], "logprobs": True}
+    async with http.post("chat/completions", json=fields, headers=headers) as response:
         body = json.loads(await response.read())
     deltas = [
         event["choices"][0]
-        for event in parse(await read(http, modalities=["image"], logprobs=True))
+        for event in parse_events(
+            await read_stream(http, modalities=["image"], logprobs=True)
+        )
     ]
 
     message = body["choices"][0]["message"]
     assert message["images"][0]["image_url"]["url"].startswith("data:image/png")
     assert message["audio"]["transcript"] == message["content"]
-    odds = body["choices"][0]["logprobs"]["content"]
-    assert "".join(entry["token"] for entry in odds) == message["content"]
-    assert body["openrouter_metadata"]["requested"] == HELLO["model"]
+    logprobs = body["choices"][0]["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in logprobs) == message["content"]
+    assert body["openrouter_metadata"]["requested"] == BODY["model"]
     assert any("images" in choice["delta"] for choice in deltas)
     assert deltas[0]["logprobs"]["content"][0]["token"] == "You"
 
@@ -283,19 +294,20 @@ async def test_other_wishes_are_granted(http: aiohttp.ClientSession) -> None:
         (None, "Hello from"),
     ],
 )
-async def test_any_content_is_answered(
+async def test_prompt_is_read_from_any_content(
     http: aiohttp.ClientSession, content: object, quoted: str
 ) -> None:
-    """Parts are read for their text; without text there is an answer too."""
-    body = await ask(http, messages=[{"role": "user", "content": content}, "odd"])
+    messages = [{"role": "user", "content": content}, "invalid"]
 
-    assert quoted in body["choices"][0]["message"]["content"]
+    assert quoted in await complete_text(http, messages=messages)
 
 
-async def test_a_request_without_a_model_gets_one(http: aiohttp.ClientSession) -> None:
-    """The first of `models`, or the default; a free one costs an integer zero."""
-    fallback = await ask(http, model=None, models=["meta-llama/llama:free", "b"])
-    default = await ask(http, model=None)
+async def test_model_defaults_to_the_first_of_models_or_gpt_4o_mini(
+    http: aiohttp.ClientSession,
+) -> None:
+    """A free model costs the integer 0."""
+    fallback = await complete(http, model=None, models=["meta-llama/llama:free", "b"])
+    default = await complete(http, model=None)
 
     assert fallback["model"] == "meta-llama/llama:free"
     assert fallback["usage"]["cost"] == 0
