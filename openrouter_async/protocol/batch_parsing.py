@@ -22,7 +22,7 @@ _TYPE_STATUS: Final[Mapping[str, int]] = {
 }
 
 
-def read_batch_json(body: bytes, http: Exchange, wall: float) -> dict[str, Any]:
+def read_batch_json(body: bytes, http: Exchange, wall_time: float) -> dict[str, Any]:
     """
     Return the JSON object in the body of a response.
 
@@ -39,7 +39,7 @@ def read_batch_json(body: bytes, http: Exchange, wall: float) -> dict[str, Any]:
             f"The body must be a JSON object, not {type(value).__name__}.", http=http
         )
     if value.get("error") and "id" not in value:
-        raise error_from_body(value, http, wall=wall)
+        raise error_from_body(value, http, wall_time=wall_time)
     fields: dict[str, Any] = value
     return fields
 
@@ -62,7 +62,7 @@ def decode_results(body: bytes) -> Any:
         raise problem from None
 
 
-def read_batch(body: bytes, http: Exchange, wall: float) -> Batch:
+def read_batch(body: bytes, http: Exchange, wall_time: float) -> Batch:
     """
     Return the batch in the body of a response.
 
@@ -70,7 +70,7 @@ def read_batch(body: bytes, http: Exchange, wall: float) -> Batch:
         MalformedResponseError: If it is not a batch.
         APIError: If it is an error instead.
     """
-    batch = batch_of(read_batch_json(body, http, wall))
+    batch = batch_of(read_batch_json(body, http, wall_time))
     batch.http = http
     if not batch.id:
         raise MalformedResponseError("The batch has no id.", http=http)
@@ -101,20 +101,20 @@ def read_row(raw: Mapping[str, Any]) -> ChatResponse | OpenRouterError:
         status = _TYPE_STATUS.get(str(error.get("type")))
         if status is not None and "error_type" not in error:
             error = {"code": status, **error}
-        return error_from_body({"error": error}, http, wall=0.0, error=error)
+        return error_from_body({"error": error}, http, wall_time=0.0, error=error)
     fields = as_object(found)
     status_code = fields.get("status_code")
     http.status = status_code if status_code.__class__ is int else 200
     body = _body(fields.get("body"))
     if http.status != 200:
-        return error_from_body(body, http, wall=0.0)
+        return error_from_body(body, http, wall_time=0.0)
     response = read_response(as_object(body), http)
     http.generation_id = response.id
     inner = find_error(response.raw)
     if inner is not None:
         partial = response if response.choices else None
         return error_from_body(
-            response.raw, http, wall=0.0, error=inner, partial=partial
+            response.raw, http, wall_time=0.0, error=inner, partial=partial
         )
     if not response.choices:
         return MalformedResponseError(

@@ -97,14 +97,15 @@ class ErrorDetails:
     daily_cap: bool
 
 
-def error_from_response(body: bytes, http: Exchange, *, wall: float) -> APIError:
+def error_from_response(body: bytes, http: Exchange, *, wall_time: float) -> APIError:
     """
     Return the exception for a response with a status outside 2XX.
 
     Args:
         body: The body, decompressed; it may be cut off.
         http: The exchange, with its `status`.
-        wall: The current time in seconds since the epoch, for waits given as a date.
+        wall_time: The current time in seconds since the epoch; a wait may be given
+            as a date.
     """
     text = body.decode("utf-8", "replace").strip()
     parsed: Any = text
@@ -113,14 +114,14 @@ def error_from_response(body: bytes, http: Exchange, *, wall: float) -> APIError
             parsed = decode(text)
         except MalformedResponseError:
             parsed = text
-    return error_from_body(parsed, http, wall=wall)
+    return error_from_body(parsed, http, wall_time=wall_time)
 
 
 def error_from_body(
     body: Any,
     http: Exchange,
     *,
-    wall: float,
+    wall_time: float,
     error: Any = None,
     partial: ChatResponse | None = None,
 ) -> APIError:
@@ -132,7 +133,7 @@ def error_from_body(
     Args:
         body: The decoded body or event; text if it is not JSON.
         http: The exchange; its status is used if it is outside 2XX.
-        wall: The current time in seconds since the epoch.
+        wall_time: The current time in seconds since the epoch.
         error: The error object, if it is not `body["error"]` but in a choice.
         partial: The response accumulated before the error.
     """
@@ -149,7 +150,7 @@ def error_from_body(
     arguments: dict[str, Any] = {
         "status_code": status,
         "body": body,
-        "retry_after": parse_retry_after(http.headers, fields, wall=wall),
+        "retry_after": parse_retry_after(http.headers, fields, wall_time=wall_time),
         "http": http,
         "partial": partial,
         "generation_id": http.generation_id or _string(as_object(body).get("id")),

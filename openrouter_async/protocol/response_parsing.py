@@ -17,14 +17,14 @@ _OK: Final = 200
 _TITLE_BYTES: Final = 2048
 
 
-def read_json(body: bytes, http: Exchange, wall: float) -> Any:
+def read_json(body: bytes, http: Exchange, wall_time: float) -> Any:
     """
     Return the JSON of any endpoint's response, unchanged.
 
     Args:
         body: The whole body, decompressed.
         http: The exchange, with status and headers.
-        wall: Seconds since the epoch, now; for a `Retry-After` that is a date.
+        wall_time: Seconds since the epoch, now; for a `Retry-After` that is a date.
 
     Raises:
         MalformedResponseError: If the body is not JSON.
@@ -32,11 +32,11 @@ def read_json(body: bytes, http: Exchange, wall: float) -> Any:
     """
     value = _decode(body, http)
     if isinstance(value, dict) and value.get("error"):  # pyright: ignore[reportUnknownMemberType]
-        raise error_from_body(value, http, wall=wall)
+        raise error_from_body(value, http, wall_time=wall_time)
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
+def read_chat(body: bytes, http: Exchange, wall_time: float) -> ChatResponse:
     """
     Return the response to a plain chat request.
 
@@ -45,7 +45,7 @@ def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
     Args:
         body: The whole body, decompressed.
         http: The exchange, with status and headers.
-        wall: Seconds since the epoch, now; for a `Retry-After` that is a date.
+        wall_time: Seconds since the epoch, now; for a `Retry-After` that is a date.
 
     Raises:
         MalformedResponseError: If the body is not a JSON object.
@@ -56,7 +56,7 @@ def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
     if is_event_stream(http, body):
         events = SSEDecoder(limit_bytes=len(body) + 1).feed(body)
         if events or media_type(http) == _EVENT_STREAM:
-            return _accumulate(events, http, wall)
+            return _accumulate(events, http, wall_time)
     raw = _decode(body, http)
     if not isinstance(raw, dict):
         raise MalformedResponseError(
@@ -68,7 +68,9 @@ def read_chat(body: bytes, http: Exchange, wall: float) -> ChatResponse:
     error = find_error(raw)  # pyright: ignore[reportUnknownArgumentType]
     if error is not None:
         partial = response if response.choices else None
-        raise error_from_body(raw, http, wall=wall, error=error, partial=partial)
+        raise error_from_body(
+            raw, http, wall_time=wall_time, error=error, partial=partial
+        )
     return response
 
 
@@ -96,9 +98,9 @@ def partial_of(body: bytes, http: Exchange) -> ChatResponse | None:
 
 
 def _accumulate(
-    events: Sequence[ServerSentEvent], http: Exchange, wall: float
+    events: Sequence[ServerSentEvent], http: Exchange, wall_time: float
 ) -> ChatResponse:
-    state = StreamState(http, wall_time=lambda: wall)
+    state = StreamState(http, wall_time=lambda: wall_time)
     for event in events:
         if state.feed(event) is None:
             break

@@ -19,7 +19,7 @@ _MIN_EPOCH_SECONDS: Final = 1e9
 
 
 def parse_retry_after(
-    headers: Mapping[str, str], error: Mapping[str, Any], *, wall: float
+    headers: Mapping[str, str], error: Mapping[str, Any], *, wall_time: float
 ) -> float | None:
     """
     Return the seconds that a server asks to wait, or None if it names no wait.
@@ -27,7 +27,7 @@ def parse_retry_after(
     Args:
         headers: The headers of the response, with case-insensitive names.
         error: The `error` object of the body; empty if there is none.
-        wall: The current time, in seconds since the epoch.
+        wall_time: The current time, in seconds since the epoch.
     """
     metadata = as_object(error.get("metadata"))
     upstream = {
@@ -38,15 +38,15 @@ def parse_retry_after(
     # the error body, the headers that a provider sent to OpenRouter. A reset time is
     # the end of a rate limit's window rather than a wait, so it comes last.
     locations = (
-        _delay(headers.get("Retry-After"), wall),
+        _delay(headers.get("Retry-After"), wall_time),
         _milliseconds(headers.get("retry-after-ms")),
         _seconds(as_object(error.get("availability")).get("retry_after")),
         _seconds(metadata.get("retry_after_seconds_raw")),
         _seconds(metadata.get("retry_after_seconds")),
-        _delay(upstream.get("retry-after"), wall),
+        _delay(upstream.get("retry-after"), wall_time),
         _milliseconds(upstream.get("retry-after-ms")),
-        _until(upstream.get("x-ratelimit-reset"), wall),
-        _until(headers.get("X-RateLimit-Reset"), wall),
+        _until(upstream.get("x-ratelimit-reset"), wall_time),
+        _until(headers.get("X-RateLimit-Reset"), wall_time),
     )
     return next((seconds for seconds in locations if seconds is not None), None)
 
@@ -68,7 +68,7 @@ def _milliseconds(value: Any) -> float | None:
     return None if milliseconds is None else milliseconds * 0.001
 
 
-def _delay(value: Any, wall: float) -> float | None:
+def _delay(value: Any, wall_time: float) -> float | None:
     """Parse `Retry-After`: seconds, or an HTTP date; a date in the past is 0."""
     seconds = _seconds(value)
     if seconds is not None or not isinstance(value, str):
@@ -79,14 +79,14 @@ def _delay(value: Any, wall: float) -> float | None:
         epoch = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, epoch - wall)
+    return max(0.0, epoch - wall_time)
 
 
-def _until(value: Any, wall: float) -> float | None:
+def _until(value: Any, wall_time: float) -> float | None:
     """Parse `X-RateLimit-Reset`: OpenRouter sends milliseconds, others seconds."""
     epoch = _seconds(value, below=_MAX_EPOCH)
     if epoch is None:
         return None
     if epoch >= _MIN_EPOCH_MILLISECONDS:
         epoch /= 1000.0
-    return max(0.0, epoch - wall) if epoch > _MIN_EPOCH_SECONDS else None
+    return max(0.0, epoch - wall_time) if epoch > _MIN_EPOCH_SECONDS else None

@@ -113,7 +113,7 @@ class StreamState:
             raise error_from_body(
                 chunk.raw,
                 self.http,
-                wall=self._wall_time(),
+                wall_time=self._wall_time(),
                 error=find_error(chunk.raw),
                 partial=self.partial,
             )

@@ -72,7 +72,7 @@ class ResponseReader(Generic[T]):
         http = self._http
         if self._response.status not in _OK:
             body = redact(await self._read_error(call.size_limits.error_bytes), key)
-            raise error_from_response(body, http, wall=time.time())
+            raise error_from_response(body, http, wall_time=time.time())
         if call.stream:
             return await self._open(key)
         value = self._parse(await self._read_body(b""), key)

@@ -64,7 +64,7 @@ def exchange(status: int | None = 200, **headers: str) -> Exchange:
 def error_of(body: Any, status: int = 400, **headers: str) -> Any:
     """Return the exception for a body; typed Any, because tests read all attributes."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return error_from_response(text, exchange(status, **headers), wall=WALL)
+    return error_from_response(text, exchange(status, **headers), wall_time=WALL)
 
 
 def enveloped(message: str = "No.", **more: Any) -> dict[str, Any]:
@@ -560,7 +560,7 @@ def test_status_of_an_error_in_a_200_is_its_code_or_its_type(
 ) -> None:
     body = enveloped(**fields)
 
-    error = error_from_body(body, exchange(200), wall=WALL)
+    error = error_from_body(body, exchange(200), wall_time=WALL)
 
     assert type(error) is status_class(status, envelope=True)
     assert error.status_code == status
@@ -570,10 +570,10 @@ def test_status_of_an_error_in_a_200_is_its_code_or_its_type(
 
 def test_status_outside_2xx_overrides_the_code() -> None:
     for status in (302, 400, 404, 500, 599):
-        error = error_from_body(enveloped(code=429), exchange(status), wall=WALL)
+        error = error_from_body(enveloped(code=429), exchange(status), wall_time=WALL)
         assert error.status_code == status
     for ok in (None, 200, 202):
-        error = error_from_body(enveloped(code=429), exchange(ok), wall=WALL)
+        error = error_from_body(enveloped(code=429), exchange(ok), wall_time=WALL)
         assert error.status_code == 429
 
 
@@ -581,13 +581,13 @@ def test_generation_id_of_the_header_overrides_the_one_of_the_body() -> None:
     http = exchange(200)
     body = {"id": "gen-body", **enveloped(code=500)}
 
-    assert error_from_body(body, http, wall=WALL).generation_id == "gen-body"
+    assert error_from_body(body, http, wall_time=WALL).generation_id == "gen-body"
     http.generation_id = "gen-header"
-    assert error_from_body(body, http, wall=WALL).generation_id == "gen-header"
+    assert error_from_body(body, http, wall_time=WALL).generation_id == "gen-header"
 
 
 def test_exchange_without_attempts_is_accepted() -> None:
-    error = error_from_body(enveloped(), Exchange(status=500), wall=WALL)
+    error = error_from_body(enveloped(), Exchange(status=500), wall_time=WALL)
 
     assert error.attempts == []
 
@@ -783,7 +783,7 @@ def test_error_in_a_stream_is_found_and_read(name: str) -> None:
     event, cls, text, _ = STREAMED[name]
     found = find_error(event)
 
-    error = error_from_body(event, exchange(200), wall=WALL, error=found)
+    error = error_from_body(event, exchange(200), wall_time=WALL, error=found)
 
     assert found is not None
     assert type(error) is cls
@@ -828,7 +828,7 @@ def test_event_without_an_error_has_none() -> None:
 def test_partial_response_is_kept_on_the_error() -> None:
     partial = read_response({"choices": [{"message": {"content": "par"}}]})
 
-    error = error_from_body(enveloped(), exchange(), wall=WALL, partial=partial)
+    error = error_from_body(enveloped(), exchange(), wall_time=WALL, partial=partial)
 
     assert error.partial is partial
 

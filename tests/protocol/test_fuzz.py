@@ -287,7 +287,7 @@ def test_random_body_gives_a_response_or_an_openrouter_error(
 @given(NOISE, st.integers(100, 999))
 def test_random_error_body_keeps_the_status(data: bytes, status: int) -> None:
     assume(not 200 <= status < 300)
-    error = error_from_response(data, exchange(status), wall=WALL)
+    error = error_from_response(data, exchange(status), wall_time=WALL)
 
     assert error.status_code == status
     assert str(error).startswith(f"{status}")
@@ -328,7 +328,7 @@ def test_random_error_envelope_keeps_the_status_and_a_valid_wait(
     body: Any, status: int
 ) -> None:
     data = json.dumps(body).encode()
-    error = error_from_response(data, exchange(status), wall=WALL)
+    error = error_from_response(data, exchange(status), wall_time=WALL)
 
     assert error.status_code == status
     assert error.retry_after is None or 0 <= error.retry_after < math.inf
@@ -347,9 +347,9 @@ def test_random_error_envelope_keeps_the_status_and_a_valid_wait(
 )
 def test_random_retry_after_is_finite_and_not_negative(text: str) -> None:
     for name in ("Retry-After", "retry-after-ms", "X-RateLimit-Reset"):
-        outer = parse_retry_after(CIMultiDict({name: text}), {}, wall=WALL)
+        outer = parse_retry_after(CIMultiDict({name: text}), {}, wall_time=WALL)
         inner = parse_retry_after(
-            CIMultiDict[str](), {"metadata": {"headers": {name: text}}}, wall=WALL
+            CIMultiDict[str](), {"metadata": {"headers": {name: text}}}, wall_time=WALL
         )
 
         assert outer is None or 0 <= outer < math.inf

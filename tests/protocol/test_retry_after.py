@@ -19,7 +19,7 @@ WALL = 1_800_000_000.0
 def parse(
     headers: Mapping[str, Any] | None = None, error: Mapping[str, Any] | None = None
 ) -> float | None:
-    return parse_retry_after(CIMultiDict(headers or {}), error or {}, wall=WALL)
+    return parse_retry_after(CIMultiDict(headers or {}), error or {}, wall_time=WALL)
 
 
 def date_in(seconds: float) -> datetime:

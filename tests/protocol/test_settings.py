@@ -13,8 +13,8 @@ from openrouter_async.protocol.settings import Settings
 from openrouter_async.types import Exchange, UserMessage
 
 
-def parse(body: bytes, http: Exchange, wall: float) -> str:
-    return f"{body!r} {http.status} {wall}"
+def parse(body: bytes, http: Exchange, wall_time: float) -> str:
+    return f"{body!r} {http.status} {wall_time}"
 
 
 def made(**changes: Any) -> Settings:
