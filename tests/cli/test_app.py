@@ -99,6 +99,8 @@ def test_refused_connection_is_reported_with_its_attempts(
         (["chat", "--tempo", "1"], "See openrouter-async chat --help."),
         (["chat", "-t", "3", "hi"], "'--temperature'"),
         (["chat", "--max-tokens", "0", "hi"], "'--max-tokens'"),
+        (["chat", "--timeout", "0", "hi"], "'--timeout': 0 is not greater than 0."),
+        (["batch", "retry", "o.jsonl", "--rpm", "nan"], "nan is not greater than 0."),
         (["serve", "--port", "x"], "'--port'"),
     ],
 )

@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import threading
 import urllib.error
-import urllib.request
 
 import pytest
 from commands import post

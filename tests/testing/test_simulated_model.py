@@ -30,7 +30,7 @@ CITY: dict[str, Any] = {
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": CITY}}
 
 
-CLOCK = {"type": "function", "function": {"name": "clock"}}
+CALENDAR = {"type": "function", "function": {"name": "calendar"}}
 
 
 async def test_completion_quotes_the_prompt_and_has_usage(
@@ -100,9 +100,9 @@ async def test_stream_has_the_recorded_headers(
         ("auto", "Hello", ["get_weather"]),
         ("required", "Hello", ["get_weather"]),
         ("none", "Hello", []),
-        ({"type": "function", "function": {"name": "clock"}}, "Hello", ["clock"]),
-        ("auto", "Ask the clock", ["clock"]),
-        ("auto", "Get weather and clock", ["get_weather", "clock"]),
+        ({"type": "function", "function": {"name": "calendar"}}, "Hello", ["calendar"]),
+        ("auto", "Ask the calendar", ["calendar"]),
+        ("auto", "Get weather and calendar", ["get_weather", "calendar"]),
     ],
 )
 async def test_functions_named_by_prompt_or_tool_choice_are_called(
@@ -114,7 +114,7 @@ async def test_functions_named_by_prompt_or_tool_choice_are_called(
     """Their arguments are valid for the function's schema."""
     body = await complete(
         http,
-        tools=[WEATHER, CLOCK, {"type": "openrouter:web_search"}],
+        tools=[WEATHER, CALENDAR, {"type": "openrouter:web_search"}],
         tool_choice=tool_choice,
         messages=[{"role": "user", "content": prompt}],
     )
@@ -137,9 +137,9 @@ async def test_parallel_tool_calls_false_leaves_one_call(
 ) -> None:
     body = await complete(
         http,
-        tools=[WEATHER, CLOCK],
+        tools=[WEATHER, CALENDAR],
         parallel_tool_calls=False,
-        messages=[{"role": "user", "content": "clock and get_weather"}],
+        messages=[{"role": "user", "content": "calendar and get_weather"}],
     )
 
     assert len(body["choices"][0]["message"]["tool_calls"]) == 1
