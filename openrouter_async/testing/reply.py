@@ -61,7 +61,8 @@ class StreamError:
             - "raw": as "finish"; the provider's message and its `retryable` flag are
               in `metadata.raw`.
             - "idle_timeout": as "finish", with code 504 and error type "timeout".
-        code: HTTP status code of the error; "idle_timeout" and "native" ignore it.
+        code: HTTP status of the error; ignored by "native", "bare_string" and
+            "idle_timeout".
         message: Message of the error.
         error_type: `metadata.error_type`; None leaves it out.
         metadata: Further members of the error's `metadata`.
@@ -173,9 +174,10 @@ class Reply:
               missing.
             - "close": the connection is closed (FIN) before the body is complete.
             - "reset": the connection is reset (RST).
-            - "silence": nothing more is sent, and the connection stays open.
-            It happens before the headers, where "end" does the same as "close", unless
-            `stop_after` or `stop_at` is given.
+            - "silence": nothing more is sent but `keepalive` data, and the connection
+              stays open.
+            Without `stop_after` and `stop_at` this happens before the headers, where
+            "end" does the same as "close".
         stop_after: Number of events to send before `stop`. For a plain body, 0 stops
             before the body, any other number after it.
         stop_at: Number of bytes of the body to send before `stop`.
