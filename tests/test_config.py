@@ -29,7 +29,7 @@ NOT_NUMBERS: list[Any] = [
     {},
     1j,
     timedelta(seconds=1),
-    object(),
+    ...,
 ]
 
 

@@ -28,7 +28,7 @@ def test_broken_library_raises_its_own_import_error(
 ) -> None:
     """The command that installs the extra would not help."""
     (tmp_path / "broken_library.py").write_text("import no_such_library\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         require("broken_library", "batch", "journal=")
