@@ -10,11 +10,11 @@ the disk within a second; a power cut loses later ones.
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import JournalError, MalformedResponseError
 from ..extras import require
-from ..protocol.decode import decode
+from ..protocol.decode import as_object, decode
 from .jsonl import JsonLinesFile
 from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import EXTENSION_KEY, name_key
@@ -250,10 +250,9 @@ def _journal_lines(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, 
 
 def _object(line: bytes) -> Mapping[str, Any]:
     try:
-        entry = decode(line)
+        return as_object(decode(line))
     except MalformedResponseError:
         return {}
-    return cast("Mapping[str, Any]", entry) if isinstance(entry, Mapping) else {}
 
 
 def _row_key(line: bytes) -> int:

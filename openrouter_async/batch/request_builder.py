@@ -11,6 +11,7 @@ from ..parsed import parse_response
 from ..protocol.body import chat_body, unexpected_keyword
 from ..protocol.budget import Price, read_price
 from ..protocol.call import Call
+from ..protocol.decode import as_object
 from ..protocol.encode import encode
 from ..protocol.response_parsing import read_chat, read_json
 from ..protocol.settings import Settings
@@ -158,11 +159,7 @@ class RequestBuilder:
             # The budget is then an estimate. An error that concerns the rows too is
             # reported by the first of them.
             return None
-        endpoints: Any = _object(_object(found).get("data")).get("endpoints")
+        endpoints: Any = as_object(as_object(found).get("data")).get("endpoints")
         if not isinstance(endpoints, list):
             return None
         return read_price(cast("Sequence[Any]", endpoints))
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from ..protocol.decode import as_object
 from .catalogue import DEFAULT_MODEL, provider_of, split_tokens, usage_body
 from .reply import UsageForm
-from .seen_requests import as_list, as_object
+from .seen_requests import as_list
 
 # More chunks make a test slower without testing more.
 _MAX_CHUNKS_PER_TEXT = 2000

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias, Unpack
 
 import attrs
 
+from ..protocol.decode import as_object
 from .builders import completion, generation_id
 from .reply import FaultFields, Reply
-from .seen_requests import as_object
 
 ErrorShape: TypeAlias = Literal[
     "openrouter",

@@ -11,10 +11,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, evolve
 
+from ..protocol.decode import as_object
 from .builders import generation_id
 from .render import dumps, render
 from .reply import Reply
-from .seen_requests import SeenRequest, as_list, as_object
+from .seen_requests import SeenRequest, as_list
 from .stored_batch import (
     BatchScript,
     BatchUsage,

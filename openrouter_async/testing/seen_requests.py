@@ -6,6 +6,8 @@ from typing import Any, cast
 from attrs import define, field
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiMapping
 
+from ..protocol.decode import as_object
+
 
 def _no_headers() -> CIMultiDictProxy[str]:
     return CIMultiDictProxy(CIMultiDict[str]())
@@ -71,11 +73,6 @@ class SeenRequest:
     def prompt(self) -> str:
         """The text of the last user message; "" if there is none."""
         return last_text(self.fields.get("messages"), "user")
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """Return a JSON object unchanged, and {} for any other value."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> Sequence[Any]:

@@ -6,10 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from ..protocol.decode import as_object
 from .builders import completion, tool_call
 from .catalogue import DEFAULT_MODEL, split_tokens
 from .schema_examples import example_value
-from .seen_requests import SeenRequest, as_list, as_object, last_text, text_of
+from .seen_requests import SeenRequest, as_list, last_text, text_of
 
 # An image of one transparent pixel.
 _PNG = (

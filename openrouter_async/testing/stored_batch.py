@@ -6,8 +6,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, field
 
+from ..protocol.decode import as_object
 from .catalogue import provider_of
-from .seen_requests import as_list, as_object
+from .seen_requests import as_list
 
 ResultOrder: TypeAlias = Literal["shuffled", "input"]
 RowErrorForm: TypeAlias = Literal["response", "string", "error", "untyped_error"]

@@ -8,7 +8,7 @@ import typing_extensions
 from attrs import define
 
 from ...errors import APIError, OpenRouterError
-from ...protocol.decode import read_response
+from ...protocol.decode import as_object, read_response
 from ...protocol.response_parsing import usage_of
 from ...types import ChatResponse, Usage
 from .items import EXTENSION_KEY
@@ -71,9 +71,9 @@ class BatchResult(Generic[T_co]):
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Self:
         """Return the result in a line of a journal."""
-        extension = _object(line.get(EXTENSION_KEY))
-        body = _object(_object(line.get("response")).get("body"))
-        response = read_response(dict(body))
+        extension = as_object(line.get(EXTENSION_KEY))
+        body = as_object(as_object(line.get("response")).get("body"))
+        response = read_response(body)
         response.http.status = 200
         response.http.generation_id = response.id
         name = line.get("custom_id")
@@ -171,7 +171,7 @@ def failure_line(
 
 def is_journal_line(line: Mapping[str, Any]) -> bool:
     """Return True if an object has the fields of a line made by `result_line`."""
-    extension = _object(line.get(EXTENSION_KEY))
+    extension = as_object(line.get(EXTENSION_KEY))
     fingerprint = extension.get("fp")
     return (
         isinstance(line.get("custom_id"), str)
@@ -212,7 +212,3 @@ def _extension(result: BatchResult, fingerprint: int) -> dict[str, Any]:
     if result.custom_id is None:
         extension["named"] = False
     return extension
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
