@@ -93,8 +93,8 @@ def plan_row(body: Mapping[str, Any], name: str) -> PlannedRow:
         shared_format = None
     group = BatchGroup(
         model,
-        None if provider is None else canonical(encode(provider)),
-        None if shared_format is None else canonical(encode(shared_format)),
+        None if provider is None else canonical(provider),
+        None if shared_format is None else canonical(shared_format),
     )
     name_on_wire = wire_name(name)
     own = {k: v for k, v in body.items() if k not in ("model", "provider")}
