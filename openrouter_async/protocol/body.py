@@ -67,6 +67,7 @@ def chat_body(
             "Remove it from the body and pass stream= to send()."
         )
     _check_messages(body)
+    # Last, so that the bytes before it do not depend on it. False is the default.
     if stream:
         body["stream"] = True
     return body
@@ -74,6 +75,7 @@ def chat_body(
 
 def unexpected_keyword(caller: str, name: str) -> TypeError:
     """Return the error for an unknown keyword, with the closest known one."""
+    # Imported here: only this error needs it, and it would slow down every import.
     from difflib import get_close_matches
 
     known = (*_POSITIONS, *CallOptions.__optional_keys__)
@@ -93,6 +95,7 @@ def _check_messages(body: Mapping[str, Any]) -> None:
             "pass messages=[UserMessage('...')]."
         )
     if not messages:
+        # `prompt` is the older form of a request, without messages.
         if body.get("prompt") is None:
             raise ConfigurationError(
                 "There is nothing to send: pass messages=[UserMessage('...')]."
