@@ -26,7 +26,6 @@ from .protocol.headers import mask
 from .protocol.response_parsing import read_chat
 from .protocol.settings import CallOptions, Settings
 from .stream import ChatStream, PendingStream
-from .transport.answer import Answer
 from .transport.transport import Transport
 from .types import (
     ChatFields,
@@ -470,22 +469,17 @@ class Chat:
     async def _complete(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatResponse:
-        answer: Answer[ChatResponse] = await self._transport.send(call)
-        assert answer.value is not None
-        return _parsed(answer.value, parser)
+        return _parsed(await self._transport.fetch(call), parser)
 
     async def _open(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatStream:
-        answer = await self._transport.send(call)
-        assert answer.feed is not None
+        event_stream, state = await self._transport.open(call)
         if parser is None:
-            assert answer.state is not None
-            return ChatStream(answer.feed, answer.state)
+            return ChatStream(event_stream, state)
         from .parsed import ParsedStream
 
-        assert answer.state is not None
-        return ParsedStream(answer.feed, answer.state, parser)
+        return ParsedStream(event_stream, state, parser)
 
     # Python's warning about a coroutine that was never awaited names `send`.
     _complete.__qualname__ = _open.__qualname__ = "Chat.send"

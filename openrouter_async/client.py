@@ -247,7 +247,7 @@ class AsyncOpenRouter:
         call = self._settings.call(
             name, path, read_json, body=json, query=query, retry=name == "GET"
         )
-        return (await self._transport.send(call)).value
+        return await self._transport.fetch(call)
 
     async def aclose(self) -> None:
         """

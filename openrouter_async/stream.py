@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, Self
 import typing_extensions
 
 from .errors import ClosedError, ConfigurationError, OpenRouterError
-from .protocol.call import Outcome
 from .protocol.error_parsing import with_exchange
 from .protocol.stream_state import DONE, StreamState
 from .sse import ServerSentEvent
@@ -154,8 +153,8 @@ class ChatStream:
             if events is None:
                 self._state.end()
                 events = [_DONE_EVENT]
-        except asyncio.CancelledError:
-            self._leave("cancelled")
+        except asyncio.CancelledError as error:
+            self._leave(error)
             raise
         except OpenRouterError as error:
             if self._state.finished and not isinstance(error, ClosedError):
@@ -177,18 +176,17 @@ class ChatStream:
         # The caller has seen a part of the response: the request is not retried.
         error.retryable = False
         self._failure = error
-        closed = isinstance(error, ClosedError)
-        self._leave("closed" if closed else "error", None if closed else error)
+        self._leave(error)
         return error
 
-    def _leave(self, outcome: Outcome, error: OpenRouterError | None = None) -> None:
+    def _leave(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = ClosedError(
                 "The stream was closed when the task that read it was cancelled.",
                 http=self._state.http,
             )
         self._events = []
-        self._event_stream.end(outcome, error)
+        self._event_stream.end(error)
 
     async def _finish(self) -> None:
         """End the stream successfully, unless it was ended from outside before."""
@@ -215,7 +213,7 @@ class ChatStream:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(exc, asyncio.CancelledError) and not self._event_stream.ended:
-            self._leave("cancelled")
+            self._leave(exc)
         await self.aclose()
 
     def __repr__(self) -> str:

@@ -133,9 +133,7 @@ class RequestBuilder:
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
         """
-        answer = await self._transport.send(call, limiter)
-        assert answer.value is not None
-        return answer.value
+        return await self._transport.fetch(call, limiter)
 
     def parse(self, response: ChatResponse) -> tuple[ChatResponse, Any]:
         """
@@ -154,7 +152,7 @@ class RequestBuilder:
         try:
             path = f"/models/{model}/endpoints"
             call = self._settings.call("GET", path, read_json)
-            found = (await self._transport.send(call)).value
+            found = await self._transport.fetch(call)
         except OpenRouterError:
             # The budget is then an estimate. An error that concerns the rows too is
             # reported by the first of them.

@@ -1,4 +1,4 @@
-"""A stream that is open: its bytes become events, until it ends or is left."""
+"""EventStream: the open body of a streamed response, read as server-sent events."""
 
 import asyncio
 import logging
@@ -7,12 +7,9 @@ from typing import Final
 
 import aiohttp
 
-from ..errors import ClosedError, OpenRouterError
-from ..protocol.call import Outcome
-from ..protocol.response_parsing import usage_of
-from ..protocol.stream_state import StreamState
+from ..errors import OpenRouterError
 from ..sse import ServerSentEvent, SSEDecoder
-from ..types import Exchange, Usage
+from ..types import Exchange
 from .aiohttp_compat import take_rest
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
@@ -20,32 +17,34 @@ from .watchdog import Watchdog
 
 logger = logging.getLogger("openrouter_async")
 
-Report = Callable[[Outcome, OpenRouterError | None, Callable[[], Usage | None]], None]
-"""Told how a call ended, and where to ask what it used up."""
-
-# Long enough for the end of the body to arrive behind [DONE], so that the connection
-# can be used again; short enough that nobody notices.
+# Long enough for the end of the body to arrive after [DONE], so that the connection
+# can be reused; short enough that nobody notices.
 _GRACE_SECONDS: Final = 0.1
 
 
 class EventStream:
     """
-    The events of one open reply, the clocks beside them, and the way to leave.
+    The open body of a streamed response: bytes in, server-sent events out.
 
-    It holds a slot until it ends. `end` runs once, whoever comes first: the reader
-    at the end, a clock, `close` from another task, or the client's own end.
+    It knows bytes, events and timeouts, but not what the events mean. It holds a
+    connection slot until it ends, and it ends once, by whichever comes first: the
+    reader at the end of the body, a timeout, `close` from another task, or the end of
+    the client.
+
+    Attributes:
+        unread: Events that were received together with the first one; the next one is
+            last. The reader takes them before it calls `read`.
+        ended: True once the stream has ended.
     """
 
     __slots__ = (
         "_content",
         "_decoder",
         "_http",
-        "_loop",
+        "_on_end",
         "_pool",
-        "_report",
         "_response",
-        "_state",
-        "_watch",
+        "_watchdog",
         "ended",
         "unread",
     )
@@ -53,86 +52,100 @@ class EventStream:
     def __init__(
         self,
         response: aiohttp.ClientResponse,
-        watch: Watchdog,
         http: Exchange,
+        pool: Pool,
+        watchdog: Watchdog,
+        *,
         limit_bytes: int,
-        loop: asyncio.AbstractEventLoop,
+        on_end: Callable[[BaseException | None], object],
     ) -> None:
+        """
+        Wrap a response whose headers have arrived.
+
+        Args:
+            response: The response.
+            http: The exchange of the call, for errors.
+            pool: Holds the slot that is released at the end.
+            watchdog: The timeouts of the call.
+            limit_bytes: The maximum size of one event.
+            on_end: Called once, at the end, with the exception that ended the stream;
+                None if it was read to its end.
+        """
         self._response = response
         self._content = response.content
         self._decoder = SSEDecoder(limit_bytes=limit_bytes)
-        self._watch = watch
-        self._loop = loop
-        self._pool: Pool | None = None
-        self._report: Report | None = None
         self._http = http
-        self._state: StreamState | None = None
-        # Events that were received with the first one, the next one last.
+        self._pool = pool
+        self._watchdog = watchdog
+        self._on_end = on_end
         self.unread: list[ServerSentEvent] = []
         self.ended = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that it was opened on."""
-        return self._loop
+        """The event loop that the stream was opened on."""
+        return self._pool.loop
 
     @property
     def failure(self) -> OpenRouterError | None:
-        """Why it was ended from outside; None if it was not."""
-        return self._watch.failure
+        """The error that ended the stream from outside; None if there was none."""
+        return self._watchdog.failure
 
-    def begin(self, pool: Pool, report: Report, state: StreamState) -> None:
-        """Hand over: from here on the reader, not the opener, ends it."""
-        self._pool = pool
-        self._report = report
-        self._state = state
-        self._watch.on_fail = self._failed
+    def hand_over(self) -> None:
+        """Let timeouts end the stream from now on, not the task that opens it."""
+        self._watchdog.on_fail = self._fail
 
     async def read(self, start: bytes = b"") -> list[ServerSentEvent] | None:
         """
-        Return the next events, 1 or more; None at the end of the body.
+        Wait for the next events; return 1 or more, or None at the end of the body.
+
+        Args:
+            start: Bytes of the body that were read before.
 
         Raises:
-            OpenRouterError: A clock ran out, the stream was closed, the connection
-                broke, or an event is larger than allowed.
+            APITimeoutError: If a timeout expired.
+            ClosedError: If the stream or the client was closed.
+            APIConnectionError: If the connection broke.
+            MalformedResponseError: If an event is larger than `limit_bytes`.
         """
-        watch = self._watch
+        watchdog = self._watchdog
         content = self._content
         feed = self._decoder.feed
-        time = self._loop.time
+        time = self._pool.loop.time
         data = start
-        watch.wait(time())
+        watchdog.wait(time())
         while True:
             if data:
                 events = feed(data)
                 if events:
-                    watch.last_data = watch.last_byte
-                    watch.waiting_since = None
+                    watchdog.last_data = watchdog.last_byte
+                    watchdog.waiting_since = None
                     return events
-            if watch.failure is not None:
-                raise watch.failure
+            # Checked after the data: what had arrived in time is delivered first.
+            if watchdog.failure is not None:
+                raise watchdog.failure
             try:
                 data = await content.readany()
             except CAUGHT as error:
-                if watch.failure is not None:
-                    raise watch.failure from None
+                # A timeout aborts the connection, which then breaks.
+                if watchdog.failure is not None:
+                    raise watchdog.failure from None
                 data = take_rest(content)
                 if not data:
                     raise broken_body(error, self._http) from error
-            watch.last_byte = time()
+            watchdog.last_byte = time()
             if not data:
-                if watch.failure is not None:
-                    raise watch.failure
+                if watchdog.failure is not None:
+                    raise watchdog.failure
                 return None
 
-    def first_token(self) -> None:
-        """Stop the timeout of the first token, and note when it was received."""
-        watch = self._watch
-        watch.token_seen = True
-        self._http.timings.first_token = watch.last_byte - watch.granted
-
     async def finish(self) -> None:
-        """End it well: wait a moment for the end of the body, then let go."""
+        """
+        End the stream after its last event.
+
+        One read waits for the end of the body, so that the connection returns to the
+        pool. If the body goes on, the connection is closed.
+        """
         content = self._content
         try:
             if not content.at_eof() and not self.ended:
@@ -140,44 +153,34 @@ class EventStream:
                     while await content.readany():
                         pass
         except (TimeoutError, *CAUGHT):
-            logger.debug("The body went on behind [DONE]; the connection is shut.")
+            logger.debug("The body did not end after [DONE]; closing the connection.")
         finally:
-            self.end("ok", None)
+            self.end(None)
 
-    def end(self, outcome: Outcome, error: OpenRouterError | None) -> None:
-        """Let go of connection and slot and report, once."""
+    def end(self, error: BaseException | None) -> None:
+        """
+        Release the connection and the slot, and call `on_end`; once.
+
+        Args:
+            error: The exception that ends the stream; None if it was read to its end.
+        """
         if self.ended:
             return
         self.ended = True
-        watch = self._watch
-        if watch.transport is not None:
-            watch.transport.abort()
-        watch.stop()
+        watchdog = self._watchdog
+        if watchdog.transport is not None:
+            # Over TLS, aiohttp's `close` would linger for the peer's answer.
+            watchdog.transport.abort()
+        watchdog.stop()
         self._response.close()
-        pool, report = self._pool, self._report
-        # `begin` came first.
-        assert pool is not None
-        assert report is not None
-        self._pool = self._report = None
-        pool.slots.release()
-        report(outcome, error, self.usage)
+        self._pool.slots.release()
+        self._on_end(error)
 
     def close(self, error: OpenRouterError) -> None:
-        """End it from outside, at once; a reader that waits gets this error."""
+        """End the stream at once; a task that waits in `read` gets this error."""
         if not self.ended:
-            self._watch.fail(error)
-            self.end("closed", None)
+            self._watchdog.fail(error)
+            self.end(error)
 
-    def usage(self) -> Usage | None:
-        """Return what the stream said so far that it used up."""
-        assert self._state is not None
-        return usage_of(self._state.response)
-
-    def _failed(self) -> None:
-        failure = self._watch.failure
-        if isinstance(failure, ClosedError):
-            self.end("closed", None)
-        elif self._state is not None and self._state.finished:
-            self.end("ok", None)
-        else:
-            self.end("error", failure)
+    def _fail(self) -> None:
+        self.end(self._watchdog.failure)

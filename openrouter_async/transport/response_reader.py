@@ -1,13 +1,16 @@
-"""The reply to one attempt, from its headers on: read whole, or opened as a stream."""
+"""ResponseReader: the response to one attempt, from its headers on."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import aiohttp
 
 from ..errors import (
+    APIError,
     APITimeoutError,
     MalformedResponseError,
     OpenRouterError,
@@ -24,7 +27,6 @@ from ..protocol.response_parsing import (
 )
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse, Exchange
-from .answer import Answer
 from .error_mapping import CAUGHT
 from .event_stream import EventStream
 from .pool import Pool
@@ -38,9 +40,13 @@ _OK: Final = range(200, 300)
 
 
 class ResponseReader(Generic[T]):
-    """What came back; what its bodies cost in time and room is bounded."""
+    """
+    Reads the response to one attempt: the body of an error, a plain body or a stream.
 
-    __slots__ = ("_call", "_http", "_parts", "_pool", "_response", "_watch")
+    Sizes are limited by the call's `SizeLimits`, times by the watchdog.
+    """
+
+    __slots__ = ("_call", "_http", "_key", "_parts", "_pool", "_response", "_watchdog")
 
     def __init__(
         self,
@@ -48,34 +54,42 @@ class ResponseReader(Generic[T]):
         call: Call[T],
         http: Exchange,
         pool: Pool,
-        watch: Watchdog,
+        watchdog: Watchdog,
+        key: Secret,
     ) -> None:
+        """
+        Wrap a response whose headers have arrived.
+
+        Args:
+            response: The response.
+            call: The call that it belongs to.
+            http: The exchange of the call.
+            pool: Holds the slot that an open stream releases at its end.
+            watchdog: The timeouts of the call.
+            key: The Authorization header that was sent; a server may echo it.
+        """
         self._response = response
         self._call = call
         self._http = http
         self._pool = pool
-        self._watch = watch
+        self._watchdog = watchdog
+        self._key = key
+        # The body so far, if it arrives in several reads.
         self._parts: list[bytes] = []
 
-    async def read(self, key: Secret) -> Answer[T]:
+    async def read(self) -> T:
         """
-        Return what it says, or the stream with its first event.
-
-        Args:
-            key: The header that was sent; a server might echo it.
+        Read a plain response and return its value.
 
         Raises:
-            OpenRouterError: It is an error, or nothing that can be understood.
-            ClientError, OSError, EOFError: The connection broke.
+            APIError: If the response is an error, whatever its status.
+            MalformedResponseError: If the body cannot be parsed or is too large.
+            ClientError, OSError, EOFError: If the connection broke.
         """
-        call = self._call
-        http = self._http
         if self._response.status not in _OK:
-            body = redact(await self._read_error(call.size_limits.error_bytes), key)
-            raise error_from_response(body, http, wall_time=time.time())
-        if call.stream:
-            return await self._open(key)
-        value = self._parse(await self._read_body(b""), key)
+            raise await self._read_error()
+        value = self._parse(await self._read_body(b""))
+        call, http = self._call, self._http
         if (
             call.retries.ambiguous
             and len(http.attempts) < call.retries.max_attempts
@@ -86,30 +100,107 @@ class ResponseReader(Generic[T]):
             raise MalformedResponseError(
                 "The completion is empty.", http=http, retryable=True
             )
-        return Answer(http, value)
+        return value
 
-    def partial(self, key: Secret) -> ChatResponse | None:
-        """Return what had come of a plain body that broke off, if it was a stream."""
+    async def open(
+        self: "ResponseReader[ChatResponse]",
+        on_end: Callable[[StreamState, BaseException | None], object],
+    ) -> tuple[EventStream, StreamState]:
+        """
+        Return the stream, after its first event was received and is not an error.
+
+        Args:
+            on_end: Called once when the stream ends, with its state and the exception
+                that ended it.
+
+        Raises:
+            APIError: If the response or the first event is an error.
+            MalformedResponseError: If the body cannot be parsed or is too large.
+            StreamInterruptedError: If the body ends before its first event.
+            ClientError, OSError, EOFError: If the connection broke.
+        """
+        if self._response.status not in _OK:
+            raise await self._read_error()
+        watchdog = self._watchdog
+        watchdog.enter(Stage.STREAM, self._pool.loop.time())
+        start, is_stream = await self._read_start()
+        state = StreamState(
+            self._http,
+            wall_time=time.time,
+            on_first_token=partial(_note_first_token, watchdog, self._http),
+            key=self._key,
+        )
+        stream = EventStream(
+            self._response,
+            self._http,
+            self._pool,
+            watchdog,
+            limit_bytes=self._call.size_limits.event_bytes,
+            on_end=partial(on_end, state),
+        )
+        if is_stream:
+            events = await stream.read(start)
+            if events is None:
+                raise StreamInterruptedError("The stream ended before its first event.")
+            events.reverse()
+            # The event is not bound to a name: tracebacks may show local variables.
+            state.first = state.feed(events.pop())
+            stream.unread = events
+        else:
+            # A completion in place of a stream.
+            watchdog.stage = Stage.RESPONSE
+            response = self._parse(await self._read_body(start))
+            # Everything was received: no timeout runs while the caller reads it.
+            watchdog.stage = Stage.IDLE
+            state.feed_whole(response)
+        stream.hand_over()
+        return stream, state
+
+    def partial(self) -> ChatResponse | None:
+        """Return what arrived of a plain body that broke off, if it was a stream."""
         if not self._parts:
             return None
-        return partial_of(redact(b"".join(self._parts), key), self._http)
+        return partial_of(redact(b"".join(self._parts), self._key), self._http)
 
-    def _parse(self, body: bytes, key: Secret) -> T:
+    async def _read_start(self) -> tuple[bytes, bool]:
+        """Return the bytes read to find out if the body is a stream, and if it is."""
+        http = self._http
+        media = media_type(http)
+        if media in ("text/event-stream", "application/json", "text/html"):
+            return b"", media == "text/event-stream"
+        content = self._response.content
+        start = b""
+        while not start and (data := await content.readany()):
+            self._watchdog.last_byte = self._pool.loop.time()
+            start = data.lstrip()
+        return start, is_event_stream(http, start)
+
+    def _parse(self, body: bytes) -> T:
         try:
             return self._call.parse(body, self._http, time.time())
         except OpenRouterError:
-            told = body
-            # Rebound, so that no traceback with locals shows it.
-            body = redact(body, key)
-            if told == body:
+            original = body
+            # Parsed again, so that neither the error nor the local variables of its
+            # traceback hold a key that the server echoed.
+            body = redact(body, self._key)
+            if original == body:
                 raise
-            del told
+            del original
         return self._call.parse(body, self._http, time.time())
 
-    async def _read_error(self, limit: int) -> bytes:
-        """Read an error's body; if it breaks off or stalls, what had come of it."""
+    async def _read_error(self) -> APIError:
+        limit = self._call.size_limits.error_bytes
+        body = redact(await self._read_error_body(limit), self._key)
+        return error_from_response(body, self._http, wall_time=time.time())
+
+    async def _read_error_body(self, limit: int) -> bytes:
+        """
+        Return the body of an error, or the part that arrived.
+
+        If it breaks off or stalls, the status alone still tells what happened and
+        decides whether the request is retried.
+        """
         content = self._response.content
-        watch = self._watch
         parts: list[bytes] = []
         size = 0
         try:
@@ -118,26 +209,31 @@ class ResponseReader(Generic[T]):
                 size += len(data)
                 if content.at_eof():
                     break
-                self._took()
+                self._watchdog.received(self._pool.loop.time())
         except CAUGHT:
-            # The status alone tells what happened; the rest of the words is lost.
-            logger.debug("The body of an error broke off.")
+            logger.debug("The body of an error response broke off.")
         except asyncio.CancelledError:
-            failure = watch.failure
+            failure = self._watchdog.failure
             if (
                 not isinstance(failure, APITimeoutError)
                 or failure.phase == "total"
-                or not watch.caught()
+                or not self._watchdog.caught()
             ):
                 raise
-            # As above: the status still decides whether it is sent again.
-            logger.debug("The body of an error stalled.")
+            logger.debug("The body of an error response stalled.")
         return b"".join(parts)[:limit]
 
     async def _read_body(self, start: bytes) -> bytes:
-        """Read a whole body; white space in front of it is no first token."""
+        """
+        Return a whole body.
+
+        White space in front of it does not end the wait for the first token: some
+        servers send it to keep the connection alive.
+        """
         limit = self._call.size_limits.body_bytes
         content = self._response.content
+        watchdog = self._watchdog
+        now = self._pool.loop.time
         parts = self._parts
         size = 0
         data = start or await content.readany()
@@ -145,62 +241,27 @@ class ResponseReader(Generic[T]):
             if not size:
                 data = data.lstrip()
                 if not data:
-                    self._took()
+                    watchdog.received(now())
                     data = await content.readany()
                     continue
-                self._first_byte()
+                watchdog.last_byte = now()
+                _note_first_token(watchdog, self._http)
                 if content.at_eof() and len(data) <= limit:
-                    # All of it is here, as most often.
+                    # The usual case: one read has all of it.
                     return data
             size += len(data)
             if size > limit:
                 raise MalformedResponseError(
-                    f"The reply is larger than Limits.body_bytes ({limit})."
+                    f"The response is larger than SizeLimits.body_bytes ({limit})."
                 )
             parts.append(data)
-            self._took()
+            watchdog.received(now())
             data = await content.readany()
         return b"".join(parts)
 
-    def _took(self) -> None:
-        self._watch.took(self._pool.loop.time())
 
-    def _first_byte(self) -> None:
-        watch = self._watch
-        watch.token_seen = True
-        now = self._pool.loop.time()
-        self._http.timings.first_token = now - watch.granted
-
-    async def _open(self, key: Secret) -> Answer[T]:
-        """Return a stream once its first event is in and is no error."""
-        http = self._http
-        watch = self._watch
-        watch.enter(Stage.STREAM, self._pool.loop.time())
-        content = self._response.content
-        start = b""
-        stream = media_type(http) == "text/event-stream"
-        if not stream and media_type(http) not in ("application/json", "text/html"):
-            while not start and (data := await content.readany()):
-                watch.last_byte = self._pool.loop.time()
-                start = data.lstrip()
-            stream = is_event_stream(http, start)
-        limit = self._call.size_limits.event_bytes
-        feed = EventStream(self._response, watch, http, limit, self._pool.loop)
-        state = StreamState(
-            http, wall_time=time.time, on_first_token=feed.first_token, key=key
-        )
-        if stream:
-            events = await feed.read(start)
-            if events is None:
-                raise StreamInterruptedError("The stream ended before its first event.")
-            events.reverse()
-            state.first = state.feed(events.pop())
-            feed.unread = events
-        else:
-            watch.stage = Stage.REPLY
-            value = self._parse(await self._read_body(start), key)
-            # The caller may take as long as it likes with what is all here.
-            watch.stage = Stage.REST
-            assert isinstance(value, ChatResponse)
-            state.feed_whole(value)
-        return Answer(http=http, feed=feed, state=state)
+def _note_first_token(watchdog: Watchdog, http: Exchange) -> None:
+    # A function, not a method: an open stream must not keep the reader, which has
+    # the body of the request.
+    watchdog.token_seen = True
+    http.timings.first_token = watchdog.last_byte - watchdog.granted

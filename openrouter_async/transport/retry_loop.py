@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import aiohttp
@@ -18,7 +18,6 @@ from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange
 from .aiohttp_compat import end_with_connection
-from .answer import Answer
 from .attempt_limiter import AttemptLimiter
 from .error_mapping import (
     CAUGHT,
@@ -32,6 +31,7 @@ from .response_reader import ResponseReader
 from .watchdog import Stage, Watchdog
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 logger = logging.getLogger("openrouter_async")
 
@@ -40,7 +40,7 @@ class _StaleConnectionError(Exception):
     """A pooled connection was dead before the request reached anybody."""
 
 
-class RetryLoop(Generic[T]):
+class RetryLoop(Generic[T, R]):
     """One call under way."""
 
     __slots__ = (
@@ -53,6 +53,7 @@ class RetryLoop(Generic[T]):
         "_place",
         "_pool",
         "_queued",
+        "_read",
         "_resent",
         "_spare",
         "_started",
@@ -67,7 +68,8 @@ class RetryLoop(Generic[T]):
         clock: Clock,
         budget: RetryBudget,
         authorize: Callable[[object, BaseURL], Secret],
-        gate: AttemptLimiter | None = None,
+        gate: AttemptLimiter | None,
+        read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> None:
         self._call = call
         self._pool = pool
@@ -76,6 +78,7 @@ class RetryLoop(Generic[T]):
         self._budget = budget
         self._authorize = authorize
         self._gate = gate
+        self._read = read
         self._watch = Watchdog(pool.ticker, call.timeouts)
         self._place = call.base_url.address
         self._started: float | None = None
@@ -84,7 +87,7 @@ class RetryLoop(Generic[T]):
         # Attempts that do not count.
         self._spare = 0
 
-    async def run(self) -> Answer[T]:
+    async def run(self) -> R:
         """
         Send it until there is an answer, or an error that is not sent again.
 
@@ -108,7 +111,7 @@ class RetryLoop(Generic[T]):
                 except OpenRouterError as error:
                     failure = error
                 else:
-                    kept = answer.feed is not None
+                    kept = self._call.stream
                     return answer
                 if failure is None:
                     waited = 0.0
@@ -195,12 +198,12 @@ class RetryLoop(Generic[T]):
 
     # One attempt.
 
-    async def _admitted(self, waited: float, gate: AttemptLimiter) -> Answer[T]:
+    async def _admitted(self, waited: float, gate: AttemptLimiter) -> R:
         """Make one attempt when the gate lets it, and tell the gate how it went."""
         asked = self._pool.loop.time()
-        self._watch.stage = Stage.GATE
+        self._watch.stage = Stage.LIMITER
         await gate.enter()
-        self._watch.stage = Stage.REST
+        self._watch.stage = Stage.IDLE
         held = self._pool.loop.time() - asked
         try:
             answer = await self._attempt(waited, held)
@@ -210,7 +213,7 @@ class RetryLoop(Generic[T]):
         gate.leave(None)
         return answer
 
-    async def _attempt(self, waited: float, held: float = 0.0) -> Answer[T]:
+    async def _attempt(self, waited: float, held: float = 0.0) -> R:
         """Make one attempt; `held`: the seconds that it stood at the gate."""
         key = self._call.api_key
         if callable(key):
@@ -233,7 +236,7 @@ class RetryLoop(Generic[T]):
             raise
         else:
             http.attempts[-1].billing = "billed"
-            kept = answer.feed is not None
+            kept = self._call.stream
             return answer
         finally:
             if not kept:
@@ -261,7 +264,7 @@ class RetryLoop(Generic[T]):
         if self._watch.deadline is not None:
             self._watch.deadline += seconds
 
-    async def _exchange(self, key: Secret, granted: float) -> Answer[T]:
+    async def _exchange(self, key: Secret, granted: float) -> R:
         """Send the request and read the reply, in a slot."""
         watch = self._watch
         response = await self._ask(key)
@@ -277,17 +280,19 @@ class RetryLoop(Generic[T]):
             content.on_eof(watch.let_go)
             end_with_connection(content, watch.protocol)
         whole = False
-        reader = ResponseReader(response, self._call, self._http, self._pool, watch)
+        reader = ResponseReader(
+            response, self._call, self._http, self._pool, watch, key
+        )
         try:
-            answer = await reader.read(key)
+            answer = await self._read(reader)
         except asyncio.CancelledError:
             if watch.caught() and watch.failure is not None:
-                watch.failure.partial = reader.partial(key)
+                watch.failure.partial = reader.partial()
                 raise with_exchange(watch.failure, self._http) from None
             raise
         except CAUGHT as error:
             broken = broken_body(error, self._http)
-            broken.partial = reader.partial(key)
+            broken.partial = reader.partial()
             raise broken from error
         except OpenRouterError as error:
             raise with_exchange(error, self._http) from error.__cause__

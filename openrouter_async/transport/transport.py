@@ -1,36 +1,31 @@
-"""
-Sends a Call, returns an Answer.
-
-Connections, slots, clocks and attempts; nothing else imports aiohttp's client.
-"""
+"""Transport: sends a Call and returns its value or its open stream."""
 
 import asyncio
-import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiohttp import ClientSession
 
 from ..config import Clock
-from ..errors import ClosedError, OpenRouterError
+from ..errors import APITimeoutError
 from ..protocol.base_url import BaseURL, authorization
-from ..protocol.call import Call, CallRecord, Outcome
+from ..protocol.call import Call, CallRecord
 from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
-from ..protocol.response_parsing import usage_of
 from ..protocol.retry import RetryBudget
-from ..types import Exchange, Usage
-from .answer import Answer
+from ..protocol.stream_state import StreamState
+from ..types import ChatResponse
 from .attempt_limiter import AttemptLimiter
+from .call_events import CallEvents, CallReport
 from .event_stream import EventStream
-from .pool import NetworkOptions, PoolRegistry, PoolStats
+from .pool import NetworkOptions, Pool, PoolRegistry, PoolStats
+from .response_reader import ResponseReader
 from .retry_loop import RetryLoop
 
 __all__ = [
-    "Answer",
     "AttemptLimiter",
     "ClientSession",
     "EventStream",
@@ -40,15 +35,14 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-logger = logging.getLogger("openrouter_async")
-
-# Enough for a backend that calls with its users' keys.
+# A backend may send each of its users' calls with that user's key.
 _MAX_KEYS: Final = 1000
 
 
 class Transport:
-    """Everything a client and its `with_options` siblings share."""
+    """The connections, retry budgets and observers of a client and its siblings."""
 
     def __init__(
         self,
@@ -57,8 +51,8 @@ class Transport:
         clock: Clock | None,
     ) -> None:
         self._pools = PoolRegistry(network)
-        self._on_call = on_call
-        # Jitter needs no secrecy.
+        self._events = CallEvents({} if on_call is None else {"on_call": on_call})
+        # Jitter needs no cryptographic random numbers.
         self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
@@ -69,66 +63,87 @@ class Transport:
         return self._pools.stats()
 
     async def aclose(self) -> None:
-        """Close this loop's connections and refuse further calls."""
+        """Close this loop's connections and reject further calls."""
         await self._pools.aclose()
 
-    async def send(
-        self, call: Call[T], gate: AttemptLimiter | None = None
-    ) -> Answer[T]:
+    async def fetch(self, call: Call[T], limiter: AttemptLimiter | None = None) -> T:
         """
-        Send a call; return the reply, or the stream with its first event.
+        Send a call and return the value of its response.
 
-        A stream holds its slot and reports its end itself.
+        Args:
+            call: A plain call.
+            limiter: Admits each attempt; None admits them at once.
 
         Raises:
-            OpenRouterError: It failed, and is not to be sent again.
+            OpenRouterError: If the call failed and is not retried any more.
         """
-        http = Exchange()
-        started = time.monotonic()
-        # Not the call itself: an open stream need not keep the bytes of its request.
-        report = partial(self._report, call.model, call.stream, http, started)
+        report = self._events.begin(call)
         try:
             pool = self._pools.find() or await self._pools.open()
-            answer = await RetryLoop(
-                call,
-                pool,
-                http,
-                self._clock,
-                self._budget(call),
-                self._authorize,
-                gate,
-            ).run()
-        except asyncio.CancelledError:
-            report("cancelled", None, _nothing)
+            loop = self._loop(call, pool, report, limiter, ResponseReader.read)
+            value = await loop.run()
+        except BaseException as error:
+            report.fail(error)
             raise
-        except OpenRouterError as error:
-            outcome: Outcome = "closed" if isinstance(error, ClosedError) else "error"
-            report(
-                outcome,
-                error if outcome == "error" else None,
-                partial(usage_of, error.partial),
+        report.end(None, lambda: value)
+        return value
+
+    async def open(
+        self, call: Call[ChatResponse], limiter: AttemptLimiter | None = None
+    ) -> tuple[EventStream, StreamState]:
+        """
+        Send a call and return its open stream, of which the first event was read.
+
+        The stream holds a connection slot and reports the end of the call; whoever
+        reads it has to end it.
+
+        Args:
+            call: A call that asks for a stream.
+            limiter: Admits each attempt; None admits them at once.
+
+        Raises:
+            OpenRouterError: If the call failed before or with its first event, and is
+                not retried any more.
+        """
+        report = self._events.begin(call)
+        on_end = partial(_end_stream, report)
+        try:
+            pool = self._pools.find() or await self._pools.open()
+            loop = self._loop(
+                call, pool, report, limiter, lambda reader: reader.open(on_end)
             )
+            return await loop.run()
+        except BaseException as error:
+            report.fail(error)
             raise
-        except BaseException:
-            # The caller's own key function raised.
-            report("error", None, _nothing)
-            raise
-        feed = answer.feed
-        if feed is None:
-            report("ok", None, partial(usage_of, answer.value))
-        else:
-            assert answer.state is not None
-            feed.begin(pool, report, answer.state)
-        return answer
+
+    def _loop(
+        self,
+        call: Call[T],
+        pool: Pool,
+        report: CallReport,
+        limiter: AttemptLimiter | None,
+        read: Callable[[ResponseReader[T]], Awaitable[R]],
+    ) -> RetryLoop[T, R]:
+        return RetryLoop(
+            call,
+            pool,
+            report.http,
+            self._clock,
+            self._budget(call),
+            self._authorize,
+            limiter,
+            read,
+        )
 
     def _budget(self, call: Call[Any]) -> RetryBudget:
-        """One for each base URL and key; functions count as one key each."""
+        """Return the retry budget of a base URL and key; a key function is one key."""
         key = call.api_key
-        mark = hash(key) if isinstance(key, str) else id(key)
-        place = (call.base_url.url, mark)
-        budget = self._budgets.get(place)
+        key_id = hash(key) if isinstance(key, str) else id(key)
+        scope = (call.base_url.url, key_id)
+        budget = self._budgets.get(scope)
         if budget is None:
-            budget = self._budgets[place] = RetryBudget()
+            budget = self._budgets[scope] = RetryBudget()
         return budget
 
     def _authorize(self, key: object, base_url: BaseURL) -> Secret:
@@ -145,25 +160,11 @@ class Transport:
             secret = self._authorizations[key] = authorization(key, base_url)
         return secret
 
-    def _report(
-        self,
-        model: str | None,
-        stream: bool,  # noqa: FBT001 -- bound by place, in `send` alone.
-        http: Exchange,
-        started: float,
-        outcome: Outcome,
-        error: OpenRouterError | None,
-        usage: Callable[[], Usage | None],
-    ) -> None:
-        http.timings.total = time.monotonic() - started
-        if self._on_call is None:
-            return
-        record = CallRecord(model, stream, outcome, error, http, usage())
-        try:
-            self._on_call(record)
-        except Exception:
-            logger.exception("on_call raised; the call itself is not affected.")
 
-
-def _nothing() -> None:
-    """The usage of a call of which nothing came."""
+def _end_stream(
+    report: CallReport, state: StreamState, error: BaseException | None
+) -> None:
+    if state.finished and isinstance(error, APITimeoutError):
+        # The response is complete; only the end of the body did not arrive.
+        error = None
+    report.end(error, lambda: state.response)

@@ -14,14 +14,14 @@ from .timer import SharedTimer
 class Stage(Enum):
     """How far an attempt has come; it decides which clocks run."""
 
-    GATE = auto()
+    LIMITER = auto()
     QUEUE = auto()
     CONNECT = auto()
-    REPLY = auto()
+    RESPONSE = auto()
     # A body that is no stream, from its first byte on.
     BODY = auto()
     STREAM = auto()
-    REST = auto()
+    IDLE = auto()
 
 
 _WHAT = {
@@ -71,7 +71,7 @@ class Watchdog:
         self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         self._cancelled = False
-        self.stage = Stage.REST
+        self.stage = Stage.IDLE
         self.failure: OpenRouterError | None = None
         self.on_fail: Callable[[], None] | None = None
         self._unconnected()
@@ -129,11 +129,11 @@ class Watchdog:
         self.protocol = connection.protocol
         self.transport = connection.transport
         self.reused = reused
-        self.stage = Stage.REPLY
+        self.stage = Stage.RESPONSE
 
     def rest(self) -> None:
         """Stop the clocks, all but `total`, which is a time of day."""
-        self.stage = Stage.REST
+        self.stage = Stage.IDLE
         self.transport = self.protocol = None
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class Watchdog:
         """Forget the connection: the body is here, and the pool has it back."""
         self.transport = None
 
-    def took(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Store when bytes of a plain body came; the first ones start `read`."""
         if self.stage is Stage.BODY:
             self.last_byte = now
@@ -211,7 +211,7 @@ class Watchdog:
     def _clocks(self, now: float) -> list[tuple[float, float | None, Phase]]:
         """Return since when each clock of this stage runs, and its limit."""
         times = self._timeouts
-        if self.stage is Stage.GATE:
+        if self.stage is Stage.LIMITER:
             return []
         if self.stage is Stage.QUEUE:
             return [(self.waiting_since or 0.0, times.pool, "pool")]
@@ -225,7 +225,7 @@ class Watchdog:
         if self.stage is not Stage.STREAM:
             if self.stage is Stage.BODY:
                 clocks.append((self.last_byte, times.read, "read"))
-            if not self.token_seen and self.stage is not Stage.REST:
+            if not self.token_seen and self.stage is not Stage.IDLE:
                 clocks.append((self.granted, times.first_token, "first_token"))
             return clocks
         if waiting is None:

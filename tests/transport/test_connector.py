@@ -343,7 +343,7 @@ class TestProxies:
 async def test_connections_are_kept_alive_by_tcp(client: AsyncOpenRouter) -> None:
     """Probes begin after 60 s of silence, every 30 s, five of them."""
     async with client.chat.send(HELLO, stream=True) as stream:
-        transport = stream._event_stream._watch.transport
+        transport = stream._event_stream._watchdog.transport
         if transport is None:  # All of it is here already.
             (pool,) = client._transport._pools._pools.values()
             connector = pool._session.connector

@@ -23,7 +23,7 @@ async def test_calls_beyond_the_limit_queue_in_order(
 ) -> None:
     """First come, first served, and never more at once than `max_connections`."""
     client = make_client(max_connections=2)
-    server.reply("hello", delay=0.01, times=None)
+    server.reply("hello", delay=0.05, times=None)
 
     tasks = [
         asyncio.create_task(client.chat.send(HELLO, user=f"{number}"))

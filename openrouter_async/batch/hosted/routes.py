@@ -63,11 +63,11 @@ class BatchRoutes:
             OpenRouterError: If it fails; `is_ambiguous` says if it may be stored.
         """
         call = self._call("POST", _PATH, read_batch, retry=False)
-        return await self._fetch(evolve(call, body=body))
+        return await self._transport.fetch(evolve(call, body=body))
 
     async def page(self, query: Mapping[str, Any]) -> BatchPage:
         """Return one page of the list."""
-        found = await self._fetch(
+        found = await self._transport.fetch(
             self._call(
                 "GET", _PATH, read_batch_json, query={"limit": _LIST_LIMIT, **query}
             )
@@ -79,7 +79,9 @@ class BatchRoutes:
 
     async def get(self, batch_id: str) -> Batch:
         """Return a batch, with its results in `raw` if it has ended."""
-        return await self._fetch(self._call("GET", _path(batch_id), read_batch))
+        return await self._transport.fetch(
+            self._call("GET", _path(batch_id), read_batch)
+        )
 
     async def results_page(
         self, batch_id: str, cursor: str | None
@@ -87,7 +89,9 @@ class BatchRoutes:
         """Return the rows of one page of results, and the cursor of the next page."""
         query = {"limit": PAGE_ROWS, "cursor": cursor}
         path = f"{_path(batch_id)}/results"
-        found = await self._fetch(self._call("GET", path, read_batch_json, query=query))
+        found = await self._transport.fetch(
+            self._call("GET", path, read_batch_json, query=query)
+        )
         following = found.get("next_cursor")
         return objects_in(found.get("data")), (
             following if isinstance(following, str) and found.get("has_more") else None
@@ -95,7 +99,9 @@ class BatchRoutes:
 
     async def delete(self, batch_id: str) -> Mapping[str, Any]:
         """Delete a batch that has ended, and return the confirmation."""
-        return await self._fetch(self._call("DELETE", _path(batch_id), read_batch_json))
+        return await self._transport.fetch(
+            self._call("DELETE", _path(batch_id), read_batch_json)
+        )
 
     def _call(
         self,
@@ -107,11 +113,6 @@ class BatchRoutes:
         retry: bool = True,
     ) -> Call[T]:
         return self._settings.call(method, path, parse, query=query, retry=retry)
-
-    async def _fetch(self, call: Call[T]) -> T:
-        value = (await self._transport.send(call)).value
-        assert value is not None
-        return value
 
 
 def submission_wait(error: OpenRouterError) -> float | None:
