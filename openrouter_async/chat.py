@@ -313,7 +313,7 @@ class Chat:
         Raises:
             ConfigurationError: If a function tool has no function to execute.
             MaxTurnsError: If the model calls tools in its last turn.
-            ToolCallTruncatedError: If a tool call was cut off at the token limit.
+            ToolCallTruncatedError: If a tool call was cut off.
             OpenRouterError: If a request fails, as in `send`; the run keeps the
                 conversation so far.
         """

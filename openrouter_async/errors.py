@@ -13,11 +13,11 @@ All exceptions that this library raises on purpose.
       OutputError                   the response is not a value of the requested type
         OutputValidationError       it does not fit the type
         OutputRefusedError          the model refused, or a filter stopped it
-        OutputTruncatedError        it was cut off at the token limit
+        OutputTruncatedError        it was cut off
       ToolArgumentsError            invalid arguments of a tool call
       ToolRunError                  a run of tools ended without an answer
         MaxTurnsError               the model called tools in its last turn
-        ToolCallTruncatedError      a tool call was cut off at the token limit
+        ToolCallTruncatedError      a tool call was cut off
       APIError                      a status outside 2XX, or an error inside a 200
         ChatError                   a documented status, or OpenRouter's error format
           BadRequestError 400       AuthenticationError 401
@@ -247,7 +247,7 @@ class OutputRefusedError(OutputError):
 
 
 class OutputTruncatedError(OutputError):
-    """The output was cut off at the token limit (`finish_reason` "length")."""
+    """The output was cut off, at the token limit or by an error of the provider."""
 
 
 class ToolArgumentsError(OpenRouterError):
@@ -466,14 +466,7 @@ STATUS_CLASSES: Final[Mapping[int, type[ChatError]]] = {
 
 
 def status_class(status: int, *, envelope: bool) -> type[APIError]:
-    """
-    Return the class for a status.
-
-    Args:
-        status: HTTP status, or the status of an error inside a response with status
-            200.
-        envelope: True if the body has OpenRouter's error format.
-    """
+    """A tool call was cut off, by a limit, error or filter; it was not executed."""
     if status in STATUS_CLASSES:
         return STATUS_CLASSES[status]
     if 500 <= status <= 599:

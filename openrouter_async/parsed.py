@@ -74,7 +74,7 @@ class ParsedStream(ChatStream, Generic[T_co]):
             OutputValidationError: If the text is not valid JSON, or the value does not
                 match the type.
             OutputRefusedError: If the model refused, or a content filter stopped it.
-            OutputTruncatedError: If the text was cut off at the token limit.
+            OutputTruncatedError: If the text was cut off.
         """
         if self._parsed is None:
             self._parsed = parse_response(self.response, self._parser)

@@ -26,8 +26,9 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 from ..errors import ConfigurationError
 from ..protocol.encode import encode
 from ..types.shape import Shape
+from .exact_json import ExactFloat
 from .fields import fields_of, has_fields
-from .invalid_value import InvalidValueError, errors_of, path_step
+from .invalid_value import ANY_KEY, InvalidValueError, errors_of, path_step, quotes
 from .pydantic_schema import dump_model, is_pydantic, model_field_names, validate_model
 from .scalars import (
     SCALARS,
@@ -71,7 +72,11 @@ class Converter:
         try:
             return self._hook(kind)(value, kind)
         except Exception as error:
-            raise InvalidValueError(str(error), errors_of(error)) from error
+            errors = errors_of(error, value)
+            if not quotes(error, value):
+                raise InvalidValueError("Invalid value", errors) from error
+        # Raised outside the except block: a traceback would show what is quoted.
+        raise InvalidValueError("Invalid value", errors)
 
     def unstructure(self, value: Any) -> Any:
         """Convert a typed value to plain JSON values."""
@@ -95,9 +100,6 @@ class Converter:
         register = converter.register_structure_hook_factory
         register(lambda kind: origin_of(kind) in UNIONS, self._union)
         register(lambda kind: origin_of(kind) in LITERALS, literal_hook)
-        register(
-            lambda kind: isinstance(kind, type) and issubclass(kind, Enum), enum_hook
-        )
         register(lambda kind: origin_of(kind) in ARRAYS, self._array)
         register(lambda kind: origin_of(kind) is tuple, self._tuple)
         register(lambda kind: origin_of(kind) in MAPPINGS, self._mapping)
@@ -126,8 +128,10 @@ class Converter:
 
     def _hook(self, kind: Any) -> Hook:
         kind = unwrap(kind)
-        # The scalars are not registered with cattrs, because its dispatch looks at
-        # superclasses: an IntEnum would be structured as an int.
+        # Scalars and enums are not registered with cattrs, because its dispatch looks
+        # at superclasses first: an IntEnum would be structured as an int.
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return enum_hook(kind)
         return SCALARS.get(kind) or self._cattrs.get_structure_hook(kind)
 
     def _array(self, kind: Any) -> Hook:
@@ -177,7 +181,7 @@ class Converter:
         def structure(value: Any, _: Any) -> Any:
             check_type(value, dict)
             items = _structure_each(
-                ((key, hook, item, each) for key, each in value.items()), kind
+                ((ANY_KEY, hook, item, each) for each in value.values()), kind
             )
             return dict(zip(value, items, strict=True))
 
@@ -227,6 +231,8 @@ class Converter:
 
         def structure(value: Any, _: Any) -> Any:
             cls: Any = value.__class__
+            if cls is ExactFloat:
+                cls = float
             candidates = [hook for hook in hooks if hook[1] in (cls, None)]
             # 1 is a float, and 1.0 an int, where the union has only the other one.
             if not candidates and cls in (int, float):

@@ -4,33 +4,29 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
-import json
 import re
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import (
-    MalformedResponseError,
     OutputRefusedError,
     OutputTruncatedError,
     OutputValidationError,
 )
 from ..extras import require
-from ..protocol.decode import decode
+from ..protocol.accumulator.choices import CUT_OFF
 from ..types import ChatResponse
 from .converter import converter
+from .exact_json import escape_control_characters, plain_value
 from .invalid_value import InvalidValueError, PathErrors
+from .json_search import extract_json, find_candidates, incomplete_json
 from .schema import Schema, schema_of
 
 T = TypeVar("T")
 
-# Strings, not compiled patterns: most programs never use them, and `re` caches.
-_FENCE: Final = r"(?s)```[\w-]*[ \t]*\n?(.*?)```"
-_START: Final = r"[\[{]"
 # A number at the end of a partial text may continue: 12 may become 125 or 12.5.
+# Not a compiled pattern: most programs never use it, and `re` caches.
 _LAST_NUMBER: Final = r"(?<=[:,\[\s])-?\d[\d.eE+-]*$"
-
-_NOT_JSON: Final = object()
 
 
 class OutputParser(Generic[T]):
@@ -52,42 +48,37 @@ class OutputParser(Generic[T]):
 
         Raises:
             OutputRefusedError: If the model refused, or a content filter stopped it.
-            OutputTruncatedError: If the text was cut off at the token limit.
+            OutputTruncatedError: If the text was cut off.
             OutputValidationError: If the text is not valid JSON, or the value does not
                 match the type.
         """
-        refusal = response.message.refusal
-        if refusal:
-            raise OutputRefusedError(
-                "The model refused to respond; error.refusal has its explanation.",
-                response=response,
-                refusal=refusal,
-            )
-        if response.finish_reason == "content_filter":
-            raise OutputRefusedError(
-                "A content filter stopped the response.",
-                response=response,
-                refusal=None,
-            )
-        # Even if the text is valid JSON by chance, more of it was to come.
-        if response.finish_reason == "length":
-            raise OutputTruncatedError(
-                "The response was cut off at the token limit.",
-                response=response,
-                hint="Raise max_completion_tokens, or ask for a shorter output.",
-            )
+        _check_complete(response)
         if response.tool_calls and not response.text.strip():
             raise self._invalid(response, (("", "expected text, got tool calls"),))
         try:
-            value = extract_json(response.text)
+            candidates = find_candidates(response.text)
         except ValueError as error:
             raise self._invalid(response, (("", str(error)),)) from None
-        try:
-            output: T = converter.structure(self._unwrap(value), self.kind)
-        except InvalidValueError as error:
+        return self._fitting(candidates, response)
+
+    def _fitting(self, candidates: list[Any], response: ChatResponse) -> T:
+        """Return the value of the one candidate that fits the type."""
+        outputs: dict[str, T] = {}
+        failure: InvalidValueError | None = None
+        for value in candidates:
+            try:
+                outputs[repr(value)] = converter.structure(
+                    self._unwrap(value), self.kind
+                )
+            except InvalidValueError as error:
+                failure = error
+        if failure is not None and not outputs:
             # The cause has the exceptions that the caller's own classes raised.
-            raise self._invalid(response, error.errors) from error.__cause__
-        return output
+            raise self._invalid(response, failure.errors) from failure.__cause__
+        if len(outputs) > 1:
+            problem = "the text contains more than one JSON value that fits the type"
+            raise self._invalid(response, (("", problem),))
+        return outputs.popitem()[1]
 
     def parse_partial(self, text: str) -> Any:
         """
@@ -99,13 +90,13 @@ class OutputParser(Generic[T]):
         Raises:
             ConfigurationError: If jiter, a parser of partial JSON, is not installed.
         """
-        start = re.search(_START, text)
+        start = incomplete_json(text)
         if start is None:
             return None
         jiter = require("jiter", "output", "partials()")
         try:
             value = jiter.from_json(
-                re.sub(_LAST_NUMBER, "", text[start.start() :]).encode(
+                escape_control_characters(re.sub(_LAST_NUMBER, "", start)).encode(
                     "utf-8", "replace"
                 ),
                 partial_mode="trailing-strings",
@@ -113,8 +104,8 @@ class OutputParser(Generic[T]):
         except ValueError:
             # Text follows the value, or this is not JSON, which `parse` reports.
             try:
-                value = extract_json(text)
-            except ValueError:
+                value = plain_value(extract_json(text))
+            except (ValueError, InvalidValueError):
                 return None
         if self.schema.wrapped and isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
@@ -145,6 +136,35 @@ class OutputParser(Generic[T]):
         )
 
 
+def _check_complete(response: ChatResponse) -> None:
+    """Raise if the model refused, or the text was cut off."""
+    refusal = response.message.refusal
+    if refusal:
+        raise OutputRefusedError(
+            "The model refused to respond; error.refusal has its explanation.",
+            response=response,
+            refusal=refusal,
+        )
+    if response.finish_reason == "content_filter":
+        raise OutputRefusedError(
+            "A content filter stopped the response.",
+            response=response,
+            refusal=None,
+        )
+    # Even if the text is valid JSON by chance, more of it was to come.
+    if response.finish_reason == "error":
+        raise OutputTruncatedError(
+            "The response was cut off by an error of the provider.",
+            response=response,
+        )
+    if response.finish_reason in CUT_OFF:
+        raise OutputTruncatedError(
+            "The response was cut off at the token limit.",
+            response=response,
+            hint="Raise max_completion_tokens, or ask for a shorter output.",
+        )
+
+
 @lru_cache(maxsize=256)
 def parser_of(kind: Any) -> OutputParser[Any]:
     """
@@ -154,54 +174,3 @@ def parser_of(kind: Any) -> OutputParser[Any]:
         TypeError: If the type has no JSON Schema.
     """
     return OutputParser(kind)
-
-
-def extract_json(text: str) -> Any:
-    """
-    Return the one JSON value in a text.
-
-    1. The whole text is JSON.
-    2. The text has one fenced block, and this is JSON.
-    3. The text has one object or array, with prose around it.
-
-    Raises:
-        ValueError: If there is no JSON value, or more than one.
-    """
-    text = text.strip().removeprefix("\ufeff")
-    if not text:
-        raise ValueError("the text is empty")
-    value = _decode(text)
-    if value is not _NOT_JSON:
-        return value
-    blocks = re.findall(_FENCE, text)
-    if len(blocks) == 1:
-        value = _decode(blocks[0].strip())
-        if value is not _NOT_JSON:
-            return value
-    start = re.search(_START, text)
-    if start is None:
-        raise ValueError("the text contains no JSON object or array")
-    try:
-        _, end = json.JSONDecoder().raw_decode(text, start.start())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"the text is not valid JSON: {error.msg} at character {error.pos}"
-        ) from None
-    except (ValueError, RecursionError):
-        raise ValueError(
-            "the JSON in the text is nested too deeply, or a number in it is too long"
-        ) from None
-    # Decoded again, because `raw_decode` accepts NaN.
-    value = _decode(text[start.start() : end])
-    if value is _NOT_JSON:
-        raise ValueError("the text is not valid JSON: a number is not finite")
-    if re.search(_START, text[end:]):
-        raise ValueError("the text contains more than one JSON value")
-    return value
-
-
-def _decode(text: str) -> Any:
-    try:
-        return decode(text)
-    except MalformedResponseError:
-        return _NOT_JSON

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from .invalid_value import InvalidValueError, path_step
+from .exact_json import nearly_plain_value
+from .invalid_value import ANY_KEY, InvalidValueError, path_step, unquoted
 
 _DEFS: Final = "#/$defs/"
 
@@ -37,13 +38,49 @@ def validate_model(value: Any, model: Any) -> Any:
     """
     pydantic: Any = sys.modules["pydantic"]
     try:
-        return model.model_validate(value)
+        return model.model_validate(nearly_plain_value(value))
     except pydantic.ValidationError as error:
+        names = _property_names(model)
         errors = tuple(
-            ("".join(path_step(key) for key in each["loc"]), str(each["msg"]))
-            for each in error.errors()
+            (_path(each["loc"], value, names), _message(each, value))
+            for each in error.errors(include_url=False)
         )
-        raise InvalidValueError("the value does not match the model", errors) from error
+    # Raised outside the except block: the text of pydantic's error quotes the value.
+    raise InvalidValueError("the value does not match the model", errors)
+
+
+def _path(location: tuple[str | int, ...], value: Any, names: frozenset[str]) -> str:
+    """Return the path of an error, without keys that the model chose."""
+    steps: list[str] = []
+    for key in location:
+        # Other strings are the names of union members.
+        is_key = isinstance(value, dict) and key in value
+        steps.append(path_step(ANY_KEY if is_key and key not in names else key))
+        if is_key or (isinstance(value, list) and isinstance(key, int)):
+            value = value[key]
+    return "".join(steps)
+
+
+def _message(error: Mapping[str, Any], value: Any) -> str:
+    """Return the message of one of pydantic's errors, without the value."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "union_tag_invalid":
+            return f"expected one of the tags {context['expected_tags']}"
+        case "value_error" | "assertion_error":
+            return unquoted(context["error"], str(error["msg"]), value)
+        case "uuid_parsing":
+            return "Input should be a valid UUID"
+        case _:
+            return str(error["msg"])
+
+
+def _property_names(model: Any) -> frozenset[str]:
+    """Return the keys of all objects in the schema of a model."""
+    _, schemas = model_schemas(model)
+    return frozenset(
+        name for schema in schemas.values() for name in schema.get("properties", {})
+    )
 
 
 def dump_model(value: Any) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, get_args
 from uuid import UUID
 
+from .exact_json import ExactFloat, plain_float, plain_value
 from .invalid_value import InvalidValueError
 from .type_hints import ANY_TYPES, literal_values
 
@@ -30,10 +32,12 @@ _JSON_TYPES: Final[Mapping[type[Any], str]] = {
     bool: "a boolean",
     int: "a number",
     float: "a number",
+    ExactFloat: "a number",
     str: "a string",
     list: "an array",
     dict: "an object",
 }
+_NUMBERS: Final = (int, float, ExactFloat)
 _OTHER_FORM: Final = "a string of another form"
 
 # ISO 8601, with weeks and days combined as `datetime.timedelta` allows. A string, not a
@@ -75,30 +79,37 @@ def _null(value: Any, _: Any) -> None:
 
 
 def _integer(value: Any, _: Any) -> int:
-    if value.__class__ is float:
-        if value.is_integer():
-            return int(value)
+    integer = as_integer(value)
+    if integer.__class__ is int:
+        return int(integer)
+    if isinstance(value, float):
         raise InvalidValueError("expected an integer, got a fraction")
-    if value.__class__ is not int:
-        raise mismatch("an integer", value)
-    return int(value)
+    raise mismatch("an integer", value)
+
+
+def as_integer(value: Any) -> Any:
+    """Return a number without a fraction as an int, and anything else unchanged."""
+    if value.__class__ is ExactFloat:
+        integer = value.as_integer()
+        return value if integer is None else integer
+    if value.__class__ is float and value.is_integer():
+        return int(value)
+    return value
 
 
 def _float(value: Any, _: Any) -> float:
-    if value.__class__ not in (int, float):
+    if value.__class__ not in _NUMBERS:
         raise mismatch("a number", value)
-    try:
-        return float(value)
-    except OverflowError:
-        raise InvalidValueError("the number is too large for a float") from None
+    return plain_float(value)
 
 
 def _decimal(value: Any, _: Any) -> Decimal:
-    if value.__class__ not in (int, float, str):
+    if value.__class__ not in (*_NUMBERS, str):
         raise mismatch("a decimal number", value)
     try:
-        # By way of `str`: `Decimal(1.1)` has 51 digits.
-        decimal = Decimal(str(value))
+        # By way of `str`: that of an `ExactFloat` is the digits that were received, and
+        # `Decimal(1.1)` has 51 digits.
+        decimal = Decimal(value if value.__class__ is int else str(value))
     except InvalidOperation:
         decimal = Decimal("NaN")
     if not decimal.is_finite():
@@ -149,6 +160,7 @@ def literal_hook(kind: Any) -> Hook:
     return _choice(zip(get_args(kind), literal_values(kind), strict=True))
 
 
+@lru_cache(maxsize=256)
 def enum_hook(kind: Any) -> Hook:
     """Return the hook of an `Enum`."""
     return _choice((member, member.value) for member in kind)
@@ -160,6 +172,7 @@ def _choice(members: Iterable[tuple[Any, Any]]) -> Hook:
     known = [(isinstance(value, bool), value, member) for member, value in members]
 
     def structure(value: Any, _: Any) -> Any:
+        value = as_integer(value)
         for is_bool, each, member in known:
             if each == value and is_bool is (value.__class__ is bool):
                 return member
@@ -169,8 +182,8 @@ def _choice(members: Iterable[tuple[Any, Any]]) -> Hook:
     return structure
 
 
-def _unchanged(value: Any, _: Any) -> Any:
-    return value
+def _any(value: Any, _: Any) -> Any:
+    return plain_value(value)
 
 
 SCALARS: Final[Mapping[Any, Hook]] = {
@@ -186,6 +199,6 @@ SCALARS: Final[Mapping[Any, Hook]] = {
     timedelta: _parsed(_parse_duration, "a duration such as PT1H30M"),
     None: _null,
     type(None): _null,
-    **dict.fromkeys(ANY_TYPES, _unchanged),
+    **dict.fromkeys(ANY_TYPES, _any),
 }
 """The hooks of the types that have no parts."""

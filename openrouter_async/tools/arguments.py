@@ -3,18 +3,26 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, Final, cast
 
-from ..errors import MalformedResponseError, ToolArgumentsError
-from ..protocol.decode import decode
+from ..errors import ToolArgumentsError
 from ..structured.converter import converter
 from ..structured.docstrings import parse_docstring
+from ..structured.exact_json import (
+    InvalidJSONError,
+    decode_exact,
+    escape_control_characters,
+)
 from ..structured.fields import NO_DEFAULT, Field
-from ..structured.invalid_value import InvalidValueError, PathErrors, path_step
+from ..structured.invalid_value import ANY_KEY, InvalidValueError, PathErrors, path_step
 from ..structured.scalars import mismatch
 from ..structured.schema import parameters_schema
 from ..structured.type_hints import resolve_hints
 from ..types import ToolCall
+
+# The name in a call is not quoted in errors, because the model wrote it.
+_A_TOOL: Final = "a tool"
 
 
 class Parameters:
@@ -27,7 +35,18 @@ class Parameters:
         summary: The first paragraph of the function's docstring; "" if none.
     """
 
-    def __init__(self, function: Callable[..., Any], *, strict: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, *, strict: bool = False
+    ) -> None:
+        """
+        Inspect a function.
+
+        Args:
+            function: The function.
+            name: The name of the tool, for errors.
+            strict: If True, every parameter is required in the schema.
+        """
+        self._name = name
         docstring = parse_docstring(function)
         self.summary = docstring.summary
         self.fields, self._positional_only = _parameters(function, docstring.entries)
@@ -41,7 +60,7 @@ class Parameters:
             ToolArgumentsError: If the arguments are not a JSON object, or do not match
                 the parameters.
         """
-        given = parse_json_arguments(call)
+        given = _decoded(call, self._name)[1]
         keywords: dict[str, Any] = {}
         errors: list[tuple[str, str]] = []
         for field in self.fields:
@@ -55,12 +74,13 @@ class Parameters:
                     keywords[field.name] = value
             elif field.required:
                 errors.append((path, "a required argument is missing"))
-        known = {field.name for field in self.fields}
-        errors += (
-            (path_step(name), "unknown argument") for name in given if name not in known
-        )
+        known = [field.name for field in self.fields]
+        if not given.keys() <= {*known}:
+            # The name is not quoted: the model wrote it, and errors end up in logs.
+            names = ", ".join(known) or "none"
+            errors.append((path_step(ANY_KEY), f"unknown argument; known are: {names}"))
         if errors:
-            raise _invalid(call, tuple(errors))
+            raise _invalid(call, tuple(errors), self._name)
         positional: list[Any] = []
         for name in self._positional_only:
             if name not in keywords:
@@ -77,26 +97,51 @@ class Parameters:
 
 def parse_json_arguments(call: ToolCall) -> dict[str, Any]:
     """
-    Return the arguments of a call as plain JSON values.
+    Return the arguments of a call as JSON values, with all digits of their numbers.
 
-    A call without arguments has an empty object. Arguments that the model encoded
-    twice, as a JSON string that contains JSON, are decoded twice.
+    A call without arguments, or with the arguments `null`, has an empty object.
+    Arguments that the model encoded twice, as a JSON string that contains JSON, are
+    decoded twice.
 
     Raises:
         ToolArgumentsError: If the arguments are not a JSON object.
     """
+    return _decoded(call)[1]
+
+
+def sendable_arguments(call: ToolCall) -> str:
+    """
+    Return the arguments of a call as the text of a JSON object.
+
+    Valid arguments are returned as received, with all their digits, except that
+    control characters are escaped. Others become an empty object.
+    """
+    with suppress(ToolArgumentsError):
+        return _decoded(call)[0]
+    return "{}"
+
+
+def _decoded(call: ToolCall, name: str = _A_TOOL) -> tuple[str, dict[str, Any]]:
+    """Return the JSON text of a call's arguments, and the object in it."""
     text = call.function.arguments
     if not text.strip():
-        return {}
+        return "{}", {}
     try:
-        value = decode(text)
+        value = decode_exact(text)
         if isinstance(value, str):
-            value = decode(value)
-    except MalformedResponseError as error:
-        raise _invalid(call, (("", error.message),)) from None
-    if not isinstance(value, dict):
-        raise _invalid(call, mismatch("an object", value).errors)
-    return cast("dict[str, Any]", value)
+            text = value
+            value = decode_exact(text)
+    except InvalidJSONError as error:
+        problem = str(error)
+    else:
+        if value is None:
+            return "{}", {}
+        if isinstance(value, dict):
+            text = escape_control_characters(text.removeprefix("\ufeff"))
+            return text, cast("dict[str, Any]", value)
+        problem = str(mismatch("an object", value))
+    # Raised outside the except block, so that its context does not hold the text.
+    raise _invalid(call, (("", problem),), name)
 
 
 def parse_arguments(call: ToolCall, kind: Any) -> Any:
@@ -148,9 +193,10 @@ def _parameters(
     return fields, positional_only
 
 
-def _invalid(call: ToolCall, errors: PathErrors) -> ToolArgumentsError:
+def _invalid(
+    call: ToolCall, errors: PathErrors, name: str = _A_TOOL
+) -> ToolArgumentsError:
     messages = [f"${path}: {message}" for path, message in errors]
-    name = call.function.name or "a tool"
     return ToolArgumentsError(
         f"Invalid arguments for {name}: {'; '.join(messages)}",
         call=call,

@@ -69,7 +69,7 @@ def make_tool(
             f"Invalid tool name {tool_name!r}: pass name= with 1 to 64 letters, "
             "digits, '_' or '-'."
         )
-    parameters = Parameters(function, strict=bool(strict))
+    parameters = Parameters(function, tool_name, strict=bool(strict))
     definition: FunctionDefinition = {"name": tool_name}
     text = description or parameters.summary
     if text:

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Literal, cast
 
 import attrs
@@ -13,7 +12,7 @@ from ..protocol.encode import encode
 from ..structured.converter import converter
 from ..types import Message, MessageLike, PartLike, Tool, ToolCall
 from ..types.parts import Part
-from .arguments import parse_json_arguments
+from .arguments import sendable_arguments
 from .events import ToolResult
 
 OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
@@ -145,7 +144,7 @@ def sendable_calls(
             number += 1
             call_id = f"{call.id or 'call'}_{number}"
         used_ids.add(call_id)
-        arguments = _sendable_arguments(call)
+        arguments = sendable_arguments(call)
         request = call.as_request()
         if call_id != call.id or arguments != call.function.arguments:
             function = {**_function(request), "arguments": arguments}
@@ -165,12 +164,3 @@ def sendable_calls(
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
     function = call.get("function")
     return function if isinstance(function, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _sendable_arguments(call: ToolCall) -> str:
-    """Return the arguments of a call, unchanged if they are a JSON object."""
-    text = call.function.arguments
-    with suppress(ToolArgumentsError):
-        value = parse_json_arguments(call)
-        return text if text.lstrip().startswith("{") else encode(value).decode()
-    return "{}"

@@ -4,8 +4,10 @@
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false
 
+import re
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -78,7 +80,7 @@ MISSING = "a required argument is missing"
     [
         ("[1]", ["$: expected an object, got an array"]),
         ('"5"', ["$: expected an object, got a number"]),
-        ("null", ["$: expected an object, got null"]),
+        ("null", [f"$.city: {MISSING}", f"$.day: {MISSING}"]),
         ("", [f"$.city: {MISSING}", f"$.day: {MISSING}"]),
         (
             '{"city": {}, "day": "2026-01-02"}',
@@ -89,7 +91,7 @@ MISSING = "a required argument is missing"
             [
                 "$.city.name: expected a string, got a number",
                 "$.day: expected a date, got a number",
-                "$.when: unknown argument",
+                "$.*: unknown argument; known are: city, day, unit, hourly",
             ],
         ),
     ],
@@ -123,6 +125,54 @@ def test_call_is_parsed_as_json_or_as_a_type() -> None:
 def test_call_without_arguments_has_an_empty_object() -> None:
     assert call("").parse() == {}
     assert call(" \n").parse() == {}
+
+
+@pytest.mark.parametrize("arguments", ["null", " null\n", '"null"'])
+def test_null_arguments_are_no_arguments(arguments: str) -> None:
+    """Models write them for tools without parameters."""
+
+    @tool
+    def tick(count: int = 1) -> int:
+        return count
+
+    assert tick.arguments_of(call(arguments)) == ([], {})
+    assert call(arguments).parse() == {}
+
+
+BIG = 340282366920938463463374607431768211457
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f'{{"account": {BIG}, "amount": 71828182845904523.53, "note": "a\nb"}}',
+        f'"{{\\"account\\": {BIG}, \\"amount\\": 71828182845904523.53, \\"note\\": \\"a\\\\nb\\"}}"',
+    ],
+    ids=["object", "encoded twice"],
+)  # fmt: skip
+def test_every_digit_reaches_the_function(arguments: str) -> None:
+    """Line breaks in strings too, which models do not always escape."""
+
+    @tool
+    def transfer(account: int, amount: Decimal, note: str, rate: float = 0) -> None: ...
+
+    amount = Decimal("71828182845904523.53")
+    expected = {"account": BIG, "amount": amount, "note": "a\nb"}
+    plain = call(arguments).parse()
+
+    assert transfer.arguments_of(call(arguments)) == ([], expected)
+    assert plain == {"account": BIG, "amount": float(amount), "note": "a\nb"}
+    assert type(plain["amount"]) is float
+
+
+def test_error_quotes_neither_the_name_nor_the_arguments_of_a_call() -> None:
+    given = ToolCall(function=ToolCallFunction("Jane", '{"Doe": "Roe", "terms": 1}'))
+
+    for parse in (lambda: given.parse(Search), lambda: weather.arguments_of(given)):
+        with pytest.raises(ToolArgumentsError) as caught:
+            parse()
+
+        assert not re.search("Jane|Doe|Roe", f"{caught.value} {caught.value.errors}")
 
 
 def test_arguments_that_were_encoded_twice_are_decoded_twice() -> None:

@@ -31,7 +31,7 @@ _MESSAGE_ORDER: Final[tuple[str, ...]] = (
     "tool_calls",
     "reasoning_details",
 )
-_CUT_OFF: Final = ("length", "error", "content_filter")
+CUT_OFF: Final = ("length", "error", "content_filter")
 """Finish reasons after which the arguments of a tool call may be incomplete."""
 
 
@@ -227,7 +227,7 @@ class ChoiceAccumulator:
             native = self._values["native_finish_reason"]
             choice["native_finish_reason"] = deep_copy(native)
         complete = ended or self._finish_reason is not None
-        complete = complete and self._finish_reason not in _CUT_OFF
+        complete = complete and self._finish_reason not in CUT_OFF
         choice["message"] = self._build_message(
             f"{id_prefix}{index}", complete=complete
         )
