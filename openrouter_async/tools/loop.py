@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from typing import Any, Final
 
 from ..errors import ConfigurationError, MaxTurnsError, ToolCallTruncatedError
+from ..protocol.accumulator.choices import CUT_OFF
 from ..stream import ChatStream
 from ..types import (
     ChatResponse,
@@ -19,6 +20,12 @@ from .execution import OnToolError, execute, sendable_calls
 
 # Every other value of `tool_choice` forces a call.
 _UNFORCED: Final = (None, "auto", "none")
+
+_CUT_OFF_BY: Final[Mapping[str, str]] = {
+    "length": "at the token limit",
+    "error": "by an error of the provider",
+    "content_filter": "by a content filter",
+}
 
 
 class ToolLoop:
@@ -166,12 +173,13 @@ class ToolLoop:
     def _check(self, response: ChatResponse, turn: int) -> None:
         """Raise if the calls of a response must not be executed."""
         # Even if the arguments are valid JSON by chance, more of them was to come.
-        if response.finish_reason == "length":
+        reason = response.finish_reason
+        if reason in CUT_OFF:
             raise ToolCallTruncatedError(
-                "A tool call was cut off at the token limit; it was not executed.",
+                f"A tool call was cut off {_CUT_OFF_BY[reason]}; it was not executed.",
                 response=response,
                 messages=[*self.messages],
-                hint="Raise max_completion_tokens.",
+                hint="Raise max_completion_tokens." if reason == "length" else None,
             )
         if turn == self._max_turns:
             raise MaxTurnsError(

@@ -188,8 +188,21 @@ async def test_messages_that_are_not_a_list_are_rejected(
 
 
 @both
+@pytest.mark.parametrize(
+    ("reason", "message", "hint"),
+    [
+        ("length", "at the token limit", "Raise max_completion_tokens."),
+        ("content_filter", "by a content filter", None),
+    ],
+)
 async def test_call_that_was_cut_off_is_not_executed(
-    server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    reason: str,
+    message: str,
+    hint: str | None,
+    *,
+    stream: bool,
 ) -> None:
     """Its arguments may be valid JSON by chance."""
     executed: list[int] = []
@@ -199,7 +212,7 @@ async def test_call_that_was_cut_off_is_not_executed(
         executed.append(a)
 
     server.reply(calls(("count", {"a": 1}))).then(
-        calls(("count", {"a": 22}), finish_reason="length")
+        calls(("count", {"a": 22}), finish_reason=reason)
     )
     run = client.chat.run_tools(messages=MESSAGES, tools=[count], stream=stream)
 
@@ -207,7 +220,9 @@ async def test_call_that_was_cut_off_is_not_executed(
         await finish(run)
 
     assert executed == [1]
-    assert caught.value.response.finish_reason == "length"
+    assert caught.value.message.startswith(f"A tool call was cut off {message};")
+    assert caught.value.hint == hint
+    assert caught.value.response.finish_reason == reason
     assert len(caught.value.messages) == len(run.messages) == 3
     assert len(run.turns) == 2
 
