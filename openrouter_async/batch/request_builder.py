@@ -17,7 +17,7 @@ from ..protocol.response_parsing import read_chat, read_json
 from ..protocol.settings import Settings
 from ..structured.output_parser import OutputParser
 from ..structured.response_format import require_schema
-from ..transport.attempt_limiter import AttemptLimiter
+from ..transport.limiter import AttemptLimiter
 from ..transport.transport import Transport
 from ..types import (
     ChatFields,

@@ -95,30 +95,30 @@ class RowLimiter:
         self.is_in_flight = False
         self.sent_at = 0.0
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         """Wait until the next attempt may start."""
         limiter = self._limiter
         while True:
-            self._in_flight_when_sent = await limiter.enter(again=self._is_retry)
+            self._in_flight_when_sent = await limiter.acquire(is_retry=self._is_retry)
             if self._rate_limiter is None:
                 break
             try:
                 await self._rate_limiter.acquire()
             except BaseException:
-                limiter.leave()
+                limiter.release()
                 raise
-            if not limiter.is_shut:
+            if not limiter.is_paused:
                 break
             # A pause began while this row waited for the rate. It applies to all.
-            limiter.leave()
+            limiter.release()
         self._is_retry = self.is_in_flight = True
         self.sent_at = self._loop.time()
         self._counters.in_flight += 1
         self._counters.attempts += 1
-        if limiter.room > 0 and not limiter.waiting:
+        if limiter.free > 0 and not limiter.waiting:
             self._control.add_worker()
 
-    def leave(self, error: BaseException | None) -> None:
+    def release(self, error: BaseException | None) -> None:
         """Record the outcome of the attempt; None if it succeeded."""
         now = self._loop.time()
         self.is_in_flight = False
@@ -132,25 +132,25 @@ class RowLimiter:
                 limiter.refused(now, self.sent_at, self._in_flight_when_sent)
                 wait = _retry_after(error)
                 if wait is not None:
-                    limiter.shut(now, wait, 0.0)
+                    limiter.pause(now, wait, 0.0)
             elif isinstance(error, APIError) and error.status_code < 500:
                 # The server rejected this request, so it is not overloaded.
-                limiter.answered()
+                limiter.responded()
             else:
                 limiter.failed(now)
-        limiter.leave()
+        limiter.release()
         if error is not None:
             # This row may wait before its retry, and meanwhile leave its slot to
             # another one.
             self._control.add_worker()
 
-    def spare(self, error: OpenRouterError, chance: float) -> float | None:
+    def retry_delay(self, error: OpenRouterError, random: float) -> float | None:
         """
         Return the seconds to wait after an overload error; None for any other error.
 
         Args:
             error: The error.
-            chance: A random number, 0.0 <= chance < 1.0, for the jitter.
+            random: A random number, 0.0 <= random < 1.0, for the jitter.
         """
         if not is_overload(error):
             return None
@@ -158,11 +158,11 @@ class RowLimiter:
         wait = _retry_after(error)
         if wait is not None:
             # All rows wait for it, in the shared limiter.
-            self._limiter.shut(self._loop.time(), wait, chance)
+            self._limiter.pause(self._loop.time(), wait, random)
             return 0.0
         retries = self._retries
         delay = retries.base * 2.0 ** min(self._overloads, _MAX_DOUBLINGS)
-        return chance * min(retries.cap, delay)
+        return random * min(retries.cap, delay)
 
 
 def _retry_after(error: OpenRouterError) -> float | None:

@@ -88,8 +88,8 @@ class RowSender:
 
     def _open_limiter(self, model: str | None) -> ConcurrencyLimiter:
         key = (self._loop, self._builder.base_url, self._builder.key_id, model)
-        limiter = self._registry.get(key).door(self._concurrency)
-        limiter.begin()
+        limiter = self._registry.get(key).limiter(self._concurrency)
+        limiter.start_run()
         self.limiters[model] = limiter
         return limiter
 

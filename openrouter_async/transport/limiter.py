@@ -1,11 +1,16 @@
-"""Where attempts wait for room: one door for each place, opened by its controller."""
+"""
+Limiters: when an attempt may start.
+
+`AttemptLimiter` is the place in front of every attempt. `ConcurrencyLimiter` is shared
+by all attempts with one base URL, key and model, because servers limit these together.
+"""
 
 import asyncio
-from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
+from ..errors import OpenRouterError
 from ..protocol.concurrency import (
     Controller,
     Cooldown,
@@ -13,26 +18,56 @@ from ..protocol.concurrency import (
     FixedController,
 )
 from ..protocol.lru import LRUCache
+from .wait_queue import WaitQueue
 
 # Enough for a backend that calls many models with its users' keys.
 _MAX_SCOPES: Final = 1000
 
 ScopeKey = tuple[asyncio.AbstractEventLoop, str, int, str | None]
-"""Event loop, base URL, the key's mark, model."""
+"""Event loop, base URL, key id, model."""
+
+
+class AttemptLimiter(Protocol):
+    """
+    Admits the attempts of one call, and learns how each of them ended.
+
+    A call without a limiter starts its attempts at once. The retry loop is the same
+    for both: a limiter decides when an attempt may start, and which failures do not
+    use up an attempt.
+    """
+
+    async def acquire(self) -> None:
+        """Wait until the next attempt may start. The wait counts as queueing."""
+
+    def release(self, error: BaseException | None) -> None:
+        """Record the end of an admitted attempt; `error` is None if it succeeded."""
+
+    def retry_delay(self, error: OpenRouterError, random: float) -> float | None:
+        """
+        Return the seconds until the retry of a failure that does not use up an attempt.
+
+        Args:
+            error: The error of the attempt.
+            random: A random number, 0.0 <= random < 1.0.
+
+        Returns:
+            None if the failure counts, and the rules for retries decide.
+        """
 
 
 @frozen
 class LimiterStats:
     """
-    What is known of one place's capacity.
+    A snapshot of one concurrency limiter.
 
     Attributes:
-        limit: Calls that may be in flight.
-        in_flight: Calls that are, of all runs.
-        waiting: Attempts that wait for room.
-        refusals: How often it refused.
-        paused: Seconds until it is asked again; 0.0 if it is not paused.
-        latency: Mean seconds of an answer; None where it is not measured.
+        limit: Maximum number of calls in flight.
+        in_flight: Calls in flight, of all runs.
+        waiting: Attempts that wait to start.
+        refusals: Number of overload errors so far.
+        paused: Seconds until the pause that the server asked for ends; 0.0 if there is
+            none.
+        latency: Mean seconds until a response; None if it is not measured.
     """
 
     limit: int
@@ -44,162 +79,208 @@ class LimiterStats:
 
 
 class ConcurrencyLimiter:
-    """Lets attempts pass while there is room: repeats first, then as they came."""
+    """
+    Admits attempts up to the limit of its controller: retries first, then FIFO.
+
+    Attributes:
+        in_flight: Attempts that were admitted and have not ended.
+        refusals: Number of overload errors so far.
+        refused_since: Time of the first overload error after the last other response;
+            None if there was none.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, control: Controller, pause: Cooldown
+        self,
+        loop: asyncio.AbstractEventLoop,
+        controller: Controller,
+        cooldown: Cooldown,
     ) -> None:
+        """
+        Create a limiter without attempts.
+
+        Args:
+            loop: The event loop that uses it.
+            controller: Sets the limit.
+            cooldown: The pause that the server asks for; limiters may share it.
+        """
         self._loop = loop
-        self._control = control
-        self._pause = pause
-        self._again: deque[asyncio.Future[None]] = deque()
-        self._fresh: deque[asyncio.Future[None]] = deque()
+        self._controller = controller
+        self._cooldown = cooldown
+        self._retries = WaitQueue()
+        self._new = WaitQueue()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
-        self.waiting = 0
         self.refusals = 0
-        # The first refusal since the last answer; None if there was none.
         self.refused_since: float | None = None
 
-    def begin(self) -> None:
-        """Note that a run begins here; what an earlier one met is no stall of its."""
+    def start_run(self) -> None:
+        """Note that a run begins; errors before it do not count for its stall."""
         if not self.in_flight and not self.waiting:
             self.refused_since = None
 
     @property
-    def room(self) -> int:
-        """How many more could pass now, but for a pause."""
-        return self._control.limit - self.in_flight
+    def waiting(self) -> int:
+        """Number of attempts that wait to start."""
+        return len(self._retries) + len(self._new)
 
     @property
-    def is_shut(self) -> bool:
-        """Whether the server asked to wait."""
-        return self._loop.time() < self._pause.until
+    def free(self) -> int:
+        """Number of attempts that could start now, apart from a pause."""
+        return self._controller.limit - self.in_flight
 
-    async def enter(self, *, again: bool) -> int:
+    @property
+    def is_paused(self) -> bool:
+        """True during a pause that the server asked for."""
+        return self._loop.time() < self._cooldown.until
+
+    async def acquire(self, *, is_retry: bool) -> int:
         """
-        Wait for room and take it; return how many are in flight then.
+        Wait until an attempt may start, and count it as in flight.
 
         Args:
-            again: It is a repeat, which goes before what is new.
+            is_retry: If True, the attempt starts before new ones that wait.
+
+        Returns:
+            The number of attempts in flight, with this one.
         """
         now = self._loop.time()
-        if not self.waiting and self.room > 0 and self._opens(now) <= now:
-            self._pass(now)
+        if not self.waiting and self.free > 0 and self._next_start(now) <= now:
+            self._admit(now)
             return self.in_flight
-        future: asyncio.Future[None] = self._loop.create_future()
-        (self._again if again else self._fresh).append(future)
-        self.waiting += 1
-        self._pump()
+        # Either the limit is reached, and `release` admits the next attempt, or there
+        # is a pause, and the timer does.
+        if self._timer is None and self.free > 0:
+            self._timer = self._loop.call_at(self._next_start(now), self._admit_waiting)
         try:
-            await future
+            queue = self._retries if is_retry else self._new
+            await queue.wait(undo=self.release)
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                # It was let in and called away at the same moment.
-                self.in_flight -= 1
-            else:
-                self.waiting -= 1
-            self._pump()
+            if not self.waiting:
+                self._cancel_timer()
             raise
         return self.in_flight
 
-    def leave(self) -> None:
-        """Give the room back."""
+    def release(self) -> None:
+        """End an admitted attempt, and let the next one start."""
         self.in_flight -= 1
         if self.waiting:
-            self._pump()
+            self._admit_waiting()
 
-    def succeeded(self, now: float, sent: float) -> None:
-        """Note a response to a call sent at `sent`, before the call leaves."""
-        self._control.succeeded(now, sent, self.in_flight)
+    def succeeded(self, now: float, sent_at: float) -> None:
+        """Record the success of an attempt; call this before `release`."""
+        self._controller.succeeded(now, sent_at, self.in_flight)
         self.refused_since = None
 
-    def answered(self) -> None:
-        """Note a no that is not about load: somebody is there."""
+    def responded(self) -> None:
+        """Record an error response that does not mean overload."""
         self.refused_since = None
 
     def failed(self, now: float) -> None:
-        """Note a failure that says nothing of load."""
-        self._control.failed(now)
+        """Record a failure that says nothing about overload."""
+        self._controller.failed(now)
 
-    def refused(self, now: float, sent: float, flight: int) -> None:
-        """Note a refusal."""
+    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
+        """
+        Record an overload error.
+
+        Args:
+            now: The time.
+            sent_at: The time when the attempt started.
+            in_flight: The number of attempts in flight at that time.
+        """
         self.refusals += 1
         if self.refused_since is None:
             self.refused_since = now
-        self._control.refused(now, sent, flight)
+        self._controller.refused(now, sent_at, in_flight)
 
-    def shut(self, now: float, seconds: float, chance: float) -> None:
-        """Let nothing pass for as long as the server asks."""
-        self._pause.start(now, seconds, chance)
-        self._control.paused(self._pause.until)
+    def pause(self, now: float, seconds: float, random: float) -> None:
+        """
+        Start no attempt for as long as the server asks.
+
+        Args:
+            now: The time.
+            seconds: The length of the pause.
+            random: A random number, 0.0 <= random < 1.0, for the jitter.
+        """
+        self._cooldown.start(now, seconds, random)
+        self._controller.paused(self._cooldown.until)
 
     def stats(self) -> LimiterStats:
         """Return a snapshot."""
-        control = self._control
+        controller = self._controller
         return LimiterStats(
-            limit=control.limit,
+            limit=controller.limit,
             in_flight=self.in_flight,
             waiting=self.waiting,
             refusals=self.refusals,
-            paused=max(0.0, self._pause.until - self._loop.time()),
-            latency=control.latency if isinstance(control, CubicController) else None,
+            paused=max(0.0, self._cooldown.until - self._loop.time()),
+            latency=(
+                controller.latency if isinstance(controller, CubicController) else None
+            ),
         )
 
-    def _opens(self, now: float) -> float:
-        return self._pause.next_start(now, self._control.tau)
+    def _next_start(self, now: float) -> float:
+        return self._cooldown.next_start(now, self._controller.tau)
 
-    def _pass(self, now: float) -> None:
+    def _admit(self, now: float) -> None:
         self.in_flight += 1
-        control = self._control
-        self._pause.started(now, control.limit, control.tau)
-        control.sent(now, self.in_flight)
+        controller = self._controller
+        self._cooldown.started(now, controller.limit, controller.tau)
+        controller.sent(now, self.in_flight)
 
-    def _pump(self) -> None:
-        """Let in whom there is room for; come back when the pause is over."""
+    def _admit_waiting(self) -> None:
+        """Admit what the limit allows; during a pause, come back at its end."""
+        self._cancel_timer()
+        now = self._loop.time()
+        while (queue := self._retries or self._new) and self.free > 0:
+            next_start = self._next_start(now)
+            if next_start > now:
+                self._timer = self._loop.call_at(next_start, self._admit_waiting)
+                return
+            if queue.wake():
+                self._admit(now)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._loop.time()
-        while (queue := self._again or self._fresh) and self.room > 0:
-            opens = self._opens(now)
-            if opens > now:
-                self._timer = self._loop.call_at(opens, self._pump)
-                return
-            future = queue.popleft()
-            if not future.done():
-                self.waiting -= 1
-                self._pass(now)
-                future.set_result(None)
 
 
 class LimiterScope:
-    """One place: base URL, key and model, on one event loop."""
+    """The limiters of one base URL, key and model on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._pause = Cooldown()
-        self._auto: ConcurrencyLimiter | None = None
+        self._cooldown = Cooldown()
+        self._adaptive: ConcurrencyLimiter | None = None
 
-    def door(self, concurrency: int | None) -> ConcurrencyLimiter:
-        """Return the door of all that adapt, or one of an own, fixed width."""
+    def limiter(self, concurrency: int | None) -> ConcurrencyLimiter:
+        """
+        Return a limiter; a pause holds for all limiters of a scope.
+
+        Args:
+            concurrency: A fixed limit, of a limiter that is not shared; None for the
+                adaptive limiter that all share.
+        """
         if concurrency is not None:
             return ConcurrencyLimiter(
-                self._loop, FixedController(concurrency), self._pause
+                self._loop, FixedController(concurrency), self._cooldown
             )
-        if self._auto is None:
-            self._auto = ConcurrencyLimiter(self._loop, CubicController(), self._pause)
-        return self._auto
+        if self._adaptive is None:
+            self._adaptive = ConcurrencyLimiter(
+                self._loop, CubicController(), self._cooldown
+            )
+        return self._adaptive
 
 
 class LimiterRegistry:
-    """The places that a client's runs talk to."""
+    """The limiter scopes of a client."""
 
     def __init__(self) -> None:
         self._scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
 
     def get(self, key: ScopeKey) -> LimiterScope:
-        """Return the scope of a place, made when it is first asked for."""
+        """Return a scope; create it when it is asked for the first time."""
         scope = self._scopes.get(key)
         if scope is None:
             for old in [k for k in self._scopes if k[0].is_closed()]:

@@ -18,7 +18,6 @@ from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Attempt, Exchange
 from .aiohttp_compat import end_with_connection
-from .attempt_limiter import AttemptLimiter
 from .error_mapping import (
     CAUGHT,
     broken_body,
@@ -26,6 +25,7 @@ from .error_mapping import (
     is_stale,
     translate,
 )
+from .limiter import AttemptLimiter
 from .pool import PoisonedError, Pool, current
 from .response_reader import ResponseReader
 from .watchdog import Stage, Watchdog
@@ -171,7 +171,7 @@ class RetryLoop(Generic[T, R]):
         """Return the wait after a failure that the gate does not count, else None."""
         if self._gate is None:
             return None
-        return self._gate.spare(error, self._clock.random())
+        return self._gate.retry_delay(error, self._clock.random())
 
     def _next_wait(self, error: OpenRouterError, made: int) -> float | None:
         remaining = None
@@ -202,15 +202,15 @@ class RetryLoop(Generic[T, R]):
         """Make one attempt when the gate lets it, and tell the gate how it went."""
         asked = self._pool.loop.time()
         self._watch.stage = Stage.LIMITER
-        await gate.enter()
+        await gate.acquire()
         self._watch.stage = Stage.IDLE
         held = self._pool.loop.time() - asked
         try:
             answer = await self._attempt(waited, held)
         except BaseException as error:
-            gate.leave(error)
+            gate.release(error)
             raise
-        gate.leave(None)
+        gate.release(None)
         return answer
 
     async def _attempt(self, waited: float, held: float = 0.0) -> R:

@@ -18,9 +18,9 @@ from ..protocol.lru import LRUCache
 from ..protocol.retry import RetryBudget
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse
-from .attempt_limiter import AttemptLimiter
 from .call_events import CallEvents, CallReport
 from .event_stream import EventStream
+from .limiter import AttemptLimiter
 from .pool import NetworkOptions, Pool, PoolRegistry, PoolStats
 from .response_reader import ResponseReader
 from .retry_loop import RetryLoop

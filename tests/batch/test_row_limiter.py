@@ -51,10 +51,10 @@ async def test_pause_that_begins_while_a_row_waits_for_the_rate_holds_it_back() 
     loop = asyncio.get_running_loop()
     limiter, rate = make_limiter(2), ManualRate()
     row, counters = make_row(limiter, rate)
-    entering = asyncio.ensure_future(row.enter())
+    entering = asyncio.ensure_future(row.acquire())
     await asyncio.sleep(0)
     assert rate.turn is not None
-    limiter.shut(loop.time(), 0.1, 0.0)
+    limiter.pause(loop.time(), 0.1, 0.0)
     rate.turn.set_result(None)
     await asyncio.sleep(0.01)
     assert (row.is_in_flight, limiter.waiting) == (False, 1)
@@ -63,14 +63,14 @@ async def test_pause_that_begins_while_a_row_waits_for_the_rate_holds_it_back() 
     rate.turn.set_result(None)
     await entering
     assert (row.is_in_flight, counters.in_flight, counters.attempts) == (True, 1, 1)
-    row.leave(asyncio.CancelledError())
+    row.release(asyncio.CancelledError())
     assert (row.is_in_flight, limiter.in_flight) == (False, 0)
 
 
 async def test_row_cancelled_while_it_waits_for_the_rate_frees_its_slot() -> None:
     limiter, rate = make_limiter(1), ManualRate()
     row, _ = make_row(limiter, rate)
-    entering = asyncio.ensure_future(row.enter())
+    entering = asyncio.ensure_future(row.acquire())
     await asyncio.sleep(0)
     entering.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -19,22 +19,22 @@ def make_limiter(limit: int) -> ConcurrencyLimiter:
 
 async def test_limiter_admits_retries_before_new_attempts() -> None:
     limiter = make_limiter(1)
-    await limiter.enter(again=False)
+    await limiter.acquire(is_retry=False)
     order: list[str] = []
 
-    async def attempt(name: str, *, again: bool) -> None:
-        await limiter.enter(again=again)
+    async def attempt(name: str, *, is_retry: bool) -> None:
+        await limiter.acquire(is_retry=is_retry)
         order.append(name)
-        limiter.leave()
+        limiter.release()
 
     tasks = [
-        asyncio.ensure_future(attempt("new", again=False)),
-        asyncio.ensure_future(attempt("newer", again=False)),
-        asyncio.ensure_future(attempt("retry", again=True)),
+        asyncio.ensure_future(attempt("new", is_retry=False)),
+        asyncio.ensure_future(attempt("newer", is_retry=False)),
+        asyncio.ensure_future(attempt("retry", is_retry=True)),
     ]
     await asyncio.sleep(0)
     assert limiter.waiting == 3
-    limiter.leave()
+    limiter.release()
     await asyncio.gather(*tasks)
 
     assert order == ["retry", "new", "newer"]
@@ -45,16 +45,16 @@ async def test_limiter_admits_retries_before_new_attempts() -> None:
 async def test_cancelled_attempt_frees_what_it_held(*, is_admitted: bool) -> None:
     """It may be cancelled while it waits, or after it was admitted."""
     limiter = make_limiter(1)
-    await limiter.enter(again=False)
-    task = asyncio.ensure_future(limiter.enter(again=False))
+    await limiter.acquire(is_retry=False)
+    task = asyncio.ensure_future(limiter.acquire(is_retry=False))
     await asyncio.sleep(0)
     if is_admitted:
-        limiter.leave()
+        limiter.release()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     if not is_admitted:
-        limiter.leave()
+        limiter.release()
 
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
 
@@ -62,10 +62,10 @@ async def test_cancelled_attempt_frees_what_it_held(*, is_admitted: bool) -> Non
 async def test_limiter_admits_waiting_attempts_when_its_pause_ends() -> None:
     loop = asyncio.get_running_loop()
     limiter = ConcurrencyLimiter(loop, CubicController(), Cooldown())
-    limiter.shut(loop.time(), 0.1, 0.0)
-    assert limiter.is_shut
+    limiter.pause(loop.time(), 0.1, 0.0)
+    assert limiter.is_paused
     started = loop.time()
-    await asyncio.gather(*(limiter.enter(again=False) for _ in range(3)))
+    await asyncio.gather(*(limiter.acquire(is_retry=False) for _ in range(3)))
 
     assert loop.time() - started >= 0.09
     assert limiter.stats().in_flight == 3
@@ -75,7 +75,7 @@ async def test_response_raises_the_limit_while_all_of_it_is_in_flight() -> None:
     """The call that has succeeded still counts, even if nothing was sent for minutes."""
     loop = asyncio.get_running_loop()
     limiter = ConcurrencyLimiter(loop, CubicController(start=1), Cooldown())
-    await limiter.enter(again=False)
+    await limiter.acquire(is_retry=False)
     limiter.succeeded(loop.time() + 300.0, loop.time())
 
     assert limiter.stats().limit == 2
@@ -99,3 +99,19 @@ def test_registry_drops_the_least_recently_used_scope(
     assert scopes.get((new, "u", 1, "m")) is second
     assert scopes.get((new, "u", 1, "n")) is not third
     new.close()
+
+
+async def test_pause_has_no_timer_once_nobody_waits_for_its_end() -> None:
+    limiter = make_limiter(2)
+    limiter.pause(asyncio.get_running_loop().time(), 60.0, 0.0)
+    tasks = [asyncio.ensure_future(limiter.acquire(is_retry=False)) for _ in range(2)]
+    await asyncio.sleep(0)
+    timers: list[bool] = []
+    for task in tasks:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        timers.append(limiter._timer is not None)
+
+    assert timers == [True, False]
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
