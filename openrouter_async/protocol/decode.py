@@ -23,6 +23,7 @@ from ..types import (
     Delta,
     Exchange,
     Message,
+    ToolCall,
     ToolCallFunction,
 )
 from .encode import encode
@@ -126,10 +127,18 @@ def _json_text(value: Any) -> str:
         return ""
 
 
+def _digits(value: Any) -> str:
+    """Return an id that came as a number in the form of its digits."""
+    if value.__class__ is float and value.is_integer():
+        value = int(value)
+    return str(value) if value.__class__ in (int, float) else ""
+
+
 # Some providers send these strings as other JSON values.
 _STRING_CONVERSIONS: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
     (Message, "content"): _text_of_parts,
     (Delta, "content"): _text_of_parts,
+    (ToolCall, "id"): _digits,
     (ToolCallFunction, "arguments"): _json_text,
 }
 
@@ -157,7 +166,9 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
             get = raw.get
             self = new(cls)
             v = get("id")
-            self.id = v if v.__class__ is str else ""
+            self.id = (
+                v if v.__class__ is str else "" if v is None else convert_id(v)
+            )
             v = get("type")
             self.type = v if v.__class__ is str else "function"
             v = get("function")

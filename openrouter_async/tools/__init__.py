@@ -8,6 +8,9 @@ without a call.
 
 from .decorator import make_tool, tool
 from .events import (
+    CitationReceived,
+    EventBuilder,
+    ImageReceived,
     ReasoningDelta,
     TextDelta,
     ToolCallArguments,
@@ -22,6 +25,9 @@ from .loop import ToolLoop
 from .tool_run import ToolRun, ToolStream
 
 __all__ = [
+    "CitationReceived",
+    "EventBuilder",
+    "ImageReceived",
     "OnToolError",
     "ReasoningDelta",
     "TextDelta",

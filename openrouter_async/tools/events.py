@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 
 from ..protocol.accumulator.tool_calls import ToolCallAccumulator
 from ..types import (
+    Annotation,
     ChatResponse,
     ChatStreamingResponseChunk,
+    OutputImage,
     PartLike,
     ToolCall,
 )
 from ..types.shape import Shape
+from .call_ids import CallIds
 
 
 @define(eq=False, repr=False)
@@ -44,6 +47,34 @@ class ReasoningDelta(Shape):
 
 
 @define(eq=False, repr=False)
+class CitationReceived(Shape):
+    """
+    A source of the response; equal sources have one event in a turn.
+
+    Attributes:
+        annotation: The source.
+        turn: The number of the turn, from 1.
+    """
+
+    annotation: Annotation
+    turn: int
+
+
+@define(eq=False, repr=False)
+class ImageReceived(Shape):
+    """
+    A complete image that the model generated.
+
+    Attributes:
+        image: The image.
+        turn: The number of the turn, from 1.
+    """
+
+    image: OutputImage
+    turn: int
+
+
+@define(eq=False, repr=False)
 class ToolCallStarted(Shape):
     """
     The first fragment of a tool call.
@@ -52,11 +83,13 @@ class ToolCallStarted(Shape):
         index: The number of the call in its turn, from 0.
         name: The name of the tool.
         turn: The number of the turn, from 1.
+        id: The id of the call; that of the later `ToolCallFinished.call` is the same.
     """
 
     index: int
     name: str
     turn: int
+    id: str
 
 
 @define(eq=False, repr=False)
@@ -130,6 +163,8 @@ class TurnFinished(Shape):
 ToolEvent = (
     TextDelta
     | ReasoningDelta
+    | CitationReceived
+    | ImageReceived
     | ToolCallStarted
     | ToolCallArguments
     | ToolCallFinished
@@ -140,13 +175,28 @@ ToolEvent = (
 
 
 class EventBuilder:
-    """Builds the events of one turn from the chunks of its response."""
+    """
+    Builds the events of one turn from the chunks of its response.
 
-    def __init__(self, turn: int) -> None:
+    It can be used for any stream: `feed` returns the events of a chunk, and `finish`
+    those of the complete calls at the end.
+    """
+
+    def __init__(self, turn: int = 1, call_ids: CallIds | None = None) -> None:
+        """
+        Start a turn.
+
+        Args:
+            turn: The number of the turn, from 1.
+            call_ids: The call ids of the run so far; those of the turn are added.
+        """
         self._turn = turn
+        self._call_ids = CallIds() if call_ids is None else call_ids
         self._calls = ToolCallAccumulator()
-        # The arguments that events have reported so far, for each call.
+        # The id and the arguments that events have reported so far, for each call.
+        self._ids: dict[int, str] = {}
         self._reported: dict[int, str] = {}
+        self._annotations: list[Annotation] = []
 
     def feed(self, chunk: ChatStreamingResponseChunk) -> list[ToolEvent]:
         """Return the events of a chunk's first choice; other choices have none."""
@@ -159,20 +209,39 @@ class EventBuilder:
                 events.append(ReasoningDelta(delta.reasoning, self._turn))
             if delta.content:
                 events.append(TextDelta(delta.content, self._turn))
+            for annotation in delta.annotations:
+                # Some providers send the same one with each chunk that refers to it.
+                if annotation not in self._annotations:
+                    self._annotations.append(annotation)
+                    events.append(CitationReceived(annotation, self._turn))
+            events += (ImageReceived(image, self._turn) for image in delta.images)
             if delta.tool_calls:
                 self._calls.add([fragment.raw for fragment in delta.tool_calls])
                 events += self._call_events()
         return events
 
+    def started_ids(self, count: int) -> list[str | None]:
+        """Return the id that an event has reported for each of the response's calls."""
+        return [self._ids.get(index) for index in self._indexes(count)]
+
     def finish(self, calls: Sequence[ToolCall]) -> list[ToolEvent]:
-        """Return the events of the complete calls when the turn has ended."""
+        """
+        Return the events of the complete calls when the turn has ended.
+
+        Args:
+            calls: The calls of the whole response. An id that differs from the one
+                that an event has reported is replaced by it.
+        """
         events: list[ToolEvent] = []
         for index, call in zip(self._indexes(len(calls)), calls, strict=True):
-            if index not in self._reported:
+            call_id = self._ids.get(index)
+            if call_id is None:
                 name, text = call.function.name, call.function.arguments
-                events.append(ToolCallStarted(index, name, self._turn))
+                call_id = call.id
+                events.append(ToolCallStarted(index, name, self._turn, call_id))
                 events.append(ToolCallArguments(index, text, self._turn))
-            events.append(ToolCallFinished(index, call, self._turn))
+            finished = call if call_id == call.id else evolve(call, id=call_id)
+            events.append(ToolCallFinished(index, finished, self._turn))
         return events
 
     def _call_events(self) -> list[ToolEvent]:
@@ -182,7 +251,9 @@ class EventBuilder:
                 continue
             if index not in self._reported:
                 self._reported[index] = ""
-                events.append(ToolCallStarted(index, call.name, self._turn))
+                # It does not change any more, even if a fragment brings another one.
+                call_id = self._ids[index] = self._call_ids.add(call.id)
+                events.append(ToolCallStarted(index, call.name, self._turn, call_id))
             text = str(call.build_function(complete=False)["arguments"])
             reported = self._reported[index]
             # Some providers replace the arguments at the end; a delta cannot say so.
@@ -200,8 +271,15 @@ class EventBuilder:
         The response has its calls in the order of the indexes that the provider gave
         them, which may differ from the order of arrival.
         """
-        indexes = [call.index for call in self._calls.items]
-        known = [index for index in indexes if index is not None]
-        if len(set(known)) == len(known) == count:
-            return sorted(range(count), key=known.__getitem__)
-        return range(count)
+        named = [
+            (number, call.index)
+            for number, call in enumerate(self._calls.items)
+            if call.name
+        ]
+        if len(named) != count:
+            return range(count)
+        numbers = [number for number, _ in named]
+        known = [index for _, index in named if index is not None]
+        if len(set(known)) == count:
+            return [number for _, number in sorted(zip(known, numbers, strict=True))]
+        return numbers

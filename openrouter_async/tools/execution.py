@@ -13,6 +13,7 @@ from ..structured.converter import converter
 from ..types import Message, MessageLike, PartLike, Tool, ToolCall
 from ..types.parts import Part
 from .arguments import sendable_arguments
+from .call_ids import CallIds
 from .events import ToolResult
 
 OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
@@ -49,7 +50,8 @@ async def execute(
     tool = tools.get(name)
     if tool is None:
         known = ", ".join(tools) or "none"
-        text = f"Unknown tool {name!r:.80}. Available tools: {known}."
+        # The name is not quoted: the model wrote it, and errors end up in logs.
+        text = f"Unknown tool. Available tools: {known}."
         return ToolResult(call, _error_content(text), None, LookupError(text), turn)
     try:
         args, kwargs = tool.arguments_of(call)
@@ -122,8 +124,29 @@ def _error_content(text: str) -> str:
     return encode({"error": text}).decode()
 
 
+def without_blank_calls(message: Message) -> Message:
+    """
+    Return a message without the calls that have neither a name nor arguments.
+
+    Some servers put such blanks beside the calls, or beside a text. They call nothing,
+    and providers reject a conversation with a call that has no name.
+    """
+    calls = [call for call in message.tool_calls if not _is_blank(call)]
+    if len(calls) == len(message.tool_calls):
+        return message
+    raw = {**message.raw, "tool_calls": [call.as_request() for call in calls]}
+    if not calls:
+        del raw["tool_calls"]
+    return attrs.evolve(message, tool_calls=calls, raw=raw)
+
+
+def _is_blank(call: ToolCall) -> bool:
+    arguments = call.function.arguments.strip()
+    return not call.function.name and arguments in ("", "{}", "null")
+
+
 def sendable_calls(
-    message: Message, used_ids: set[str]
+    message: Message, call_ids: CallIds, started: Sequence[str | None] = ()
 ) -> tuple[MessageLike, list[ToolCall]]:
     """
     Return an assistant message to send back, and its calls with unique ids.
@@ -134,16 +157,15 @@ def sendable_calls(
 
     Args:
         message: The message of the response.
-        used_ids: The call ids of the run so far; those of this message are added.
+        call_ids: The call ids of the run so far; those of this message are added.
+        started: The ids that events have reported, in the order of the calls; None
+            for a call without an event.
     """
     calls: list[ToolCall] = []
     sent: list[dict[str, Any]] = []
-    for call in message.tool_calls:
-        call_id, number = call.id or f"call_{len(used_ids)}", 1
-        while call_id in used_ids:
-            number += 1
-            call_id = f"{call.id or 'call'}_{number}"
-        used_ids.add(call_id)
+    for number, call in enumerate(message.tool_calls):
+        reported = started[number] if number < len(started) else None
+        call_id = call_ids.add(call.id) if reported is None else reported
         arguments = sendable_arguments(call)
         request = call.as_request()
         if call_id != call.id or arguments != call.function.arguments:

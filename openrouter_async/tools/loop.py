@@ -4,19 +4,26 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from ..errors import ConfigurationError, MaxTurnsError, ToolCallTruncatedError
+from ..errors import (
+    ConfigurationError,
+    MaxTurnsError,
+    ToolCallTruncatedError,
+    ToolRunError,
+)
 from ..protocol.accumulator.choices import CUT_OFF
 from ..stream import ChatStream
 from ..types import (
     ChatResponse,
     FunctionTool,
+    Message,
     MessageLike,
     Tool,
     ToolCall,
     ToolResponseMessage,
 )
+from .call_ids import CallIds
 from .events import EventBuilder, ToolEvent, ToolResult, TurnFinished
-from .execution import OnToolError, execute, sendable_calls
+from .execution import OnToolError, execute, sendable_calls, without_blank_calls
 
 # Every other value of `tool_choice` forces a call.
 _UNFORCED: Final = (None, "auto", "none")
@@ -88,7 +95,7 @@ class ToolLoop:
         self._max_turns = max_turns
         self._max_parallel_tools = max_parallel_tools
         self._on_tool_error: OnToolError = on_tool_error
-        self._call_ids: set[str] = set()
+        self._call_ids = CallIds()
 
     async def run(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
         """
@@ -100,12 +107,13 @@ class ToolLoop:
         Raises:
             MaxTurnsError: If the model calls tools in the last turn.
             ToolCallTruncatedError: If a call was cut off; it is not executed.
+            ToolRunError: If a call has arguments and no name.
             OpenRouterError: If a request fails, as from `send`.
         """
         turn = 0
         while True:
             turn += 1
-            builder = EventBuilder(turn)
+            builder = EventBuilder(turn, self._call_ids)
             if stream:
                 async with await self._open() as self.stream:
                     async for chunk in self.stream:
@@ -116,12 +124,15 @@ class ToolLoop:
             else:
                 response = await self._ask(**self._turn_request(), stream=False)
             self.turns.append(response)
-            if not response.tool_calls:
-                self.messages.append(response.message)
+            received = without_blank_calls(response.message)
+            if not received.tool_calls:
+                self.messages.append(received)
                 yield TurnFinished(turn, response)
                 return
-            self._check(response, turn)
-            message, calls = sendable_calls(response.message, self._call_ids)
+            self._check(response, received, turn)
+            message, calls = sendable_calls(
+                received, self._call_ids, builder.started_ids(len(received.tool_calls))
+            )
             for event in builder.finish(calls) if stream else ():
                 yield event
             tasks = self._start(calls, turn)
@@ -170,7 +181,7 @@ class ToolLoop:
             self.tasks.discard(opening)
         return stream
 
-    def _check(self, response: ChatResponse, turn: int) -> None:
+    def _check(self, response: ChatResponse, received: Message, turn: int) -> None:
         """Raise if the calls of a response must not be executed."""
         # Even if the arguments are valid JSON by chance, more of them was to come.
         reason = response.finish_reason
@@ -180,6 +191,13 @@ class ToolLoop:
                 response=response,
                 messages=[*self.messages],
                 hint="Raise max_completion_tokens." if reason == "length" else None,
+            )
+        if not all(call.function.name for call in received.tool_calls):
+            # Its arguments may be those of another call.
+            raise ToolRunError(
+                "A tool call has arguments and no name; no call was executed.",
+                response=response,
+                messages=[*self.messages],
             )
         if turn == self._max_turns:
             raise MaxTurnsError(

@@ -224,9 +224,10 @@ class Message(Shape):
         Return the message to send back in the next turn.
 
         It has all keys as received, in their order; nested values are shared with
-        `raw`. Two things that providers reject are corrected: a missing role, and empty
-        content beside tool calls, which becomes null. A message created by hand is
-        built from the fields that are set.
+        `raw`. Three things that providers reject are corrected: a missing role, empty
+        content beside tool calls, which becomes null, and ids of calls that are numbers
+        and become strings. A message created by hand is built from the fields that are
+        set.
         """
         if not self.raw:
             sent: dict[str, Any] = {"role": "assistant", **as_plain(self)}
@@ -239,6 +240,12 @@ class Message(Shape):
             sent["role"] = "assistant"
         if sent.get("content") == "" and sent.get("tool_calls"):
             sent["content"] = None
+        calls = [call.as_request() for call in self.tool_calls]
+        if any(
+            call is not each.raw
+            for call, each in zip(calls, self.tool_calls, strict=True)
+        ):
+            sent["tool_calls"] = calls
         return sent
 
 

@@ -238,5 +238,15 @@ class ToolCall(Shape):
         return parse_arguments(self, kind)
 
     def as_request(self) -> dict[str, Any]:
-        """Return the call to send back, with all keys as received."""
-        return self.raw or as_plain(self)
+        """
+        Return the call to send back, with all keys as received.
+
+        An id that was received as a number is sent as a string, like the
+        `tool_call_id` of its result.
+        """
+        if not self.raw:
+            return as_plain(self)
+        received = self.raw.get("id")
+        if self.id and received is not None and not isinstance(received, str):
+            return {**self.raw, "id": self.id}
+        return self.raw

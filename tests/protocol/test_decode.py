@@ -379,8 +379,37 @@ def test_tool_arguments_are_always_text(arguments: Any, text: str) -> None:
         .delta.tool_calls
     )
 
-    assert read == ToolCall("", "function", ToolCallFunction("", text))
+    assert read == ToolCall("7", "function", ToolCallFunction("", text))
     assert read.raw is call
+
+
+@pytest.mark.parametrize(
+    ("received", "call_id"),
+    [
+        ("a", "a"),
+        (7, "7"),
+        (7.0, "7"),
+        (-1, "-1"),
+        (2.5, "2.5"),
+        (2**62, "4611686018427387904"),
+        (None, ""),
+        (True, ""),
+        ([7], ""),
+    ],
+)
+def test_ids_of_calls_are_text_and_sent_back_as_text(
+    received: Any, call_id: str
+) -> None:
+    call = {"id": received, "function": {"name": "f", "arguments": "{}"}, "x": 1}
+    message = {"role": "assistant", "content": None, "tool_calls": [call, CALL]}
+
+    read = read_response({"choices": [{"message": message}]}).message
+
+    sent = {**call, "id": call_id} if received in (7, -1, 2.5, 2**62) else call
+    sent = call if received is True else sent
+    assert [each.id for each in read.tool_calls] == [call_id, CALL["id"]]
+    assert read.tool_calls[0].as_request() == sent
+    assert read.as_request() == {**message, "tool_calls": [sent, CALL]}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from openrouter_async import (
     tool,
 )
 from openrouter_async.testing import LocalOpenRouter, Reply
+from openrouter_async.tools import CitationReceived, EventBuilder, ImageReceived
 
 
 async def test_events_are_yielded_in_order(
@@ -98,7 +99,15 @@ def is_object(text: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", FRAGMENTED_CALLS)
+# A call without a name and arguments is none; see the tests of the loop.
+NAMED_CALLS = [
+    name
+    for name, (_, expected) in FRAGMENTED_CALLS.items()
+    if all(tool_name for _, tool_name, _ in expected)
+]
+
+
+@pytest.mark.parametrize("name", NAMED_CALLS)
 async def test_fragmented_calls_are_executed_once_each(
     server: LocalOpenRouter, client: AsyncOpenRouter, name: str
 ) -> None:
@@ -135,8 +144,9 @@ async def test_fragmented_calls_are_executed_once_each(
     assert [m["tool_call_id"] for m in sent if m["role"] == "tool"] == call_ids
     assert len(set(call_ids)) == len(expected)
     assert all(is_object(call["function"]["arguments"]) for call in sent_calls)
-    started = [e.index for e in events if isinstance(e, ToolCallStarted)]
-    assert sorted(started) == sorted(e.index for e in finished)
+    started = {e.index: e.id for e in events if isinstance(e, ToolCallStarted)}
+    assert started == {e.index: e.call.id for e in finished}
+    assert sorted(started.values()) == sorted(call_ids)
     for end in finished:
         reported = "".join(
             e.text
@@ -187,3 +197,35 @@ async def test_calls_of_an_incomplete_stream_are_not_executed(
         )
 
     assert executed == []
+
+
+async def test_events_are_built_from_any_stream(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """An id that arrives after the event of a call does not change the reported one."""
+    page = {"type": "url_citation", "url_citation": {"url": "https://x.test/a"}}
+    other = {"type": "url_citation", "url_citation": {"url": "https://x.test/b"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    server.reply(
+        streamed(
+            {"content": "See", "annotations": [page]},
+            {"content": " it.", "annotations": [page, other], "images": [image]},
+            {"tool_calls": [fragment(0, None, "f", '{"a"')]},
+            {"tool_calls": [fragment(0, "late", arguments=": 1}")]},
+        )
+    )
+    builder = EventBuilder()
+
+    async with client.chat.send(messages=MESSAGES, stream=True) as stream:
+        events = [event async for chunk in stream for event in builder.feed(chunk)]
+    (end,) = builder.finish(stream.response.tool_calls)
+
+    citations = [e.annotation.raw for e in events if isinstance(e, CitationReceived)]
+    assert citations == [page, other]
+    assert [e.image for e in events if isinstance(e, ImageReceived)] == [image]
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["See", " it."]
+    (start,) = [e for e in events if isinstance(e, ToolCallStarted)]
+    assert isinstance(end, ToolCallFinished)
+    assert start == ToolCallStarted(0, "f", 1, end.call.id)
+    assert stream.response.tool_calls[0].id == "late"
+    assert end.call.function.arguments == '{"a": 1}'

@@ -26,6 +26,7 @@ from openrouter_async import (
     OutputValidationError,
     ParsedResponse,
     ToolCallTruncatedError,
+    ToolRunError,
     UserMessage,
     tool,
 )
@@ -288,3 +289,87 @@ async def test_missing_and_repeated_call_ids_are_replaced(
         {},
     ]
     assert sent_results(server)[:4] == ["1", "2", "3", "4"]
+
+
+async def test_valid_arguments_are_sent_back_digit_by_digit(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Control characters are escaped, because providers reject them."""
+    number = "680564733841876926926749214863536422912.10"
+    received = [
+        f'{{"word": "a\tb", "more": {number}}}',
+        f'"{{\\"word\\": \\"a\\", \\"more\\": {number}}}"',
+    ]
+    server.reply(calls(*(("shout", each) for each in received))).then("ok")
+
+    await client.chat.run_tools(messages=MESSAGES, tools=TOOLS)
+
+    sent = [
+        call["function"]["arguments"] for call in sent_messages(server)[1]["tool_calls"]
+    ]
+    assert sent == [
+        f'{{"word": "a\\u0009b", "more": {number}}}',
+        f'{{"word": "a", "more": {number}}}',
+    ]
+
+
+@both
+async def test_id_that_is_a_number_is_sent_back_as_its_digits(
+    server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
+) -> None:
+    body = calls(("add", {"a": 1}))
+    body["choices"][0]["message"]["tool_calls"][0]["id"] = 3001
+    server.reply(body).then("ok")
+
+    run = await finish(
+        client.chat.run_tools(messages=MESSAGES, tools=TOOLS, stream=stream)
+    )
+
+    sent = sent_messages(server)
+    assert (
+        sent[1]["tool_calls"][0]["id"]
+        == sent[2]["tool_call_id"]
+        == run.results[0].call.id
+    )
+    assert stream or sent[2]["tool_call_id"] == "3001"
+
+
+@pytest.mark.parametrize("blank", [{}, {"id": "b"}, {"function": {"arguments": " "}}])
+@both
+async def test_blank_call_is_not_sent_back(
+    server: LocalOpenRouter, client: AsyncOpenRouter, blank: Any, *, stream: bool
+) -> None:
+    body = calls(("add", {"a": 1}))
+    body["choices"][0]["message"]["tool_calls"].append({**blank, "index": 1})
+    last = completion("ok", tool_calls=[blank])
+    server.reply(body).then(last)
+
+    run = await finish(
+        client.chat.run_tools(messages=MESSAGES, tools=TOOLS, stream=stream)
+    )
+
+    assert run.response.text == "ok"
+    assert len(run.results) == 1
+    (call,) = sent_messages(server)[1]["tool_calls"]
+    assert call["function"]["name"] == "add"
+    server.reply("fine")
+    await client.chat.send(messages=[*run.messages, UserMessage("Go on.")])
+    assert "tool_calls" not in sent_messages(server)[-2]
+
+
+@both
+async def test_call_with_arguments_and_no_name_ends_the_run(
+    server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
+) -> None:
+    """Its arguments may be those of the other call, which has none."""
+    body = calls(("add", ""), ("add", {"a": 1}))
+    body["choices"][0]["message"]["tool_calls"][1]["function"]["name"] = ""
+    body["choices"][0]["message"]["tool_calls"][1]["id"] = "other"
+    server.reply(body)
+    run = client.chat.run_tools(messages=MESSAGES, tools=TOOLS, stream=stream)
+
+    with pytest.raises(ToolRunError, match="arguments and no name") as caught:
+        await finish(run)
+
+    assert len(caught.value.response.tool_calls) == 2
+    assert (run.results, run.messages) == ([], MESSAGES)
