@@ -90,6 +90,8 @@ if typing.TYPE_CHECKING:
     from .parsed import ParsedResponse, ParsedStream, PartialOutputs
     from .structured.response_format import json_schema_format
     from .tools import (
+        CitationReceived,
+        ImageReceived,
         ReasoningDelta,
         TextDelta,
         ToolCallArguments,
@@ -120,6 +122,8 @@ else:
             "PartialOutputs",
         ),
         ".tools": (
+            "CitationReceived",
+            "ImageReceived",
             "ReasoningDelta",
             "TextDelta",
             "ToolCallArguments",
@@ -172,6 +176,7 @@ __all__ = [
     "ChatStream",
     "ChatStreamingResponseChunk",
     "Choice",
+    "CitationReceived",
     "ClosedError",
     "ConfigurationError",
     "Delta",
@@ -182,6 +187,7 @@ __all__ = [
     "FunctionTool",
     "GatewayTimeoutError",
     "ImagePart",
+    "ImageReceived",
     "InternalServerError",
     "JournalError",
     "LimiterStats",

@@ -1,6 +1,5 @@
 """Files for content parts: read and encoded as base64 in a thread."""
 
-import asyncio
 import base64
 import mimetypes
 import os
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .errors import ConfigurationError
+from .threads import FILE_THREADS
 from .types.parts import PathLike
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ async def encode_file(
             extension.
         OSError: If the file cannot be read.
     """
-    return await asyncio.to_thread(_encode_file, path, media_type, limit_bytes, build)
+    return await FILE_THREADS.run(_encode_file, path, media_type, limit_bytes, build)
 
 
 def _encode_file(

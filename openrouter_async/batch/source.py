@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final, Protocol, Self, cast
 
 from ..errors import ConfigurationError, MalformedResponseError
 from ..protocol.decode import decode
+from ..threads import FILE_THREADS
 from ..types import ChatGenerationParams
 from .rows.items import BatchItem, InvalidLine, Item
 
@@ -264,7 +265,7 @@ class _FileReader:
         self._bytes_left = 0
 
     async def read(self) -> list[bytes]:
-        return await asyncio.to_thread(self._read)
+        return await FILE_THREADS.run(self._read)
 
     def close(self) -> None:
         if self._close_file:

@@ -10,6 +10,7 @@ import attrs
 from ..errors import ToolArgumentsError
 from ..protocol.encode import encode
 from ..structured.converter import converter
+from ..threads import TOOL_THREADS
 from ..types import Message, MessageLike, PartLike, Tool, ToolCall
 from ..types.parts import Part
 from .arguments import sendable_arguments
@@ -83,7 +84,7 @@ async def _call_function(
         ):
             value = await function(*args, **kwargs)
         else:
-            value = await asyncio.to_thread(_call_in_thread, function, args, kwargs)
+            value = await TOOL_THREADS.run(_call_in_thread, function, args, kwargs)
             # A plain function may return a coroutine, as a `partial` or a wrapper does.
             if inspect.isawaitable(value):
                 value = await value
@@ -105,7 +106,7 @@ def _call_in_thread(
     try:
         return function(*args, **kwargs)
     except StopIteration as error:
-        # A future cannot hold StopIteration: `to_thread` would wait forever.
+        # A future cannot hold StopIteration: the caller would wait forever.
         raise RuntimeError("The tool raised StopIteration.") from error
 
 

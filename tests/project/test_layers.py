@@ -15,8 +15,8 @@ PACKAGE = "openrouter_async"
 # From the lowest layer to the highest. A module imports only from what stands before
 # it, or from its own folder.
 LAYERS = (
-    *("types", "version", "config", "errors", "sse", "files", "extras"),
-    *("protocol", "structured", "transport", "stream", "parsed"),
+    *("types", "version", "config", "errors", "sse", "threads", "files"),
+    *("extras", "protocol", "structured", "transport", "stream", "parsed"),
     *("tools", "batch", "catalogue", "chat", "batches", "client", "__init__"),
     *("relay", "otel", "adapters", "ray", "testing", "cli", "__main__"),
 )
