@@ -158,7 +158,7 @@ class BatchEngine:
     # --- RunControl ------------------------------------------------------------------
 
     def stop(self, reason: StopReason, error: BaseException | None) -> None:
-        """Send no more requests; the first reason given is the reason of the run."""
+        """Send no more requests. Only the first reason is kept."""
         if self.is_over:
             return
         if self.reason is None:

@@ -19,7 +19,7 @@ Progress = Callable[[BatchStats], object] | bool
 """A function that is called twice per second, or True for a line on stderr."""
 
 Concurrency = int | Literal["auto"]
-"""Number of requests in flight. "auto": adapts to the capacity of the server."""
+"""Maximum number of requests in flight. "auto": adapts to the server's capacity."""
 
 OnError = Literal["capture", "raise"]
 """The effect of a row that fails: "capture" returns a result with an `error`, "raise"

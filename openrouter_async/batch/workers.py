@@ -1,9 +1,9 @@
 """
-The workers of a run: each takes a job, sends it until it has a result, delivers that.
+The workers of a run: each takes a job, sends it, and delivers its result.
 
-A worker lives as long as the run; there is no task for each row. The retry loop of the
-transport sends a row again while its worker waits. `RowSender` has the parts that
-sending needs, `WorkerPool` the tasks.
+A worker sends one row after the other; there is no task for each row. While the retry
+loop of the transport waits to send a row again, so does its worker. `RowSender` sends
+one row, `WorkerPool` has the tasks.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ class RunControl(Protocol):
     """The engine of a run, as the parts that it consists of see it."""
 
     def stop(self, reason: StopReason, error: BaseException | None) -> None:
-        """Send no more requests; the first reason given is the reason of the run."""
+        """Send no more requests. Only the first reason is kept."""
 
     def add_worker(self) -> None:
         """Start another worker if one could send a row now."""
