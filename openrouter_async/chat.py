@@ -62,6 +62,7 @@ class RunToolsOptions(SendOptions, total=False):
     max_turns: int
     max_parallel_tools: int
     on_tool_error: OnToolError
+    deadline: float | None
 
 
 class SendManyOptions(SendOptions, total=False):
@@ -282,6 +283,7 @@ class Chat:
         max_turns: int = 10,
         max_parallel_tools: int = 8,
         on_tool_error: OnToolError = "report",
+        deadline: float | None = None,
         **fields: Any,
     ) -> Any:
         """
@@ -306,7 +308,10 @@ class Chat:
             on_tool_error: The treatment of an exception that a tool raises. "report":
                 send the error to the model; "raise": raise it from the run; or a
                 function of the call and the exception that returns the text for the
-                model, or raises.
+                model, or raises. The content of a `ToolError` is always sent.
+            deadline: Maximum seconds of the whole run, including the tools; None for no
+                limit. `timeouts` apply to each request of the run, and
+                `@tool(timeout=)` to each call of a tool.
             **fields: Fields and options, as in `send`. `tools` contains functions
                 decorated with `@tool`, and server tools.
 
@@ -314,6 +319,8 @@ class Chat:
             ConfigurationError: If a function tool has no function to execute.
             MaxTurnsError: If the model calls tools in its last turn.
             ToolCallTruncatedError: If a tool call was cut off.
+            ToolRunTimeoutError: If the deadline passes; the error names the tools that
+                had not returned.
             OpenRouterError: If a request fails, as in `send`; the run keeps the
                 conversation so far.
         """
@@ -339,6 +346,7 @@ class Chat:
             max_turns=max_turns,
             max_parallel_tools=max_parallel_tools,
             on_tool_error=on_tool_error,
+            deadline=deadline,
         )
 
         def finish(response: ChatResponse) -> ChatResponse:

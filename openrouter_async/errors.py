@@ -18,6 +18,8 @@ All exceptions that this library raises on purpose.
       ToolRunError                  a run of tools ended without an answer
         MaxTurnsError               the model called tools in its last turn
         ToolCallTruncatedError      a tool call was cut off
+        ToolRunTimeoutError         the deadline passed; also a builtin TimeoutError
+      ToolTimeoutError              a tool took too long; also a builtin TimeoutError
       APIError                      a status outside 2XX, or an error inside a 200
         ChatError                   a documented status, or OpenRouter's error format
           BadRequestError 400       AuthenticationError 401
@@ -304,6 +306,65 @@ class MaxTurnsError(ToolRunError):
 
 class ToolCallTruncatedError(ToolRunError):
     """A tool call was cut off at the token limit; it was not executed."""
+
+
+class ToolRunTimeoutError(ToolRunError, TimeoutError):
+    """
+    A run of tools did not end within its `deadline`.
+
+    `response` is the last whole response, or an empty one; `partial` is the part of the
+    next one that arrived.
+
+    Attributes:
+        seconds: The deadline.
+        tools: Names of the tools that had not returned; empty if the model had not
+            responded.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        seconds: float,
+        tools: tuple[str, ...],
+        partial: ChatResponse | None,
+        **more: Any,
+    ) -> None:
+        super().__init__(message, **more)
+        self.seconds = seconds
+        self.tools = tools
+        self.partial = partial
+
+
+class ToolTimeoutError(OpenRouterError, TimeoutError):
+    """
+    A call of a tool did not return within the `timeout` of the tool.
+
+    Attributes:
+        tool: Name of the tool.
+        seconds: The timeout.
+    """
+
+    def __init__(self, message: str, *, tool: str, seconds: float, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.tool = tool
+        self.seconds = seconds
+
+
+class ToolError(Exception):
+    """
+    An error for the model, which a tool raises.
+
+    The content is sent to the model unchanged, where any other exception is sent with
+    its type, as `{"error": "ValueError: ..."}`.
+
+    Attributes:
+        content: The content of the tool message.
+    """
+
+    def __init__(self, content: str) -> None:
+        super().__init__(content)
+        self.content = content
 
 
 class APIError(OpenRouterError):

@@ -27,11 +27,14 @@ from openrouter_async.errors import (
     RateLimitError,
     ToolArgumentsError,
     ToolRunError,
+    ToolRunTimeoutError,
+    ToolTimeoutError,
     status_class,
 )
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.types import (
     Attempt,
+    ChatResponse,
     Exchange,
     Timings,
     ToolCall,
@@ -56,6 +59,8 @@ OpenRouterError
   ToolRunError
     MaxTurnsError
     ToolCallTruncatedError
+    ToolRunTimeoutError
+  ToolTimeoutError
   APIError
     ChatError
       BadRequestError
@@ -140,6 +145,18 @@ def tree_of(cls: type[OpenRouterError], depth: int = 0) -> str:
     return f"{'  ' * depth}{cls.__name__}\n{subtree}"
 
 
+def timeout_attributes(
+    cls: type[OpenRouterError], partial: ChatResponse
+) -> dict[str, Any]:
+    if issubclass(cls, ToolTimeoutError):
+        return {"tool": "slow", "seconds": 5.0}
+    if issubclass(cls, ToolRunTimeoutError):
+        return {"tools": ("slow",), "seconds": 60.0, "partial": partial}
+    if issubclass(cls, APITimeoutError):
+        return {"phase": "idle", "seconds": 300.0}
+    return {}
+
+
 def full(cls: type[OpenRouterError]) -> OpenRouterError:
     """Return an error that sets every attribute of its class."""
     more: dict[str, Any] = {}
@@ -166,8 +183,7 @@ def full(cls: type[OpenRouterError]) -> OpenRouterError:
         more |= {"call": ToolCall(id="call_1")}
     if issubclass(cls, BatchStoppedError):
         more |= {"reason": "stalled"}
-    if issubclass(cls, APITimeoutError):
-        more |= {"phase": "idle", "seconds": 300.0}
+    more |= timeout_attributes(cls, partial)
     if issubclass(cls, APIError):
         more |= {"status_code": 429, "body": {"error": {"code": 1}}, "retry_after": 2.5}
     if issubclass(cls, ChatError):

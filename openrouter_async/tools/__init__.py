@@ -6,7 +6,7 @@ executes the calls of the model and sends their results, until the model respond
 without a call.
 """
 
-from .decorator import make_tool, tool
+from .decorator import make_schema_tool, make_tool, tool
 from .events import (
     CitationReceived,
     EventBuilder,
@@ -40,6 +40,7 @@ __all__ = [
     "ToolRun",
     "ToolStream",
     "TurnFinished",
+    "make_schema_tool",
     "make_tool",
     "tool",
 ]

@@ -1,12 +1,12 @@
 """The decorator that makes a tool of a function."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
-from ..types import CacheControl, FunctionDefinition, Tool
-from .arguments import Parameters
+from ..types import CacheControl, FunctionDefinition, Tool, ToolCall
+from .arguments import Parameters, parse_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +25,7 @@ def tool(
     description: str | None = None,
     strict: bool | None = None,
     cache_control: CacheControl | None = None,
+    timeout: float | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -44,10 +45,14 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         strict: If True, the provider must hold the model to the schema, in which every
             parameter is required, even one with a default.
         cache_control: The end of a cached prefix, after this tool (Anthropic).
-        **options: `name`, `description`, `strict` and `cache_control`.
+        timeout: Maximum seconds of one call in a run; None for no limit. A call that
+            takes longer fails with `ToolTimeoutError`. An async function is cancelled;
+            a plain one continues in its thread, and its result is dropped.
+        **options: `name`, `description`, `strict`, `cache_control` and `timeout`.
 
     Raises:
         TypeError: If a parameter's type has no JSON Schema, or the name is invalid.
+        ValueError: If the timeout is not positive.
     """
     if function is None:
         return partial(make_tool, **options)
@@ -61,14 +66,10 @@ def make_tool(
     description: str | None = None,
     strict: bool | None = None,
     cache_control: CacheControl | None = None,
+    timeout: float | None = None,
 ) -> Tool[P, R]:
     """Make a tool of a function; the arguments are those of `tool`."""
-    tool_name = str(name or getattr(function, "__name__", ""))
-    if not re.fullmatch(_NAME, tool_name):
-        raise TypeError(
-            f"Invalid tool name {tool_name!r}: pass name= with 1 to 64 letters, "
-            "digits, '_' or '-'."
-        )
+    tool_name = _checked_name(name or getattr(function, "__name__", ""))
     parameters = Parameters(function, tool_name, strict=bool(strict))
     definition: FunctionDefinition = {"name": tool_name}
     text = description or parameters.summary
@@ -77,4 +78,34 @@ def make_tool(
     definition["parameters"] = parameters.schema
     if strict is not None:
         definition["strict"] = strict
-    return Tool(function, definition, parameters.parse, cache_control)
+    return Tool(function, definition, parameters.parse, cache_control, timeout)
+
+
+def make_schema_tool(
+    function: Callable[[dict[str, Any]], R],
+    *,
+    name: str,
+    description: str,
+    parameters: Mapping[str, Any],
+    timeout: float | None = None,
+) -> Tool[[dict[str, Any]], R]:
+    """Make a tool; the arguments are those of `FunctionTool.from_schema`."""
+    definition: FunctionDefinition = {
+        "name": _checked_name(name),
+        "description": description,
+        "parameters": parameters,
+    }
+
+    def arguments_of(call: ToolCall) -> tuple[list[Any], dict[str, Any]]:
+        return [parse_arguments(call, dict[str, Any])], {}
+
+    return Tool(function, definition, arguments_of, timeout=timeout)
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
+        raise TypeError(
+            f"Invalid tool name {name!r}: pass name= with 1 to 64 letters, "
+            "digits, '_' or '-'."
+        )
+    return name

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from ..errors import ToolArgumentsError
+from ..errors import ToolArgumentsError, ToolError, ToolTimeoutError
 from ..protocol.encode import encode
 from ..structured.converter import converter
 from ..threads import TOOL_THREADS
@@ -32,6 +32,7 @@ async def execute(
     *,
     turn: int,
     slots: asyncio.Semaphore,
+    executing: list[str],
     on_tool_error: OnToolError,
 ) -> ToolResult:
     """
@@ -42,10 +43,12 @@ async def execute(
         tools: The tools, by name.
         turn: The number of the turn, from 1.
         slots: Limits the functions that run at the same time.
+        executing: Has the name of the tool while its function runs.
         on_tool_error: The treatment of an exception that the function raises.
 
     Raises:
-        Exception: If the function raises it, and `on_tool_error` is "raise".
+        Exception: If the function raises it, and `on_tool_error` is "raise". A
+            `ToolError` is never raised.
     """
     name = call.function.name
     tool = tools.get(name)
@@ -59,19 +62,46 @@ async def execute(
     except ToolArgumentsError as error:
         return ToolResult(call, _error_content(error.message), None, error, turn)
     async with slots:
+        executing.append(name)
         try:
-            value = await _call_function(tool.wrapped, args, kwargs)
+            value = await _call_tool(tool, args, kwargs)
             return ToolResult(call, _content(value), value, None, turn)
         except Exception as error:
             error.add_note(f"Raised by the tool {name!r}, in the call {call.id!r}.")
-            if on_tool_error == "raise":
+            if on_tool_error == "raise" and not isinstance(error, ToolError):
                 raise
-            content = (
-                on_tool_error(call, error)
-                if callable(on_tool_error)
-                else _error_content(f"{type(error).__name__}: {error}")
-            )
+            if isinstance(error, ToolError):
+                content = error.content
+            elif callable(on_tool_error):
+                content = on_tool_error(call, error)
+            else:
+                content = _error_content(f"{type(error).__name__}: {error}")
             return ToolResult(call, content, None, error, turn)
+        finally:
+            executing.remove(name)
+
+
+async def _call_tool(
+    tool: Tool[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> Any:
+    """
+    Call the function of a tool.
+
+    Raises:
+        ToolTimeoutError: If it does not return within the timeout of the tool.
+    """
+    timeout = asyncio.timeout(tool.timeout)
+    try:
+        async with timeout:
+            return await _call_function(tool.wrapped, args, kwargs)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+    raise ToolTimeoutError(
+        f"The tool {tool.name!r} did not return within {tool.timeout:g} seconds.",
+        tool=tool.name,
+        seconds=tool.timeout or 0.0,
+    )
 
 
 async def _call_function(

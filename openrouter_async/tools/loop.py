@@ -1,19 +1,29 @@
 """The tool loop: send the conversation, execute the calls, send their results."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from typing import Any, Final, Self, TypeVar
 
 from ..errors import (
     ConfigurationError,
     MaxTurnsError,
     ToolCallTruncatedError,
     ToolRunError,
+    ToolRunTimeoutError,
 )
 from ..protocol.accumulator.choices import CUT_OFF
 from ..stream import ChatStream
 from ..types import (
     ChatResponse,
+    ChatStreamingResponseChunk,
     FunctionTool,
     Message,
     MessageLike,
@@ -24,6 +34,9 @@ from ..types import (
 from .call_ids import CallIds
 from .events import EventBuilder, ToolEvent, ToolResult, TurnFinished
 from .execution import OnToolError, execute, sendable_calls, without_blank_calls
+
+T = TypeVar("T")
+Task = asyncio.Task[ToolResult]
 
 # Every other value of `tool_choice` forces a call.
 _UNFORCED: Final = (None, "auto", "none")
@@ -56,6 +69,7 @@ class ToolLoop:
         max_turns: int,
         max_parallel_tools: int,
         on_tool_error: OnToolError,
+        deadline: float | None = None,
     ) -> None:
         """
         Validate the arguments; nothing is sent.
@@ -67,16 +81,21 @@ class ToolLoop:
             max_parallel_tools: The maximum number of calls of one turn that are
                 executed at the same time, 1 or more.
             on_tool_error: The treatment of an exception that a tool raises.
+            deadline: Maximum seconds of the whole run; None for no limit.
 
         Raises:
-            ConfigurationError: If a limit is less than 1, a function tool has no
-                function, or two tools have one name.
+            ConfigurationError: If a limit is less than 1, the deadline is not
+                positive, a function tool has no function, or two tools have one name.
             TypeError: If `messages` is not a list of messages.
         """
         if min(max_turns, max_parallel_tools) < 1:
             raise ConfigurationError(
                 f"Invalid max_turns={max_turns} or "
                 f"max_parallel_tools={max_parallel_tools}: both must be 1 or more."
+            )
+        if deadline is not None and not deadline > 0:
+            raise ConfigurationError(
+                f"Invalid deadline={deadline}: pass seconds, more than 0."
             )
         messages = request.get("messages") or ()
         if isinstance(messages, str) or not isinstance(messages, Sequence):
@@ -96,6 +115,10 @@ class ToolLoop:
         self._max_parallel_tools = max_parallel_tools
         self._on_tool_error: OnToolError = on_tool_error
         self._call_ids = CallIds()
+        self._deadline = deadline
+        # The time of the event loop at which the run must have ended.
+        self._end: float | None = None
+        self._executing: list[str] = []
 
     async def run(self, *, stream: bool) -> AsyncGenerator[ToolEvent, None]:
         """
@@ -108,21 +131,24 @@ class ToolLoop:
             MaxTurnsError: If the model calls tools in the last turn.
             ToolCallTruncatedError: If a call was cut off; it is not executed.
             ToolRunError: If a call has arguments and no name.
+            ToolRunTimeoutError: If the deadline passes before the run ends.
             OpenRouterError: If a request fails, as from `send`.
         """
+        self._start_clock()
         turn = 0
         while True:
             turn += 1
             builder = EventBuilder(turn, self._call_ids)
             if stream:
-                async with await self._open() as self.stream:
-                    async for chunk in self.stream:
+                async with await self._timed(self._open()) as self.stream:
+                    async for chunk in self._chunks(self.stream):
                         for event in builder.feed(chunk):
                             yield event
                     response = self.stream.response
                 self.stream = None
             else:
-                response = await self._ask(**self._turn_request(), stream=False)
+                asking = self._ask(**self._turn_request(), stream=False)
+                response = await self._timed(asking)
             self.turns.append(response)
             received = without_blank_calls(response.message)
             if not received.tool_calls:
@@ -139,9 +165,7 @@ class ToolLoop:
             try:
                 pending = set(tasks)
                 while pending:
-                    done, pending = await asyncio.wait(
-                        pending, return_when=asyncio.FIRST_COMPLETED
-                    )
+                    done, pending = await self._wait(pending)
                     # `done` is a set; results are reported in the order of the calls.
                     for task in [task for task in tasks if task in done]:
                         self.results.append(task.result())
@@ -156,6 +180,69 @@ class ToolLoop:
                 content = task.result().content
                 self.messages.append(ToolResponseMessage(content, tool_call_id=call.id))
             yield TurnFinished(turn, response)
+
+    def _start_clock(self) -> None:
+        if self._deadline is not None:
+            self._end = asyncio.get_running_loop().time() + self._deadline
+
+    async def _wait(self, tasks: set[Task]) -> tuple[set[Task], set[Task]]:
+        """
+        Wait for the next tools; return the tasks that are done, and the others.
+
+        Raises:
+            ToolRunTimeoutError: If the deadline passes.
+        """
+        now = asyncio.get_running_loop().time()
+        done, pending = await asyncio.wait(
+            tasks,
+            timeout=None if self._end is None else max(0.0, self._end - now),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not done:
+            raise self._timed_out()
+        return done, pending
+
+    async def _timed(self, awaitable: Awaitable[T]) -> T:
+        """
+        Return the result of an awaitable, which is cancelled at the deadline.
+
+        Raises:
+            ToolRunTimeoutError: If the deadline passes.
+        """
+        timeout = asyncio.timeout_at(self._end)
+        try:
+            async with timeout:
+                return await awaitable
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+        raise self._timed_out()
+
+    def _chunks(self, stream: ChatStream) -> AsyncIterator[ChatStreamingResponseChunk]:
+        # Without a deadline, no timer is created for each chunk.
+        return stream if self._end is None else _TimedChunks(stream, self._timed)
+
+    def _timed_out(self) -> ToolRunTimeoutError:
+        tools = tuple(dict.fromkeys(self._executing))
+        names = ", ".join(map(repr, tools))
+        waiting_for = (
+            f"the tools {names} had not returned"
+            if len(tools) > 1
+            else f"the tool {names} had not returned"
+            if tools
+            else "the model had not responded"
+        )
+        last = self.turns[-1] if self.turns else ChatResponse()
+        return ToolRunTimeoutError(
+            f"The run did not end within deadline={self._deadline:g} seconds: "
+            f"{waiting_for}.",
+            response=last,
+            messages=[*self.messages],
+            seconds=self._deadline or 0.0,
+            tools=tools,
+            partial=None if self.stream is None else self.stream.partial,
+            hint="Raise deadline, or start another run with error.messages.",
+        )
 
     def _turn_request(self) -> dict[str, Any]:
         """Return the fields of the next request that change from turn to turn."""
@@ -218,6 +305,7 @@ class ToolLoop:
                     self._tools,
                     turn=turn,
                     slots=slots,
+                    executing=self._executing,
                     on_tool_error=self._on_tool_error,
                 )
             )
@@ -225,6 +313,23 @@ class ToolLoop:
         ]
         self.tasks.update(tasks)
         return tasks
+
+
+class _TimedChunks:
+    """Iterator over the chunks of a stream, in which each wait has the deadline."""
+
+    def __init__(
+        self, stream: ChatStream, timed: Callable[[Awaitable[Any]], Awaitable[Any]]
+    ) -> None:
+        self._stream = stream
+        self._timed = timed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatStreamingResponseChunk:
+        chunk: ChatStreamingResponseChunk = await self._timed(anext(self._stream))
+        return chunk
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

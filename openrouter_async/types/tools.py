@@ -72,6 +72,7 @@ class FunctionTool(Shape):
         description: str | None = None,
         strict: bool | None = None,
         cache_control: CacheControl | None = None,
+        timeout: float | None = None,
     ) -> "Tool[_P, _R_co]":
         """
         Create a tool from a plain or async function, as the decorator `tool` does.
@@ -84,10 +85,12 @@ class FunctionTool(Shape):
             strict: If True, the provider must follow the schema, and the model must
                 pass all parameters, including those with defaults.
             cache_control: Ends a cached prefix after this tool (Anthropic).
+            timeout: Maximum seconds of one call in a run; None for no limit.
 
         Raises:
             TypeError: If a parameter's type cannot be expressed in JSON, or the name is
                 invalid.
+            ValueError: If the timeout is not positive.
         """
         from ..tools import make_tool
 
@@ -97,6 +100,43 @@ class FunctionTool(Shape):
             description=description,
             strict=strict,
             cache_control=cache_control,
+            timeout=timeout,
+        )
+
+    @classmethod
+    def from_schema(
+        cls,
+        function: Callable[[dict[str, Any]], _R_co],
+        *,
+        name: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        timeout: float | None = None,
+    ) -> "Tool[[dict[str, Any]], _R_co]":
+        """
+        Create a tool from a plain or async function and a JSON Schema.
+
+        The arguments are not validated against the schema.
+
+        Args:
+            function: The function; its argument is a dict with all arguments.
+            name: Name of the tool.
+            description: Description for the model.
+            parameters: JSON Schema of the arguments.
+            timeout: Maximum seconds of one call in a run; None for no limit.
+
+        Raises:
+            TypeError: If the name is invalid.
+            ValueError: If the timeout is not positive.
+        """
+        from ..tools import make_schema_tool
+
+        return make_schema_tool(
+            function,
+            name=name,
+            description=description,
+            parameters=parameters,
+            timeout=timeout,
         )
 
 
@@ -108,12 +148,14 @@ class Tool(FunctionTool, Generic[_P, _R_co]):
         wrapped: The function.
         arguments_of: A function that returns the positional and keyword arguments of a
             `ToolCall`.
+        timeout: Maximum seconds of one call in a run; None for no limit.
     """
 
-    __slots__ = ("__name__", "arguments_of", "wrapped")
+    __slots__ = ("__name__", "arguments_of", "timeout", "wrapped")
 
     wrapped: Callable[_P, _R_co]
     arguments_of: Callable[["ToolCall"], tuple[list[Any], dict[str, Any]]]
+    timeout: float | None
 
     def __init__(
         self,
@@ -121,8 +163,12 @@ class Tool(FunctionTool, Generic[_P, _R_co]):
         function: FunctionDefinition,
         arguments_of: Callable[["ToolCall"], tuple[list[Any], dict[str, Any]]],
         cache_control: CacheControl | None = None,
+        timeout: float | None = None,
     ) -> None:
         super().__init__(function, cache_control=cache_control)
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"Invalid timeout={timeout}: pass seconds, more than 0.")
+        self.timeout = timeout
         self.wrapped = wrapped
         self.arguments_of = arguments_of
         self.__name__ = self.name
