@@ -50,7 +50,7 @@ class ChatStream:
         self._first, state.first = state.first, None
         # Received and not yet decoded. The next one is last, so that `pop` is cheap
         # and an event is freed as soon as it was read.
-        self._events, event_stream.unread = event_stream.unread, []
+        self._events: list[ServerSentEvent] = []
         self._failure: OpenRouterError | None = None
         self._reading = False
         self._done = False
@@ -117,30 +117,39 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatStreamingResponseChunk:
-        chunk = self._first
+        if not self._events:
+            first = await self._read()
+            if first is not None:
+                return first
+        try:
+            # The event is not bound to a name: a traceback that shows local variables
+            # must not show a key that the server echoed.
+            chunk = self._state.feed(self._events.pop())
+        except OpenRouterError as error:
+            raise self._fail(error) from error.__cause__
         if chunk is None:
-            if not self._events:
-                await self._read()
-            try:
-                # The event is not bound to a name here: a traceback that shows local
-                # variables must not show a key that the server echoed.
-                chunk = self._state.feed(self._events.pop())
-            except OpenRouterError as error:
-                raise self._fail(error) from error.__cause__
-            if chunk is None:
-                await self._finish()
-                raise StopAsyncIteration
-        else:
-            self._first = None
+            await self._finish()
+            raise StopAsyncIteration
         return chunk
 
-    async def _read(self) -> None:
-        """Wait for events; a successful end of the body reads as the event `[DONE]`."""
+    async def _read(self) -> ChatStreamingResponseChunk | None:
+        """
+        Fill `_events`: with 1 or more, or `[DONE]` at a successful end of the body.
+
+        Returns:
+            The chunk of the first event, which was decoded when the stream was opened,
+            when this is called for the first time; `_events` is then the rest of its
+            read, if any.
+        """
         if self._failure is not None:
             raise self._failure
+        first, self._first = self._first, None
+        if first is not None:
+            self._events, self._event_stream.unread = self._event_stream.unread, []
+            return first
         if self._state.done:
             self._events = [_DONE_EVENT]
-            return
+            return None
         if self._reading:
             raise ConfigurationError(
                 "Two tasks read the same stream. Let one task read it, and pass the "
@@ -167,6 +176,7 @@ class ChatStream:
             self._reading = False
         events.reverse()
         self._events = events
+        return None
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
         """Close the stream because of an error, and return the error to raise."""

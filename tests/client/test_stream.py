@@ -639,3 +639,14 @@ async def test_the_clients_end_is_told_to_a_stream_nobody_reads(
     await stream.aclose()
 
     assert math.isclose(client.stats.in_use, 0)
+
+
+async def test_stream_closed_before_its_first_chunk_was_read_gives_no_chunk(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    stream = await open_stream(client)
+    await stream.aclose()
+
+    assert stream.partial is None
+    with pytest.raises(ClosedError):
+        await anext(stream)
