@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from attrs import field, frozen
@@ -129,18 +129,30 @@ class SizeLimits(Value):
     error_bytes: int = field(default=_MIB, validator=_count)
 
 
+class Cancellable(Protocol):
+    """The handle of a scheduled function."""
+
+    def cancel(self) -> None:
+        """Do not call the function."""
+
+
 @frozen(eq=False, repr=False)
 class Clock(Value):
     """
     The source of time and random numbers, which tests replace.
 
     Attributes:
-        now: Function that returns monotonic time in seconds.
+        now: Function that returns monotonic time in seconds. Timeouts are measured
+            with it.
         sleep: Coroutine function that waits for a number of seconds.
         random: Function that returns a random number from 0 up to, but not including,
             1.
+        call_later: Function that calls another one after a number of seconds, and
+            returns a handle with `cancel()`. Timeouts are checked with it. None: the
+            `call_later` of the event loop.
     """
 
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
     random: Callable[[], float]
+    call_later: Callable[[float, Callable[[], object]], Cancellable] | None = None

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,17 +21,23 @@ class CallEvents:
     other observers.
     """
 
-    __slots__ = ("_observers",)
+    __slots__ = ("_observers", "now")
 
-    def __init__(self, observers: Mapping[str, Callable[[CallRecord], object]]) -> None:
+    def __init__(
+        self,
+        observers: Mapping[str, Callable[[CallRecord], object]],
+        now: Callable[[], float],
+    ) -> None:
         """
         Dispatch to these observers.
 
         Args:
             observers: Called with the record of each call when it is over, by the name
                 that the log uses for them.
+            now: Returns the time.
         """
         self._observers = observers
+        self.now = now
 
     def begin(self, call: Call[Any]) -> "CallReport":
         """Return the report of a call that begins now."""
@@ -67,7 +72,7 @@ class CallReport:
         # Not the call itself: an open stream need not keep the body of its request.
         self._model = call.model
         self._stream = call.stream
-        self._started = time.monotonic()
+        self._started = events.now()
         self.http = Exchange()
 
     def fail(self, error: BaseException) -> None:
@@ -90,7 +95,7 @@ class CallReport:
             response: Returns what was received. It is called only if there is an
                 observer: accumulating a long stream takes time.
         """
-        self.http.timings.total = time.monotonic() - self._started
+        self.http.timings.total = self._events.now() - self._started
         if not self._events.observed:
             return
         outcome = _outcome(error)

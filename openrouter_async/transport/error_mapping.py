@@ -44,7 +44,6 @@ def translate(
     return APIConnectionError(
         f"The connection to {place} broke before an answer came.",
         http=http,
-        hint="It was not sent again, because it may have been accepted.",
     )
 
 

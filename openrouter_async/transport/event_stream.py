@@ -111,9 +111,9 @@ class EventStream:
         watchdog = self._watchdog
         content = self._content
         feed = self._decoder.feed
-        time = self._pool.loop.time
+        now = self._pool.now
         data = start
-        watchdog.wait(time())
+        watchdog.wait(now())
         while True:
             if data:
                 events = feed(data)
@@ -133,7 +133,7 @@ class EventStream:
                 data = take_rest(content)
                 if not data:
                     raise broken_body(error, self._http) from error
-            watchdog.last_byte = time()
+            watchdog.last_byte = now()
             if not data:
                 if watchdog.failure is not None:
                     raise watchdog.failure

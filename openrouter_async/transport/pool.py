@@ -12,6 +12,7 @@ from attrs import field, frozen
 from multidict import CIMultiDict
 from yarl import URL
 
+from ..config import Clock
 from ..errors import ClosedError, ConfigurationError
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
@@ -49,7 +50,8 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol = conn.protocol
         reused = getattr(protocol, _USED, False)
-        current.get().connected(self.loop.time(), conn, reused=reused)
+        watchdog = current.get()
+        watchdog.connected(watchdog.now(), conn, reused=reused)
         if not reused:
             setattr(protocol, _USED, True)
             forget_reason(protocol)
@@ -94,10 +96,11 @@ class Pool:
     time in its queue to the request's clocks.
     """
 
-    def __init__(self, network: NetworkOptions) -> None:
+    def __init__(self, network: NetworkOptions, clock: Clock) -> None:
         self.loop = asyncio.get_running_loop()
         self.slots = Slots(network.max_connections)
-        self.ticker = SharedTimer(self.loop)
+        self.now = clock.now
+        self.timer = SharedTimer(self.loop, clock)
         self.closed = False
         self._urls = LRUCache[str, URL](_MAX_URLS)
         self.guard: AsyncGenerator[None, None] | None = None
@@ -132,7 +135,7 @@ class Pool:
         connector: Any = self._session.connector
         return 0 if connector is None else sum(map(len, connector._conns.values()))  # noqa: SLF001
 
-    async def queue(self, watch: Watchdog) -> None:
+    async def wait_for_slot(self, watchdog: Watchdog) -> None:
         """
         Wait for a slot.
 
@@ -140,12 +143,12 @@ class Pool:
             APITimeoutError: Its phase is "pool".
             ClosedError: The client was closed meanwhile.
         """
-        watch.enter(Stage.QUEUE, self.loop.time())
+        watchdog.enter(Stage.QUEUE, self.now())
         try:
             await self.slots.wait()
         except asyncio.CancelledError:
-            if watch.caught() and watch.failure is not None:
-                raise watch.failure from None
+            if watchdog.caught() and watchdog.failure is not None:
+                raise watchdog.failure from None
             raise
 
     def request(
@@ -191,9 +194,9 @@ class Pool:
         if self.closed:
             return
         self.closed = True
-        for watch in self.ticker.members:
+        for watch in self.timer.members:
             watch.fail(ClosedError(reason))
-        self.ticker.stop()
+        self.timer.stop()
         await self._session.close()
         guard, self.guard = self.guard, None
         if guard is not None:
@@ -207,8 +210,9 @@ class PoolRegistry:
     A plain dict: a weak one leaks, because a session refers to its loop.
     """
 
-    def __init__(self, network: NetworkOptions) -> None:
+    def __init__(self, network: NetworkOptions, clock: Clock) -> None:
         self._network = network
+        self._clock = clock
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self.closed = False
 
@@ -229,7 +233,7 @@ class PoolRegistry:
         for old in [k for k, p in self._pools.items() if p.closed or _over(k)]:
             self._pools.pop(old, None)
         key = (os.getpid(), asyncio.get_running_loop())
-        pool = self._pools[key] = Pool(self._network)
+        pool = self._pools[key] = Pool(self._network, self._clock)
         pool.guard = self._until_the_loop_ends(key, pool)
         await anext(pool.guard)
         return pool

@@ -122,7 +122,7 @@ class ResponseReader(Generic[T]):
         if self._response.status not in _OK:
             raise await self._read_error()
         watchdog = self._watchdog
-        watchdog.enter(Stage.STREAM, self._pool.loop.time())
+        watchdog.enter(Stage.STREAM, self._pool.now())
         start, is_stream = await self._read_start()
         state = StreamState(
             self._http,
@@ -171,7 +171,7 @@ class ResponseReader(Generic[T]):
         content = self._response.content
         start = b""
         while not start and (data := await content.readany()):
-            self._watchdog.last_byte = self._pool.loop.time()
+            self._watchdog.last_byte = self._pool.now()
             start = data.lstrip()
         return start, is_event_stream(http, start)
 
@@ -209,7 +209,7 @@ class ResponseReader(Generic[T]):
                 size += len(data)
                 if content.at_eof():
                     break
-                self._watchdog.received(self._pool.loop.time())
+                self._watchdog.received(self._pool.now())
         except CAUGHT:
             logger.debug("The body of an error response broke off.")
         except asyncio.CancelledError:
@@ -233,7 +233,7 @@ class ResponseReader(Generic[T]):
         limit = self._call.size_limits.body_bytes
         content = self._response.content
         watchdog = self._watchdog
-        now = self._pool.loop.time
+        now = self._pool.now
         parts = self._parts
         size = 0
         data = start or await content.readany()

@@ -1,75 +1,82 @@
-"""The one timer of an event loop's calls."""
+"""SharedTimer: one timer of the event loop for the timeouts of all its calls."""
 
 import asyncio
 import math
 from typing import Final, Protocol
 
+from ..config import Cancellable, Clock
 from ..errors import OpenRouterError
 
-# Looking at a call takes a few microseconds: at most a tenth of the loop's time.
-_SECONDS_EACH: Final = 20e-6
+# Checking a member takes a few microseconds. With this pause for each of them, checks
+# take at most a tenth of the event loop's time, however often they are due.
+_SECONDS_PER_MEMBER: Final = 20e-6
 
 
-class Timed(Protocol):
-    """What has clocks."""
+class TimerMember(Protocol):
+    """Something with timeouts, such as the watchdog of a call."""
 
-    def tick(self, now: float) -> float:
-        """End what is over; return when to look again, infinity for never."""
+    def check(self, now: float) -> float:
+        """End what has expired; return when to check again, infinity for never."""
         ...
 
     def fail(self, failure: OpenRouterError) -> None:
-        """End it with this error."""
+        """End the call with this error."""
         ...
 
 
 class SharedTimer:
     """
-    One timer for all calls under way, set to the earliest time that one asked for.
+    One timer for all calls in progress, set to the earliest time that any needs.
 
-    A timer made and cancelled for each call costs more than all its other clocks do:
-    most calls are over long before any clock runs out.
+    Most calls end long before a timeout expires. Creating and cancelling a timer for
+    each of them would cost more than all the rest of the timeouts.
+
+    Attributes:
+        now: Returns the time.
     """
 
-    __slots__ = ("_due", "_loop", "_members", "_timer")
+    __slots__ = ("_call_later", "_due", "_handle", "_members", "now")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        # Ordered: who came first ends first.
-        self._members: dict[Timed, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self.now = clock.now
+        self._call_later = clock.call_later or loop.call_later
+        # A dict for its order: the members that came first are checked first.
+        self._members: dict[TimerMember, None] = {}
+        self._handle: Cancellable | None = None
         self._due = math.inf
 
     @property
-    def members(self) -> list[Timed]:
-        """The calls under way."""
+    def members(self) -> list[TimerMember]:
+        """The calls in progress."""
         return [*self._members]
 
-    def add(self, member: Timed) -> None:
-        """Look after a call from now on."""
+    def add(self, member: TimerMember) -> None:
+        """Check a call from now on."""
         self._members[member] = None
 
-    def discard(self, member: Timed) -> None:
-        """Forget a call."""
+    def discard(self, member: TimerMember) -> None:
+        """Check a call no longer. The timer stays: another call may need it."""
         self._members.pop(member, None)
 
-    def want(self, due: float) -> None:
-        """Look at the calls then, or earlier."""
+    def check_at(self, due: float) -> None:
+        """Check the calls at this time or earlier."""
         if due < self._due:
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._handle is not None:
+                self._handle.cancel()
             self._due = due
-            self._timer = self._loop.call_at(due, self._fire)
+            self._handle = self._call_later(due - self.now(), self._check)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check nothing any more."""
         self._members.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
-    def _fire(self) -> None:
-        self._due, self._timer = math.inf, None
-        now = self._loop.time()
-        soonest = min((member.tick(now) for member in self.members), default=now)
-        if self._members and soonest < math.inf:
-            self.want(max(soonest, now + _SECONDS_EACH * len(self._members)))
+    def _check(self) -> None:
+        self._due, self._handle = math.inf, None
+        now = self.now()
+        due = min((member.check(now) for member in self.members), default=math.inf)
+        # A check may have ended members, and even stopped the timer.
+        if self._members and due < math.inf:
+            self.check_at(max(due, now + _SECONDS_PER_MEMBER * len(self._members)))

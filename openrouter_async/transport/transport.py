@@ -50,10 +50,12 @@ class Transport:
         on_call: Callable[[CallRecord], object] | None,
         clock: Clock | None,
     ) -> None:
-        self._pools = PoolRegistry(network)
-        self._events = CallEvents({} if on_call is None else {"on_call": on_call})
         # Jitter needs no cryptographic random numbers.
         self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
+        self._pools = PoolRegistry(network, self._clock)
+        self._events = CallEvents(
+            {} if on_call is None else {"on_call": on_call}, self._clock.now
+        )
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
         self._authorizations = LRUCache[str, Secret](_MAX_KEYS)

@@ -1,10 +1,10 @@
-"""The clocks of one call, and what happens when one runs out."""
+"""Watchdog: the timeouts of one call."""
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from ..config import Timeouts
 from ..errors import APITimeoutError, OpenRouterError, Phase
@@ -12,50 +12,78 @@ from .timer import SharedTimer
 
 
 class Stage(Enum):
-    """How far an attempt has come; it decides which clocks run."""
+    """The progress of an attempt, which decides which timeouts run."""
 
     LIMITER = auto()
+    """Waiting for the limiter: none."""
     QUEUE = auto()
+    """Waiting for a connection slot: `pool`."""
     CONNECT = auto()
+    """A slot was granted: `connect`, `first_token`, `total`."""
     RESPONSE = auto()
-    # A body that is no stream, from its first byte on.
+    """The request is on a connection: `first_token`, `total`."""
     BODY = auto()
+    """A body that is not a stream has begun: `read`, `first_token`, `total`."""
     STREAM = auto()
+    """The headers of a stream have arrived: `read`, `idle`, `first_token`, `total`."""
     IDLE = auto()
+    """Nothing is awaited from the network: `total`."""
 
 
-_WHAT = {
+_MESSAGES: Final[dict[Phase, str]] = {
     "pool": "No connection slot became free",
-    "connect": "No connection was made",
-    "first_token": "No first token came",
-    "idle": "No event came",
-    "read": "Not a byte came",
-    "total": "The call did not end",
+    "connect": "No connection was established",
+    "first_token": "No token was received",
+    "idle": "No event was received",
+    "read": "No byte was received",
+    "total": "The call did not finish",
 }
 
 
 class Watchdog:
     """
-    What runs beside one call: its clocks, and the way to end it from outside.
+    The timeouts of one call, and the way to end it from outside.
 
-    A read only stores the time; the ticker asks when the earliest clock may have run
-    out. Making and cancelling a timer for each read costs more than all the rest of a
-    paced stream.
+    A read only stores the time. The shared timer checks each call at the earliest
+    time when one of its timeouts may have expired, and is set again for the time that
+    remains. Creating and cancelling a timer for each read would cost more than all
+    the rest of a stream with one event per read.
+
+    Attributes:
+        stage: The progress of the current attempt.
+        failure: The error that ended the attempt or the call; None if there is none.
+        on_fail: Called by `fail` once the call is an open stream. Before that, `fail`
+            cancels the task of the call instead.
+        deadline: The time when `total` expires; None before the first slot was
+            granted, or without that timeout.
+        granted: The time when the slot of the current attempt was granted.
+        connected_at: The time when the attempt was given its connection; None before.
+        transport: The transport to abort; None if the attempt has no connection.
+        protocol: aiohttp's protocol of that connection.
+        reused: True if that connection had carried a request before.
+        now: Returns the time.
+        last_byte: The time of the last read.
+        last_data: The time of the last event.
+        waiting_since: The time when the caller began to wait for the next event; None
+            while the caller is busy with the last ones, and no timeout of the stream
+            runs.
+        token_seen: True once the first token was received.
     """
 
     __slots__ = (
+        "_busy",
         "_cancelled",
         "_cancelling",
         "_task",
-        "_ticker",
         "_timeouts",
-        "away",
+        "_timer",
         "connected_at",
         "deadline",
         "failure",
         "granted",
         "last_byte",
         "last_data",
+        "now",
         "on_fail",
         "protocol",
         "reused",
@@ -65,101 +93,113 @@ class Watchdog:
         "waiting_since",
     )
 
-    def __init__(self, ticker: SharedTimer, timeouts: Timeouts) -> None:
-        self._ticker = ticker
+    def __init__(self, timer: SharedTimer, timeouts: Timeouts) -> None:
+        """Watch the call that the current task makes."""
+        self._timer = timer
+        self.now = timer.now
         self._timeouts = timeouts
         self._task = asyncio.current_task()
+        # Cancellations that somebody else requested before.
         self._cancelling = self._task.cancelling() if self._task else 0
         self._cancelled = False
+        # Seconds that the caller was busy between two reads of the stream.
+        self._busy = 0.0
         self.stage = Stage.IDLE
         self.failure: OpenRouterError | None = None
         self.on_fail: Callable[[], None] | None = None
-        self._unconnected()
+        self._forget_connection()
         self.deadline: float | None = None
         self.granted = 0.0
         self.last_byte = 0.0
         self.last_data = 0.0
-        self.away = 0.0
         self.token_seen = False
-        # None: the caller is busy with what it got, and no clock of ours runs.
         self.waiting_since: float | None = None
-        ticker.add(self)
+        timer.add(self)
 
-    def enter(self, stage: Stage, now: float) -> None:
-        """Start the clocks of a stage."""
-        self.stage = stage
-        if stage is Stage.QUEUE:
-            self.waiting_since = now
-        else:
-            self.last_byte = self.last_data = self.waiting_since = now
-        due = self._due(now)[0]
-        if due is not None:
-            self._ticker.want(due)
-
-    def begin(self, now: float) -> None:
-        """Start the clocks of an attempt: its slot was granted."""
-        self.stage = Stage.CONNECT
-        self.failure = None
-        self.granted = now
-        self.away = 0.0
-        self.token_seen = False
-        self._unconnected()
-        # What `_due` would find, without its lists: this is done for every call.
-        times = self._timeouts
-        soonest = times.connect
-        if times.first_token is not None and (
-            soonest is None or times.first_token < soonest
-        ):
-            soonest = times.first_token
-        due = None if soonest is None else now + soonest
-        if self.deadline is not None and (due is None or self.deadline < due):
-            due = self.deadline
-        if due is not None:
-            self._ticker.want(due)
-
-    def _unconnected(self) -> None:
+    def _forget_connection(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.connected_at: float | None = None
         self.protocol: Any = None
         self.reused = False
 
+    # --- the progress of the call ----------------------------------------------------
+
+    def enter(self, stage: Stage, now: float) -> None:
+        """Enter a stage, and start its timeouts."""
+        self.stage = stage
+        if stage is Stage.QUEUE:
+            self.waiting_since = now
+        else:
+            self.last_byte = self.last_data = self.waiting_since = now
+        due = self._earliest(now)[0]
+        if due is not None:
+            self._timer.check_at(due)
+
+    def start_attempt(self, now: float) -> None:
+        """Start the timeouts of an attempt, whose slot was granted."""
+        self.stage = Stage.CONNECT
+        self.failure = None
+        self.granted = now
+        self._busy = 0.0
+        self.token_seen = False
+        self._forget_connection()
+        # The result of `_earliest`, without a generator: every call passes here.
+        timeouts = self._timeouts
+        seconds = timeouts.connect
+        if timeouts.first_token is not None and (
+            seconds is None or timeouts.first_token < seconds
+        ):
+            seconds = timeouts.first_token
+        due = None if seconds is None else now + seconds
+        if self.deadline is not None and (due is None or self.deadline < due):
+            due = self.deadline
+        if due is not None:
+            self._timer.check_at(due)
+
     def connected(self, now: float, connection: Any, *, reused: bool) -> None:
-        """Learn which connection the attempt was given."""
+        """Note the connection that the attempt was given."""
         self.connected_at = now
         self.protocol = connection.protocol
         self.transport = connection.transport
         self.reused = reused
         self.stage = Stage.RESPONSE
 
-    def rest(self) -> None:
-        """Stop the clocks, all but `total`, which is a time of day."""
-        self.stage = Stage.IDLE
-        self.transport = self.protocol = None
-
-    def stop(self) -> None:
-        """Stop everything; the call is over."""
-        self._ticker.discard(self)
-        self.on_fail = None
-        self._task = None
-
-    def let_go(self) -> None:
-        """Forget the connection: the body is here, and the pool has it back."""
-        self.transport = None
-
     def received(self, now: float) -> None:
-        """Store when bytes of a plain body came; the first ones start `read`."""
+        """Note bytes of a body that is not a stream; the first ones start `read`."""
         if self.stage is Stage.BODY:
             self.last_byte = now
         else:
             self.enter(Stage.BODY, now)
 
     def wait(self, now: float) -> None:
-        """The caller has come back and waits for us: its clocks run."""
-        self.away += now - self.last_byte
+        """Note that the caller waits for the next event of its stream."""
+        self._busy += now - self.last_byte
         self.waiting_since = now
 
+    def release_connection(self) -> None:
+        """Forget the transport: the body has ended, and the pool has it back."""
+        self.transport = None
+
+    def end_attempt(self) -> None:
+        """Stop the timeouts of an attempt; only `total` goes on."""
+        self.stage = Stage.IDLE
+        self.transport = self.protocol = None
+
+    def postpone_deadline(self, seconds: float) -> None:
+        """Leave a wait out of `total`."""
+        if self.deadline is not None:
+            self.deadline += seconds
+
+    def stop(self) -> None:
+        """Stop all timeouts; the call is over."""
+        self._timer.discard(self)
+        self.on_fail = None
+        self._task = None
+
+    # --- the end from outside --------------------------------------------------------
+
     def fail(self, failure: OpenRouterError) -> None:
-        """End the call with this error, wherever it is; the first one counts."""
+        """End the call with this error, wherever it is; only the first error counts."""
         if self.failure is not None or self._task is None:
             return
         self.failure = failure
@@ -168,72 +208,71 @@ class Watchdog:
         if self.on_fail is not None:
             self.on_fail()
         else:
-            # Until a stream is handed over, the task of the call is what waits.
-            # A body of which the session's own end took hold never wakes it.
+            # Aborting the transport is not enough: while a session closes, it takes
+            # the connection away, and a task that reads the body never wakes up.
             self._cancelled = True
             self._task.cancel()
 
     def caught(self) -> bool:
-        """Return whether a CancelledError that arrived was only `fail`'s."""
+        """Return True if a CancelledError came from `fail`, and nobody else cancels."""
         if not self._cancelled or self._task is None:
             return False
         self._cancelled = False
         return self._task.uncancel() <= self._cancelling
 
-    def tick(self, now: float) -> float:
-        """End the call if one of its clocks has run out; return when one may."""
-        due, phase, seconds = self._due(now)
+    # --- timeouts --------------------------------------------------------------------
+
+    def check(self, now: float) -> float:
+        """End the call if a timeout has expired; return when to check again."""
+        due, phase, seconds = self._earliest(now)
         if due is None or self.failure is not None:
             return math.inf
         if due > now:
             return due
         self.fail(
             APITimeoutError(
-                f"{_WHAT[phase]} within {seconds:g} seconds ({phase}).",
+                f"{_MESSAGES[phase]} within {seconds:g} seconds ({phase}).",
                 phase=phase,
                 seconds=seconds,
-                # Without a connection nothing can have been accepted.
+                # Without a connection, the request cannot have been accepted.
                 retryable=phase == "connect",
             )
         )
         return math.inf
 
-    def _due(self, now: float) -> tuple[float | None, Phase, float]:
-        """Return when the next clock runs out, which one, and what it was set to."""
-        best: float | None = None
+    def _earliest(self, now: float) -> tuple[float | None, Phase, float]:
+        """Return when the next timeout expires, its name and its length."""
+        earliest: float | None = None
         phase: Phase = "total"
-        limit = 0.0
-        for since, seconds, name in self._clocks(now):
-            if seconds is not None and (best is None or since + seconds < best):
-                best, phase, limit = since + seconds, name, seconds
-        return best, phase, limit
+        length = 0.0
+        for name, since, seconds in self._running(now):
+            if seconds is not None and (earliest is None or since + seconds < earliest):
+                earliest, phase, length = since + seconds, name, seconds
+        return earliest, phase, length
 
-    def _clocks(self, now: float) -> list[tuple[float, float | None, Phase]]:
-        """Return since when each clock of this stage runs, and its limit."""
-        times = self._timeouts
-        if self.stage is Stage.LIMITER:
-            return []
-        if self.stage is Stage.QUEUE:
-            return [(self.waiting_since or 0.0, times.pool, "pool")]
-        clocks: list[tuple[float, float | None, Phase]] = []
-        if self.deadline is not None and times.total is not None:
-            clocks.append((self.deadline - times.total, times.total, "total"))
-        if self.stage is Stage.CONNECT:
-            clocks.append((self.granted, times.connect, "connect"))
-        waiting = self.waiting_since
-        away = self.away
-        if self.stage is not Stage.STREAM:
-            if self.stage is Stage.BODY:
-                clocks.append((self.last_byte, times.read, "read"))
-            if not self.token_seen and self.stage is not Stage.IDLE:
-                clocks.append((self.granted, times.first_token, "first_token"))
-            return clocks
-        if waiting is None:
-            # As if the caller came back right now: it can not be earlier than that.
-            waiting = now
-            away += waiting - self.last_byte
-        clocks.append((max(self.last_byte, waiting), times.read, "read"))
-        clocks.append((max(self.last_data, waiting), times.idle, "idle"))
-        if not self.token_seen:
-            clocks.append((self.granted + away, times.first_token, "first_token"))
-        return clocks
+    def _running(self, now: float) -> Iterator[tuple[Phase, float, float | None]]:
+        """Yield the timeouts that run in this stage: name, start, length."""
+        timeouts, stage = self._timeouts, self.stage
+        if stage is Stage.LIMITER:
+            return
+        if stage is Stage.QUEUE:
+            yield "pool", self.waiting_since or 0.0, timeouts.pool
+            return
+        if self.deadline is not None and timeouts.total is not None:
+            yield "total", self.deadline - timeouts.total, timeouts.total
+        busy = 0.0
+        if stage is Stage.CONNECT:
+            yield "connect", self.granted, timeouts.connect
+        elif stage is Stage.BODY:
+            yield "read", self.last_byte, timeouts.read
+        elif stage is Stage.STREAM:
+            waiting, busy = self.waiting_since, self._busy
+            if waiting is None:
+                # The caller is busy. Assume that it returns right now: the timeouts
+                # cannot expire earlier than that.
+                waiting = now
+                busy += now - self.last_byte
+            yield "read", max(self.last_byte, waiting), timeouts.read
+            yield "idle", max(self.last_data, waiting), timeouts.idle
+        if not self.token_seen and stage is not Stage.IDLE:
+            yield "first_token", self.granted + busy, timeouts.first_token

@@ -572,3 +572,45 @@ async def test_silence_before_the_headers_is_a_timeout(
     assert caught.value.phase == "first_token"
     assert caught.value.attempts[0].billing == "maybe"
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("retries", "sent", "says_not_retried"),
+    [
+        (Retries(), 1, True),
+        (Retries(max_attempts=1), 1, False),
+        (Retries(ambiguous=True), 3, False),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_error_says_that_it_was_not_retried_only_if_that_is_true(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    retries: Retries,
+    sent: int,
+    *,
+    says_not_retried: bool,
+    stream: bool,
+) -> None:
+    """The connection breaks before the response; the request may have been accepted."""
+    server.reply(stop="close", times=None)
+
+    with pytest.raises(APIConnectionError) as caught:
+        await ask(client, stream=stream, retries=retries)
+
+    assert len(server.requests) == sent
+    assert ("not retried" in str(caught.value)) is says_not_retried
+
+
+async def test_retry_budget_is_the_reason_given_when_it_is_used_up(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(error_reply(503), times=None)
+    errors: list[OpenRouterError] = []
+    for _ in range(12):
+        with pytest.raises(ServiceUnavailableError) as caught:
+            await client.chat.send(HELLO, retries=Retries(max_attempts=2, budget=0.0))
+        errors.append(caught.value)
+
+    assert "the retry budget is used up" in str(errors[-1])
+    assert "not retried" not in str(errors[0])

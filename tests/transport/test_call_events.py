@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_record_has_the_outcome_of_the_call(
     error: BaseException | None, outcome: str, is_recorded: bool
 ) -> None:
     records: list[CallRecord] = []
-    report = CallEvents({"on_call": records.append}).begin(new_call())
+    report = CallEvents({"on_call": records.append}, time.monotonic).begin(new_call())
     response = read_response({"usage": {"cost": 0.5}})
 
     report.end(error, lambda: response)
@@ -59,7 +60,7 @@ def test_record_has_the_outcome_of_the_call(
 
 def test_failed_call_reports_the_usage_of_its_partial_response() -> None:
     records: list[CallRecord] = []
-    report = CallEvents({"on_call": records.append}).begin(new_call())
+    report = CallEvents({"on_call": records.append}, time.monotonic).begin(new_call())
     partial = read_response({"usage": {"cost": 0.5}})
 
     report.fail(APIError("No.", status_code=500, partial=partial))
@@ -68,7 +69,7 @@ def test_failed_call_reports_the_usage_of_its_partial_response() -> None:
 
 
 def test_response_is_not_accumulated_without_an_observer() -> None:
-    report = CallEvents({}).begin(new_call())
+    report = CallEvents({}, time.monotonic).begin(new_call())
 
     report.end(None, lambda: pytest.fail("it was accumulated"))
 
@@ -83,7 +84,7 @@ def test_failure_of_one_observer_is_logged_and_does_not_reach_the_others(
     def fail(record: CallRecord) -> None:
         raise ValueError(record.model)
 
-    events = CallEvents({"first": fail, "second": records.append})
+    events = CallEvents({"first": fail, "second": records.append}, time.monotonic)
 
     events.begin(new_call()).end(None, lambda: None)
 

@@ -518,7 +518,7 @@ class TestLog:
         assert len(ours) == len(debug) + len(info)
         assert len(debug) == 3
         assert "502" in debug[0]
-        assert "no answer" in debug[1]
+        assert "no response" in debug[1]
         assert "200" in debug[2]
         assert len(info) == 2
         assert "BadGatewayError" in info[0]

@@ -1,101 +1,116 @@
-"""The one timer of a loop's calls: when it looks, and that it does not look too often."""
+"""SharedTimer: when it checks its members, and that it does not check too often."""
 
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from support import VirtualClock
 
 from openrouter_async.errors import OpenRouterError
 from openrouter_async.transport.timer import SharedTimer
 
 
 class Member:
-    """Something with a clock; keeps when it was looked at."""
+    """A member of the timer that records when it was checked."""
 
-    def __init__(self, tick: Callable[[float], float] = lambda _: math.inf) -> None:
-        self.seen: list[float] = []
-        self._tick = tick
+    def __init__(self, check: Callable[[float], float] = lambda _: math.inf) -> None:
+        self.checked: list[float] = []
+        self._check = check
 
-    def tick(self, now: float) -> float:
-        """Keep the time, and say what the test wants."""
-        self.seen.append(now)
-        return self._tick(now)
+    def check(self, now: float) -> float:
+        self.checked.append(now)
+        return self._check(now)
 
     def fail(self, failure: OpenRouterError) -> None:
-        """Nobody ends it."""
         raise AssertionError(failure)
 
 
-def timers() -> int:
-    """How many timers the loop has."""
-    loop: Any = asyncio.get_running_loop()
-    scheduled: list[asyncio.TimerHandle] = loop._scheduled
-    return sum(not handle.cancelled() for handle in scheduled)
+@pytest.fixture
+def time() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture
-async def ticker() -> SharedTimer:
-    return SharedTimer(asyncio.get_running_loop())
+async def timer(time: VirtualClock) -> SharedTimer:
+    return SharedTimer(asyncio.get_running_loop(), time.clock)
 
 
-async def test_it_looks_at_the_earliest_time_wanted(ticker: SharedTimer) -> None:
-    """A later wish makes no second timer, an earlier one replaces it."""
-    member = Member()
-    ticker.add(member)
-    now = asyncio.get_running_loop().time()
-    for seconds in (60.0, 0.02, 30.0):
-        ticker.want(now + seconds)
+async def test_timer_checks_at_the_earliest_time_that_was_asked_for(
+    timer: SharedTimer, time: VirtualClock
+) -> None:
+    """A later time creates no second timer, an earlier one replaces it."""
+    member, start = Member(), time.time
+    timer.add(member)
+    for seconds in (60.0, 20.0, 30.0):
+        timer.check_at(start + seconds)
+    scheduled = time.scheduled
+    await time.advance(100.0)
 
-    assert timers() == 1
-    await asyncio.sleep(0.05)
-    assert [0.02 <= seen - now < 0.05 for seen in member.seen] == [True]
-    assert timers() == 0
-
-
-async def test_it_looks_again_when_told(ticker: SharedTimer) -> None:
-    """A member that is not over says when it may be."""
-    member = Member(lambda now: now + 0.01)
-    ticker.add(member)
-    ticker.want(asyncio.get_running_loop().time())
-    await asyncio.sleep(0.05)
-    ticker.discard(member)
-    seen = len(member.seen)
-    await asyncio.sleep(0.03)
-
-    assert 3 <= seen <= 6
-    assert len(member.seen) == seen
-    assert timers() == 0
+    assert scheduled == [start + 20.0]
+    assert member.checked == [start + 20.0]
+    assert time.scheduled == []
 
 
-async def test_many_members_are_looked_at_less_often(ticker: SharedTimer) -> None:
-    """Ten thousand that want to be looked at all the time do not keep the loop busy."""
+async def test_timer_checks_again_when_a_member_asks_for_it(
+    timer: SharedTimer, time: VirtualClock
+) -> None:
+    member, start = Member(lambda now: now + 10.0), time.time
+    timer.add(member)
+    timer.check_at(start + 10.0)
+    await time.advance(35.0)
+    timer.discard(member)
+    await time.advance(100.0)
+
+    assert member.checked == [start + 10.0, start + 20.0, start + 30.0]
+    assert time.scheduled == []
+
+
+async def test_many_members_are_checked_less_often(
+    timer: SharedTimer, time: VirtualClock
+) -> None:
+    """10,000 members that are always due do not keep the event loop busy."""
     members = [Member(lambda now: now) for _ in range(10_000)]
     for member in members:
-        ticker.add(member)
-    ticker.want(asyncio.get_running_loop().time())
-    await asyncio.sleep(0.3)
-    ticker.stop()
+        timer.add(member)
+    timer.check_at(time.time)
+    await time.advance(0.3)
+    timer.stop()
 
-    assert 1 <= len(members[0].seen) <= 2
-    assert timers() == 0
+    assert len(members[0].checked) == 2
+    assert time.scheduled == []
 
 
-async def test_one_that_leaves_while_it_looks(ticker: SharedTimer) -> None:
-    """A member may end others, and itself, when its time is over."""
+async def test_member_may_discard_others_and_itself_while_it_is_checked(
+    timer: SharedTimer, time: VirtualClock
+) -> None:
     last = Member()
 
     def end(_: float) -> float:
-        ticker.discard(first)
-        ticker.discard(last)
-        return math.inf
+        timer.discard(first)
+        timer.discard(last)
+        return 0.0
 
     first = Member(end)
-    ticker.add(first)
-    ticker.add(last)
-    ticker.want(asyncio.get_running_loop().time())
-    await asyncio.sleep(0.01)
+    timer.add(first)
+    timer.add(last)
+    timer.check_at(time.time)
+    await time.advance(1.0)
 
-    assert ticker.members == []
-    assert timers() == 0
+    assert timer.members == []
+    assert time.scheduled == []
+
+
+async def test_timer_uses_the_event_loop_without_a_virtual_clock(
+    time: VirtualClock,
+) -> None:
+    loop = asyncio.get_running_loop()
+    clock = type(time.clock)(loop.time, asyncio.sleep, lambda: 0.5)
+    timer, member = SharedTimer(loop, clock), Member()
+    timer.add(member)
+    timer.check_at(loop.time() + 0.01)
+    async with asyncio.timeout(5):
+        while not member.checked:  # noqa: ASYNC110 - nothing announces the check
+            await asyncio.sleep(0.005)
+
+    assert len(member.checked) == 1
