@@ -93,6 +93,39 @@ class ChatStream:
             pass
         return self.response
 
+    async def read_available(self) -> list[ChatStreamingResponseChunk]:
+        """
+        Wait for the next chunk; return it with all that were received together with it.
+
+        Whoever passes chunks on, to a browser or a terminal, can then write them at
+        once. Calls of this method and iteration may alternate.
+
+        Returns:
+            The chunks of one read of the connection, in order; [] at the end of the
+            stream.
+
+        Raises:
+            OpenRouterError: As iterating raises. The chunks that were received before
+                an error are returned first, and the next call raises it.
+        """
+        try:
+            chunks = [await anext(self)]
+        except StopAsyncIteration:
+            return []
+        while self._events:
+            try:
+                chunk = self._state.feed(self._events.pop())
+            except OpenRouterError as error:
+                # The next call raises it, because it is now the end of the stream.
+                self._fail(error)
+                break
+            if chunk is None:
+                # The next call waits for the end of the body, and returns [].
+                self._events = []
+                break
+            chunks.append(chunk)
+        return chunks
+
     async def aclose(self) -> None:
         """
         Close the connection at once, from any task; this never suspends.

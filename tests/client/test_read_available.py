@@ -1,0 +1,165 @@
+"""ChatStream.read_available: the chunks of one read, the end, and errors."""
+
+from typing import Any
+
+import pytest
+from support import HELLO
+
+from openrouter_async import (
+    AsyncOpenRouter,
+    BadGatewayError,
+    ChatStream,
+    ChatStreamingResponseChunk,
+    ClosedError,
+    MalformedResponseError,
+)
+from openrouter_async.parsed import ParsedStream
+from openrouter_async.testing import LocalOpenRouter, StreamError, completion
+
+ONE_READ = 1_000_000
+"""Bytes to a write that hold a whole stream."""
+
+
+def texts(chunks: list[ChatStreamingResponseChunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+async def read_all_available(stream: ChatStream) -> list[str]:
+    """Read to the end; return the text of each read."""
+    reads: list[str] = []
+    while chunks := await stream.read_available():
+        reads.append(texts(chunks))
+    return reads
+
+
+async def test_chunks_of_one_read_are_returned_together(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(["he", "l", "lo"], chunk_delay=0, before_token=0, write_bytes=ONE_READ)
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        chunks = await stream.read_available()
+        partial = stream.partial
+        end = await stream.read_available()
+        again = await stream.read_available()
+
+    assert texts(chunks) == "hello"
+    assert partial is not None
+    assert partial.text == "hello"
+    assert (end, again) == ([], [])
+    assert stream.response.text == "hello"
+    assert client.stats.idle == 1
+
+
+async def test_chunks_that_arrive_apart_are_returned_apart(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(["he", "llo"], chunk_delay=0.03)
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        reads = await read_all_available(stream)
+
+    assert "".join(reads) == "hello"
+    assert "hello" not in reads
+
+
+async def test_iteration_continues_where_read_available_stopped(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(["a", "b", "c"], chunk_delay=0.03)
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        first = await anext(stream)
+        second = await stream.read_available()
+        response = await stream.collect()
+
+    assert response.text == "abc"
+    assert "abc".startswith(first.text + texts(second))
+
+
+@pytest.mark.parametrize(
+    ("options", "raised"),
+    [
+        ({"error": StreamError(code=502), "error_after": 2}, BadGatewayError),
+        (
+            {
+                "chunks": [
+                    {"choices": [{"delta": {"content": "he"}}]},
+                    {"choices": [{"delta": {"content": "llo"}}]},
+                    "{oops",
+                ]
+            },
+            MalformedResponseError,
+        ),
+    ],
+)
+async def test_error_is_raised_after_the_chunks_before_it_were_returned(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    options: dict[str, Any],
+    raised: type[Exception],
+) -> None:
+    if "chunks" not in options:
+        options = {"content": ["he", "llo"], **options}
+    server.reply(chunk_delay=0, before_token=0, write_bytes=ONE_READ, **options)
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        chunks = await stream.read_available()
+        with pytest.raises(raised) as caught:
+            await stream.read_available()
+        with pytest.raises(raised):
+            await anext(stream)
+
+    assert texts(chunks) == "hello"
+    assert caught.value.partial.text == "hello"  # type: ignore[attr-defined]
+
+
+async def test_events_after_done_are_not_read(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    body = (
+        b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
+        b"data: [DONE]\n\ndata: nonsense\n\n"
+    )
+    server.reply(body=body, content_type="text/event-stream")
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        reads = await read_all_available(stream)
+
+    assert reads == ["hi"]
+    assert stream.response.text == "hi"
+
+
+async def test_completion_in_place_of_a_stream_is_one_read(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(json=completion("hello"))
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        reads = await read_all_available(stream)
+
+    assert reads == ["hello"]
+
+
+async def test_closed_stream_raises(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    stream = await client.chat.send(HELLO, stream=True)
+    await stream.aclose()
+
+    with pytest.raises(ClosedError):
+        await stream.read_available()
+
+
+async def test_parsed_stream_has_its_output_at_the_end(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    server.reply(["[1, ", "2]"], chunk_delay=0, before_token=0, write_bytes=ONE_READ)
+
+    async with client.chat.send(HELLO, output=list[int], stream=True) as stream:
+        assert isinstance(stream, ParsedStream)
+        reads = await read_all_available(stream)
+        output = stream.output
+
+    assert "".join(reads) == "[1, 2]"
+    assert output == [1, 2]
