@@ -1,5 +1,6 @@
 """ChatStream.read_available: the chunks of one read, the end, and errors."""
 
+import json
 from typing import Any
 
 import pytest
@@ -12,12 +13,21 @@ from openrouter_async import (
     ChatStreamingResponseChunk,
     ClosedError,
     MalformedResponseError,
+    OpenRouterError,
 )
 from openrouter_async.parsed import ParsedStream
-from openrouter_async.testing import LocalOpenRouter, StreamError, completion
+from openrouter_async.testing import LocalOpenRouter, completion
 
-ONE_READ = 1_000_000
-"""Bytes to a write that hold a whole stream."""
+
+def in_one_read(server: LocalOpenRouter, *events: dict[str, Any] | str) -> None:
+    """Let the server send a stream by one write, which arrives in one read."""
+    data = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    body = "".join(f"data: {text}\n\n" for text in [*data, "[DONE]"]).encode()
+    server.reply(body=body, content_type="text/event-stream")
+
+
+def content(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
 
 
 def texts(chunks: list[ChatStreamingResponseChunk]) -> str:
@@ -35,7 +45,7 @@ async def read_all_available(stream: ChatStream) -> list[str]:
 async def test_chunks_of_one_read_are_returned_together(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    server.reply(["he", "l", "lo"], chunk_delay=0, before_token=0, write_bytes=ONE_READ)
+    in_one_read(server, content("he"), content("l"), content("lo"))
 
     async with client.chat.send(HELLO, stream=True) as stream:
         chunks = await stream.read_available()
@@ -78,30 +88,19 @@ async def test_iteration_continues_where_read_available_stopped(
 
 
 @pytest.mark.parametrize(
-    ("options", "raised"),
+    ("event", "raised"),
     [
-        ({"error": StreamError(code=502), "error_after": 2}, BadGatewayError),
-        (
-            {
-                "chunks": [
-                    {"choices": [{"delta": {"content": "he"}}]},
-                    {"choices": [{"delta": {"content": "llo"}}]},
-                    "{oops",
-                ]
-            },
-            MalformedResponseError,
-        ),
+        ({"error": {"code": 502, "message": "Gone"}}, BadGatewayError),
+        ("{oops", MalformedResponseError),
     ],
 )
 async def test_error_is_raised_after_the_chunks_before_it_were_returned(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
-    options: dict[str, Any],
-    raised: type[Exception],
+    event: dict[str, Any] | str,
+    raised: type[OpenRouterError],
 ) -> None:
-    if "chunks" not in options:
-        options = {"content": ["he", "llo"], **options}
-    server.reply(chunk_delay=0, before_token=0, write_bytes=ONE_READ, **options)
+    in_one_read(server, content("he"), content("llo"), event)
 
     async with client.chat.send(HELLO, stream=True) as stream:
         chunks = await stream.read_available()
@@ -111,17 +110,14 @@ async def test_error_is_raised_after_the_chunks_before_it_were_returned(
             await anext(stream)
 
     assert texts(chunks) == "hello"
-    assert caught.value.partial.text == "hello"  # type: ignore[attr-defined]
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "hello"
 
 
 async def test_events_after_done_are_not_read(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    body = (
-        b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
-        b"data: [DONE]\n\ndata: nonsense\n\n"
-    )
-    server.reply(body=body, content_type="text/event-stream")
+    in_one_read(server, content("hi"), "[DONE]", "nonsense")
 
     async with client.chat.send(HELLO, stream=True) as stream:
         reads = await read_all_available(stream)
@@ -154,7 +150,7 @@ async def test_closed_stream_raises(
 async def test_parsed_stream_has_its_output_at_the_end(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    server.reply(["[1, ", "2]"], chunk_delay=0, before_token=0, write_bytes=ONE_READ)
+    in_one_read(server, content("[1, "), content("2]"))
 
     async with client.chat.send(HELLO, output=list[int], stream=True) as stream:
         assert isinstance(stream, ParsedStream)
