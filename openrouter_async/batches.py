@@ -1,14 +1,22 @@
-"""The hosted-batch operations: `create`, `get`, `list`, `results` and `delete`."""
+"""The hosted-batch operations: `run`, `create`, `get`, `list`, `results`, `delete`."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, Unpack
+from concurrent.futures import Executor
+from typing import Any, Final, Required, Self, TypeVar, Unpack, overload
 
+from typing_extensions import TypeForm
+
+from .batch.hosted.context import HostedOptions
+from .batch.hosted.hosted_engine import HostedEngine
+from .batch.hosted.intervals import HostedIntervals
 from .batch.hosted.plan import (
     CHAT_ENDPOINT,
+    MAX_BYTES,
     MAX_ROWS,
     BatchGroup,
     other_slug,
@@ -20,23 +28,44 @@ from .batch.hosted.routes import (
     BatchRoutes,
     submission_wait,
 )
-from .batch.options import Items
+from .batch.journal import Journal
+from .batch.options import BatchOptions, Items, OnError, Progress
 from .batch.request_builder import RequestBuilder
 from .batch.rows.items import read_item
 from .batch.rows.results import BatchResult
-from .batch.source import END, check_items, open_source
+from .batch.run import BatchRun, Engine
+from .batch.source import END, Source, check_items, open_source
 from .errors import APIError, ConfigurationError, NotFoundError, OpenRouterError
 from .protocol.batch_parsing import is_missing_variant, objects_in, read_row
 from .protocol.decode import as_object, decode
 from .protocol.encode import encode
 from .protocol.response_parsing import usage_of
 from .protocol.settings import Settings
+from .structured.output_parser import parser_of
+from .transport.limiter import LimiterRegistry
 from .transport.transport import Transport
 from .types import ChatFields, ChatResponse
 from .types.hosted import Batch
 
+T = TypeVar("T")
+
 # Submissions that are rejected by a rate limit, or find no connection.
 _MAX_SUBMISSIONS: Final = 5
+
+
+class HostedRunOptions(ChatFields, total=False):
+    """The keywords of `Batches.run`, apart from `output`."""
+
+    journal: Required[str | os.PathLike[str]]
+    max_cost: float | None
+    on_error: OnError
+    progress: Progress | None
+    wait: bool
+    batch_rows: int
+    batch_bytes: int
+    max_open: int
+    callback_url: str | None
+    intervals: HostedIntervals | None
 
 
 class Batches:
@@ -94,6 +123,114 @@ class Batches:
                 raise
             other = other_slug(model)
             return await self._submit(planned.body(other, callback_url))
+
+    @overload
+    def run(
+        self, rows: Items, *, output: None = None, **options: Unpack[HostedRunOptions]
+    ) -> BatchRun[None]: ...
+
+    @overload
+    def run(
+        self, rows: Items, *, output: TypeForm[T], **options: Unpack[HostedRunOptions]
+    ) -> BatchRun[T]: ...
+
+    def run(
+        self,
+        rows: Items,
+        *,
+        journal: str | os.PathLike[str],
+        output: Any = None,
+        max_cost: float | None = None,
+        on_error: OnError = "capture",
+        progress: Progress | None = None,
+        wait: bool = True,
+        batch_rows: int = MAX_ROWS,
+        batch_bytes: int = MAX_BYTES,
+        max_open: int = 20,
+        callback_url: str | None = None,
+        intervals: HostedIntervals | None = None,
+        **fields: Any,
+    ) -> BatchRun[Any]:
+        """
+        Send rows as hosted batches and return a run that yields their results.
+
+            async with client.batches.run(rows, model=M, journal="out.jsonl") as run:
+                async for result in run:
+                    print(result.custom_id, result.text or result.error)
+
+        Rows are grouped, checked, split into batches and submitted; results arrive as
+        batches end, in minutes to 24 hours. The ids of the batches are beside the
+        journal, so that a run can end at any time and the next one collects: call
+        `run` again with the same rows and journal. Rows whose result is in the journal
+        are not sent, whichever engine sent them.
+
+        Args:
+            rows: The rows, in the forms that `chat.send_many` accepts.
+            journal: Output file in JSON lines, which `chat.send_many` can continue.
+                The batches are recorded in `out.batches.jsonl` beside it. Needs
+                `openrouter_async[batch]`.
+            output: The type of each answer, as in `chat.send`.
+            max_cost: Maximum cost in US dollars, including earlier runs with the same
+                journal. It is guaranteed under the conditions of `chat.send_many`, for
+                models with a known batch price.
+            on_error: The effect of a row that fails, as in `chat.send_many`.
+            progress: A function of `run.stats`, or True, as in `chat.send_many`.
+            wait: If False, submit all rows, collect the batches that have ended, and
+                end the run.
+            batch_rows: Maximum number of rows of a batch.
+            batch_bytes: Maximum size of a submission.
+            max_open: Maximum number of batches that have not ended.
+            callback_url: An https URL that is called when a batch has ended.
+            intervals: Times between looks at the batches.
+            **fields: Fields of `ChatGenerationParams`, for every row that does not set
+                them itself.
+
+        Raises:
+            TypeError: If an argument is unknown or has the wrong type.
+            ConfigurationError: If an option is invalid.
+        """
+        path = _journal_path(journal)
+        options = BatchOptions(
+            items=rows,
+            journal=path,
+            max_cost=max_cost,
+            on_error=on_error,
+            progress=progress,
+        )
+        hosted = HostedOptions(
+            wait=wait,
+            batch_rows=batch_rows,
+            batch_bytes=batch_bytes,
+            max_open=max_open,
+            callback_url=callback_url,
+            intervals=intervals or HostedIntervals(),
+        )
+        parser = None if output is None else parser_of(output)
+        builder = RequestBuilder(
+            self._settings,
+            self._transport,
+            fields,
+            extra=None,
+            query=None,
+            parser=parser,
+        )
+
+        def make_engine(
+            source: Source, journal: Journal | None, executor: Executor
+        ) -> Engine:
+            assert journal is not None
+            return HostedEngine(
+                options,
+                hosted,
+                builder,
+                self._routes,
+                source,
+                journal,
+                executor,
+                has_output=parser is not None,
+            )
+
+        return BatchRun(options, builder, LimiterRegistry(), make_engine)
 
     async def get(self, batch_id: str) -> Batch:
         """
@@ -165,6 +302,21 @@ class Batches:
                 if wait is None or attempts == _MAX_SUBMISSIONS:
                     raise
             await asyncio.sleep(wait)
+
+
+def _journal_path(journal: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """
+    Return a path unchanged.
+
+    Raises:
+        ConfigurationError: If it is a URL: nothing can be appended to an object.
+    """
+    if "://" in os.fspath(journal):
+        raise ConfigurationError(
+            f"journal must be a file on this machine or on a shared mount, not a URL "
+            f"({os.fspath(journal)!r})."
+        )
+    return journal
 
 
 class BatchList:

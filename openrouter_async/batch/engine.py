@@ -120,7 +120,7 @@ class BatchEngine:
             self,
             max_in_flight=max_in_flight,
         )
-        self._progress = _progress_of(options)
+        self._progress = progress_of(options)
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def start(self) -> None:
@@ -185,7 +185,7 @@ class BatchEngine:
     def _report(self) -> None:
         progress = self._progress
         if progress is not None:
-            _call_and_log(lambda: progress(self.stats()))
+            call_and_log(lambda: progress(self.stats()))
 
     # --- the end ---------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class BatchEngine:
             self._timer.cancel()
             self._report()
             if isinstance(self._progress, ProgressLine):
-                _call_and_log(self._progress.end)
+                call_and_log(self._progress.end)
             self.buffer.close()
 
     async def _close_journal(self) -> None:
@@ -244,13 +244,15 @@ class BatchEngine:
             await self._loop.run_in_executor(self._executor, self._journal.close)
 
 
-def _progress_of(options: BatchOptions) -> Callable[[BatchStats], object] | None:
+def progress_of(options: BatchOptions) -> Callable[[BatchStats], object] | None:
+    """Return the function that a run calls with its statistics; None for none."""
     if options.progress is True:
         return ProgressLine(sys.stderr, options.max_cost)
     return options.progress if callable(options.progress) else None
 
 
-def _call_and_log(function: Callable[[], object]) -> None:
+def call_and_log(function: Callable[[], object]) -> None:
+    """Call a function of the caller; its errors do not end the run."""
     try:
         function()
     except Exception:

@@ -1,26 +1,71 @@
 """`BatchRun`: the caller's handle on a run of many calls."""
 
 import asyncio
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, Generic, Self
+from typing import Final, Generic, Protocol, Self
 
 from ..errors import ConfigurationError
-from ..transport.limiter import LimiterRegistry, LimiterStats
+from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry, LimiterStats
 from .engine import BatchEngine, until_done
 from .journal import Journal
 from .options import BatchOptions
 from .request_builder import RequestBuilder
-from .row_limiter import make_rate_limiter
+from .result_buffer import ResultBuffer
+from .row_limiter import RateLimiter, make_rate_limiter
 from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
-from .source import open_source
+from .source import Source, open_source
 
 # The other reasons are not failures: the caller stopped the run, or set a budget.
 _RAISED: Final[frozenset[StopReason]] = frozenset(
     {"account", "repeated_failure", "stalled", "journal", "input", "error"}
 )
+
+
+class Engine(Protocol):
+    """
+    The engine of a run, as its handle sees it.
+
+    Attributes:
+        buffer: The results to be read.
+        reason: The reason if the run ended before its rows did; otherwise None.
+        failure: The error that ended the run; None if it ended without one.
+    """
+
+    buffer: ResultBuffer
+    reason: StopReason | None
+    failure: BaseException | None
+
+    @property
+    def is_over(self) -> bool:
+        """True if the run has ended."""
+        ...
+
+    @property
+    def limiters(self) -> Mapping[str | None, ConcurrencyLimiter]:
+        """The concurrency limiters in use, by model."""
+        ...
+
+    def start(self) -> None:
+        """Start to read rows and to send them."""
+
+    def stop(self, reason: StopReason, error: BaseException | None) -> None:
+        """Send no more rows; the first reason given is the reason of the run."""
+
+    def stats(self) -> BatchStats:
+        """Return a snapshot."""
+        ...
+
+    async def shut_down(self, *, drain: bool, timeout: float | None = None) -> None:  # noqa: ASYNC109 - at the timeout, requests are cancelled; nothing is raised
+        """Send no more rows, and return when the run has ended."""
+
+    async def wait(self) -> None:
+        """Wait for the end of the run."""
+
+
+MakeEngine = Callable[[Source, Journal | None, Executor], Engine]
 
 
 class BatchRun(Generic[T_co]):
@@ -37,14 +82,27 @@ class BatchRun(Generic[T_co]):
         options: BatchOptions,
         builder: RequestBuilder,
         registry: LimiterRegistry,
+        make_engine: MakeEngine | None = None,
     ) -> None:
+        """
+        Create a run that is not started.
+
+        Args:
+            options: The options of the run.
+            builder: Builds and sends the requests.
+            registry: The client's concurrency limiters.
+            make_engine: Returns the engine for a source, an open journal and the
+                thread of its files. None: the engine that sends each row as a call.
+        """
         self._options = options
+        self._make_engine = make_engine or self._make_batch_engine
         self._builder = builder
         self._registry = registry
         journal = options.journal
         self._journal = None if journal is None else Journal(journal)
         self._executor: ThreadPoolExecutor | None = None
-        self._engine: BatchEngine | None = None
+        self._engine: Engine | None = None
+        self._rate_limiter: RateLimiter | None = None
         self._is_stopped = False
         self._is_closed = False
         self._is_failure_raised = False
@@ -62,28 +120,35 @@ class BatchRun(Generic[T_co]):
         """
         if self._executor is not None:
             raise ConfigurationError(
-                "A BatchRun can only be entered once. Call send_many() again."
+                "A BatchRun can only be entered once. Create another one."
             )
         options = self._options
-        rate_limiter = None if options.rpm is None else make_rate_limiter(options.rpm)
+        # A missing library is reported before the journal is locked.
+        if options.rpm is not None:
+            self._rate_limiter = make_rate_limiter(options.rpm)
         executor = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
         source = open_source(options.items)
         self._executor = executor
         if self._journal is not None:
             await _open(self._journal, executor)
-        self._engine = BatchEngine(
-            options,
-            self._builder,
-            self._registry,
-            source,
-            self._journal,
-            executor,
-            rate_limiter,
-        )
+        self._engine = self._make_engine(source, self._journal, executor)
         if self._is_stopped:
             self._engine.stop("stopped", None)
         self._engine.start()
         return self
+
+    def _make_batch_engine(
+        self, source: Source, journal: Journal | None, executor: Executor
+    ) -> BatchEngine:
+        return BatchEngine(
+            self._options,
+            self._builder,
+            self._registry,
+            source,
+            journal,
+            executor,
+            self._rate_limiter,
+        )
 
     async def __aexit__(
         self,

@@ -35,6 +35,10 @@ class Call(Generic[T]):
             Its arguments are the body, the exchange and the seconds since the epoch.
         model: The requested model, for the call's record.
         stream: If True, a stream was requested.
+        body_path: Path of a file that is sent in place of `body`. It is read for each
+            attempt, in blocks.
+        sink: Function that receives the body of a response with status 200 in pieces;
+            `parse` then gets an empty body.
     """
 
     method: str
@@ -49,6 +53,8 @@ class Call(Generic[T]):
     parse: Callable[[bytes, Exchange, float], T]
     model: str | None = None
     stream: bool = False
+    body_path: str | None = None
+    sink: Callable[[bytes], object] | None = None
 
 
 @frozen(eq=False, repr=False)

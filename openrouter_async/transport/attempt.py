@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import aiohttp
@@ -220,7 +221,8 @@ class AttemptRunner(Generic[T, R]):
         handled = sys.exception()
         token = current.set(watchdog)
         try:
-            return await self._pool.request(call.method, call.url, headers, call.body)
+            body = call.body if call.body_path is None else Path(call.body_path)
+            return await self._pool.request(call.method, call.url, headers, body)
         except (*CAUGHT, ValueError) as error:
             forget_frames(error, handled)
             raise self._translate(error) from error

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -152,13 +153,20 @@ class Pool:
             raise
 
     def request(
-        self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        body: bytes | Path | None,
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Send the `current` request; gives the reply once its headers are in."""
         if self._session.closed:
             raise ClosedError("The session that was handed in is closed.")
         data: Any = None
-        if body is not None:
+        if isinstance(body, Path):
+            # aiohttp reads the file in blocks, and closes it.
+            data = body.open("rb")
+        elif body is not None:
             large = len(body) > _LARGE_BODY
             data = io.BytesIO(body) if large else aiohttp.BytesPayload(body)
         place = self._urls.get(url) or self._parse(url)

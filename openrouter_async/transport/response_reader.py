@@ -88,6 +88,9 @@ class ResponseReader(Generic[T]):
         """
         if self._response.status not in _OK:
             raise await self._read_error()
+        if self._call.sink is not None:
+            await self._read_into(self._call.sink)
+            return self._parse(b"")
         value = self._parse(await self._read_body(b""))
         call, http = self._call, self._http
         if (
@@ -222,6 +225,16 @@ class ResponseReader(Generic[T]):
                 raise
             logger.debug("The body of an error response stalled.")
         return b"".join(parts)[:limit]
+
+    async def _read_into(self, sink: Callable[[bytes], object]) -> None:
+        """Pass a whole body to a function, in pieces; its size is not limited."""
+        content, watchdog = self._response.content, self._watchdog
+        while data := await content.readany():
+            if not watchdog.token_seen:
+                watchdog.last_byte = self._pool.loop.time()
+                _note_first_token(watchdog, self._http)
+            sink(data)
+            watchdog.received(self._pool.loop.time())
 
     async def _read_body(self, start: bytes) -> bytes:
         """

@@ -2,12 +2,19 @@
 
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from attrs import evolve, frozen
 
-from ...errors import APIConnectionError, APIError, APITimeoutError, OpenRouterError
+from ...errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    MalformedResponseError,
+    OpenRouterError,
+)
 from ...protocol.batch_parsing import batch_of, objects_in, read_batch, read_batch_json
 from ...protocol.call import Call
 from ...protocol.settings import Settings
@@ -37,7 +44,10 @@ def is_ambiguous(error: OpenRouterError) -> bool:
     """Return True if a submission that failed with an error may have been stored."""
     if isinstance(error, APIError):
         return error.status_code >= 500 or error.status_code == 408
-    return not is_unsent(error)
+    if isinstance(error, APIConnectionError):
+        return not is_unsent(error)
+    # A status of 2XX with a body that cannot be read.
+    return isinstance(error, MalformedResponseError)
 
 
 def is_unsent(error: OpenRouterError) -> bool:
@@ -55,15 +65,17 @@ class BatchRoutes:
         self._settings = settings
         self._transport = transport
 
-    async def submit(self, body: Any) -> Batch:
+    async def submit(self, body: bytes | Path) -> Batch:
         """
-        Submit a batch; its body is sent once.
+        Submit a batch; its body is sent once, from memory or from a file.
 
         Raises:
             OpenRouterError: If it fails; `is_ambiguous` says if it may be stored.
         """
         call = self._call("POST", _PATH, read_batch, retry=False)
-        return await self._transport.fetch(evolve(call, body=body))
+        if isinstance(body, bytes):
+            return await self._transport.fetch(evolve(call, body=body))
+        return await self._transport.fetch(evolve(call, body_path=str(body)))
 
     async def page(self, query: Mapping[str, Any]) -> BatchPage:
         """Return one page of the list."""
@@ -96,6 +108,16 @@ class BatchRoutes:
         return objects_in(found.get("data")), (
             following if isinstance(following, str) and found.get("has_more") else None
         )
+
+    async def download(self, batch_id: str, sink: Callable[[bytes], object]) -> None:
+        """
+        Read a batch with its results, however large, into a function.
+
+        Raises:
+            OpenRouterError: If it fails; the function may have received a part.
+        """
+        call = self._call("GET", _path(batch_id), lambda *_: None, retry=False)
+        await self._transport.fetch(evolve(call, sink=sink))
 
     async def delete(self, batch_id: str) -> Mapping[str, Any]:
         """Delete a batch that has ended, and return the confirmation."""

@@ -82,11 +82,18 @@ class BatchResult(Generic[T_co]):
             index=int(extension.get("i") or 0),
             custom_id=name if is_named else None,
             response=response,
-            cost=response.usage.cost,
+            cost=_cost(response.usage.cost, extension.get("cost")),
             usage=usage_of(response),
             attempts=int(extension.get("attempts") or 1),
             latency=float(extension.get("ms") or 0.0) / 1000.0,
         )
+
+
+def _cost(reported: float | None, recorded: Any) -> float | None:
+    """Return the cost in a response, or else in the line: hosted rows have none."""
+    if reported is not None or not isinstance(recorded, int | float):
+        return reported
+    return float(recorded)
 
 
 def result_line(

@@ -41,6 +41,24 @@ class RunControl(Protocol):
 
 
 @frozen
+class HostedStats:
+    """
+    The hosted batches of a run.
+
+    Attributes:
+        open_batches: Batches that were submitted and are not collected.
+        rows: Rows in these batches.
+        oldest_seconds: Age of the oldest one; None if there are none.
+        next_expiry: Unix time at which the first one expires; None if unknown.
+    """
+
+    open_batches: int
+    rows: int
+    oldest_seconds: float | None
+    next_expiry: int | None
+
+
+@frozen
 class BatchStats:
     """
     A snapshot of a run.
@@ -70,6 +88,8 @@ class BatchStats:
         seconds: Duration of the run, so far or in total.
         is_over: True if the run has ended.
         stop_reason: The reason if the run ended before its rows did; otherwise None.
+        hosted: The hosted batches; None if the rows are sent as calls. The rows in
+            them are `in_flight`, those on their way into one are `waiting`.
     """
 
     total: int | None
@@ -92,6 +112,7 @@ class BatchStats:
     seconds: float
     is_over: bool
     stop_reason: StopReason | None
+    hosted: HostedStats | None = None
 
 
 @define
@@ -120,6 +141,7 @@ class RunCounters:
         seconds: float,
         is_over: bool,
         stop_reason: StopReason | None,
+        hosted: HostedStats | None = None,
     ) -> BatchStats:
         """
         Return a snapshot.
@@ -132,6 +154,7 @@ class RunCounters:
             seconds: Duration of the run.
             is_over: True if the run has ended.
             stop_reason: The reason if it ended before its rows did.
+            hosted: The hosted batches; None if the rows are sent as calls.
         """
         return BatchStats(
             total=total,
@@ -154,6 +177,7 @@ class RunCounters:
             seconds=seconds,
             is_over=is_over,
             stop_reason=stop_reason,
+            hosted=hosted,
         )
 
     def add(self, result: BatchResult) -> None:

@@ -1,0 +1,56 @@
+"""Runs with hosted batches, with short intervals, for several test files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from openrouter_async import AsyncOpenRouter, BatchResult, BatchStats, read_journal
+from openrouter_async.batch.hosted.intervals import HostedIntervals
+
+MODEL = "openai/gpt-4o-mini"
+FAST = HostedIntervals(
+    fill=0.3, poll=0.02, max_poll=0.05, search=0.03, search_for=0.15, absent_for=5
+)
+
+
+def prompts(count: int) -> list[str]:
+    return [f"row {number}." for number in range(count)]
+
+
+async def hosted(
+    client: AsyncOpenRouter, journal: Path, rows: Any, **options: Any
+) -> tuple[list[BatchResult], BatchStats]:
+    """Run to the end; return the results and the final statistics."""
+    usual: dict[str, Any] = {"model": MODEL, "max_tokens": 60, "intervals": FAST}
+    run = client.batches.run(rows, journal=journal, **{**usual, **options})
+    results: list[BatchResult] = []
+    async with run:
+        async for result in run:
+            results.append(result)
+    return results, run.stats
+
+
+def journaled(journal: Path) -> list[str]:
+    """The names of the rows in a journal, sorted."""
+    return sorted(
+        result.custom_id or f"row-{result.index}" for result in read_journal(journal)
+    )
+
+
+def named(count: int) -> list[str]:
+    """The names of rows that are prompts, sorted."""
+    return sorted(f"row-{number}" for number in range(count))
+
+
+def cost_in(journal: Path) -> float:
+    return sum(result.cost or 0.0 for result in read_journal(journal))
+
+
+def events(journal: Path) -> list[str]:
+    """The events in the state file of a journal, in their order."""
+    path = journal.with_name(journal.stem + ".batches.jsonl")
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+
+
+def files(journal: Path) -> set[str]:
+    return {path.name for path in journal.parent.iterdir()} - {journal.name + ".lock"}
