@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -128,12 +129,9 @@ def _report(
     future: asyncio.Future[Any],
     value: Any,
 ) -> None:
-    try:
+    # A loop that was closed while the function ran: nobody waits for the result.
+    with suppress(RuntimeError):
         loop.call_soon_threadsafe(report, future, value)
-    except RuntimeError:
-        # The loop was closed while the function ran: nobody waits for it.
-        if not loop.is_closed():
-            raise
 
 
 def _succeed(future: asyncio.Future[Any], result: Any) -> None:

@@ -17,7 +17,7 @@ NAME = contextvars.ContextVar("NAME", default="nobody")
 
 
 async def test_function_runs_in_a_thread_with_the_context_of_its_caller() -> None:
-    group = ThreadGroup("some", 2)
+    group = ThreadGroup("some", 1)
     NAME.set("somebody")
 
     def look(prefix: str) -> tuple[str, str, bool]:
@@ -193,6 +193,19 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     command = [sys.executable, "-W", "ignore", "-c", code]
 
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"4\n"
+
+
+async def test_drain_ends_when_all_functions_have_returned_or_grace_is_over() -> None:
+    group = ThreadGroup("some", 1, grace=0.05)
+    end = threading.Event()
+    task = asyncio.create_task(group.run(end.wait))
+    await asyncio.sleep(0.01)
+
+    group._drain()  # pyright: ignore[reportPrivateUsage]
+
+    assert not task.done()
+    end.set()
+    assert await task
 
 
 @pytest.mark.parametrize(("seconds", "printed"), [(0.2, b"written"), (60, b"")])

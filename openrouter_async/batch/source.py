@@ -237,12 +237,27 @@ class JsonLinesSource:
 
 def _check_template(template: str) -> None:
     try:
-        list(string.Formatter().parse(template))
+        names = list(_field_names(template))
     except ValueError as error:
         raise ConfigurationError(
             f"Invalid prompt template: {error}. "
             "Write a literal brace twice: '{{' or '}}'."
         ) from error
+    for name in names:
+        if not name or name[0].isdecimal():
+            raise ConfigurationError(
+                f"Invalid prompt template: the field {{{name}}} has no name. "
+                "Name a field of the rows, such as {text}; write a literal brace "
+                "twice: '{{' or '}}'."
+            )
+
+
+def _field_names(template: str) -> Iterator[str]:
+    """Yield the names of a template's fields, also of those in their formats."""
+    for _, name, form, _ in string.Formatter().parse(template):
+        if name is not None:
+            yield name
+            yield from _field_names(form or "")
 
 
 class _LineReader(Protocol):

@@ -78,6 +78,16 @@ def _finite(literal: str) -> float:
     return value
 
 
+def decode_strictly(text: str) -> Any:
+    """
+    Return the JSON value in `text`; an integer beyond 64 bits becomes a float.
+
+    Raises:
+        ValueError: If it is not valid JSON in every respect, or is nested too deeply.
+    """
+    return orjson.loads(text)
+
+
 def as_object(value: Any) -> dict[str, Any]:
     """Return a JSON object unchanged, and an empty one in place of anything else."""
     return value if value.__class__ is dict else {}

@@ -17,6 +17,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn, Self
 
+from ..protocol.decode import decode_strictly
 from .invalid_value import InvalidValueError
 
 # The number of digits that Python converts from text to an int (and Python's limit by
@@ -25,6 +26,9 @@ _MAX_INTEGER_DIGITS: Final = 4300
 
 # Strings, not compiled patterns: most programs never use them, and `re` caches.
 _STRING: Final = r'(?s)"(?:[^"\\]|\\.)*"?'
+# A number that may lose digits as a float or in 64 bits: it has more than 15 digits, an
+# exponent, or a zero at the end of its fraction. In a string, it does no harm.
+_LOSSY_NUMBER: Final = r"[0-9](?:[eE]|[0-9.]{15}|\.[0-9]*0(?![0-9]))"
 _CONTROL: Final = r"[\x00-\x1f]"
 
 
@@ -79,12 +83,21 @@ class ExactFloat(float):
 
 def decode_exact(text: str) -> Any:
     """
-    Return the JSON value in a text; its numbers are `int` and `ExactFloat`.
+    Return the JSON value in a text.
+
+    A number with a fraction or an exponent is a float if that has its digits, and an
+    `ExactFloat` otherwise.
 
     Raises:
         InvalidJSONError: If it is not valid JSON.
     """
     text = text.strip().removeprefix("\ufeff").lstrip()
+    if not re.search(_LOSSY_NUMBER, text):
+        try:
+            return decode_strictly(text)
+        except ValueError:
+            # It may have control characters, or it is invalid.
+            pass
     value, end = decode_prefix(text, 0)
     if end != len(text):
         raise InvalidJSONError(f"extra data at character {end}", end)

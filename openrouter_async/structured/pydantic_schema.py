@@ -54,10 +54,13 @@ def _path(location: tuple[str | int, ...], value: Any, names: frozenset[str]) ->
     steps: list[str] = []
     for key in location:
         # Other strings are the names of union members.
-        is_key = isinstance(value, dict) and key in value
-        steps.append(path_step(ANY_KEY if is_key and key not in names else key))
-        if is_key or (isinstance(value, list) and isinstance(key, int)):
+        step = key
+        if value.__class__ is dict and key in value:
+            step = key if key in names else ANY_KEY
             value = value[key]
+        elif value.__class__ is list and isinstance(key, int):
+            value = value[key]
+        steps.append(path_step(step))
     return "".join(steps)
 
 

@@ -134,7 +134,7 @@ class ToolLoop:
             ToolRunTimeoutError: If the deadline passes before the run ends.
             OpenRouterError: If a request fails, as from `send`.
         """
-        self._start_clock()
+        self._set_end()
         turn = 0
         while True:
             turn += 1
@@ -181,7 +181,7 @@ class ToolLoop:
                 self.messages.append(ToolResponseMessage(content, tool_call_id=call.id))
             yield TurnFinished(turn, response)
 
-    def _start_clock(self) -> None:
+    def _set_end(self) -> None:
         if self._deadline is not None:
             self._end = asyncio.get_running_loop().time() + self._deadline
 

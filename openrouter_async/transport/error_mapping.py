@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import ssl
 
 import aiohttp
@@ -11,8 +12,6 @@ from ..types import Billing, Exchange
 
 # What dies this soon on a connection that was in the pool was dead before.
 _STALE_SECONDS = 1.0
-# Enough for the parser's complaint, and little of what a stranger sent.
-_WORDS = 200
 
 CAUGHT = (aiohttp.ClientError, OSError, ssl.SSLError, EOFError)
 """All that sending and reading can raise of its own."""
@@ -36,15 +35,27 @@ def translate(
     if isinstance(error, aiohttp.ClientResponseError):
         if _is_compression(error):
             return broken_body(error, http)
-        # The parser quotes what it met, over several lines.
-        words = " ".join(error.message.split())[:_WORDS]
+        words = _unquote(error)
         return MalformedResponseError(
-            f"{place} did not answer in HTTP that can be read: {words}", http=http
+            f"{place} did not answer in HTTP that can be read: {words}.", http=http
         )
     return APIConnectionError(
         f"The connection to {place} broke before an answer came.",
         http=http,
     )
+
+
+def _unquote(error: aiohttp.ClientResponseError) -> str:
+    """
+    Return the message of aiohttp's parser without what it quotes of the response.
+
+    The quotation may be text that a model wrote. It is removed from the exception too,
+    because that becomes the cause of ours.
+    """
+    line = error.message.strip().partition("\n")[0]
+    error.message = re.split(r"\s*:?\s*\bb?['\"]", line)[0].strip().rstrip(":")
+    error.__cause__ = error.__context__ = None
+    return error.message
 
 
 def _not_connected(error: BaseException, place: str, http: Exchange) -> OpenRouterError:

@@ -132,6 +132,14 @@ def test_invalid_template_is_rejected_at_once(path: Path) -> None:
         JsonLinesSource(path, template="{")
 
 
+@pytest.mark.parametrize("template", ["{}", "Say {0}", "{text:{}}", "{0.name}"])
+def test_template_with_a_field_without_a_name_is_rejected(
+    path: Path, template: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="has no name"):
+        JsonLinesSource(path, template=template)
+
+
 async def test_async_source_does_not_await_an_iterator_that_has_ended() -> None:
     started = 0
 

@@ -187,6 +187,15 @@ def test_every_error_is_reported_with_its_path(
     assert len(caught.value.errors) == len(errors)
 
 
+def test_path_of_a_key_that_is_no_identifier_is_quoted() -> None:
+    kind = TypedDict("kind", {"a b": int})
+
+    with pytest.raises(InvalidValueError) as caught:
+        converter.structure({"a b": "x"}, kind)
+
+    assert caught.value.errors == (("['a b']", "expected an integer, got a string"),)
+
+
 def test_exception_of_a_constructor_is_reported_with_its_path() -> None:
     @define
     class Even:

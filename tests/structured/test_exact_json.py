@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pytest
 from attrs import define
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from openrouter_async.structured.converter import converter
@@ -60,6 +62,22 @@ def test_decimal_has_the_digits_that_were_received(text: str) -> None:
     decimal = converter.structure(decode_exact(text), Decimal)
 
     assert decimal.as_tuple() == Decimal(text).as_tuple()
+
+
+@given(
+    st.one_of(
+        st.integers(),
+        st.decimals(allow_nan=False, allow_infinity=False, places=3),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ).map(str)
+)
+def test_number_is_never_changed(text: str) -> None:
+    """Whether or not the fast decoder is used."""
+    decimal = converter.structure(decode_exact(f'{{"x": {text}}}')["x"], Decimal)
+
+    assert decimal == Decimal(text)
+    if decimal == decimal.to_integral_value():
+        assert converter.structure(decode_exact(text), int) == int(decimal)
 
 
 def test_value_of_any_type_has_plain_floats() -> None:

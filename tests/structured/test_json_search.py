@@ -45,23 +45,23 @@ def test_there_is_one_candidate(name: str) -> None:
     assert extract_json(TEXTS[name]) == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("text", "candidates"),
-    [
-        ('{"a": "```json\\n{}\\n```"}', [{"a": "```json\n{}\n```"}]),
-        ('"text"', ["text"]),
-        ('{"a": 1}{"a": 2}', [{"a": 1}, {"a": 2}]),
-        ("```\n{}\n```\n```\n[]\n```", [{}, []]),
-        ("It is\n```\n7\n```", [7]),
-        ("Draft ```\n7\n``` but {}", [7, {}]),
-        ("Run ```ls -l``` for [1.5]", [[1.5]]),
-        ("See [1].", [[1]]),
-        ("See [1]. ```\n[2]\n```", [[2]]),
-        ('So {"a": "</think> [8] ```5```"}.', [{"a": "</think> [8] ```5```"}]),
-        ('{"a": [1.5, 2], oops} {"b": 2}', [{"b": 2}]),
-        ("<think>Hm.</think>\n42", [42]),
-    ],
-)
+CANDIDATES: list[tuple[str, list[Any]]] = [
+    ('{"a": "```json\\n{}\\n```"}', [{"a": "```json\n{}\n```"}]),
+    ('"text"', ["text"]),
+    ('{"a": 1}{"a": 2}', [{"a": 1}, {"a": 2}]),
+    ("```\n{}\n```\n```\n[]\n```", [{}, []]),
+    ("It is\n```\n7\n```", [7]),
+    ("Draft ```\n7\n``` but {}", [7, {}]),
+    ("Run ```ls -l``` for [1.5]", [[1.5]]),
+    ("See [1].", [[1]]),
+    ("See [1]. ```\n[2]\n```", [[2]]),
+    ('So {"a": "</think> [8] ```5```"}.', [{"a": "</think> [8] ```5```"}]),
+    ('{"a": [1.5, 2], oops} {"b": 2}', [{"b": 2}]),
+    ("<think>Hm.</think>\n42", [42]),
+]
+
+
+@pytest.mark.parametrize(("text", "candidates"), CANDIDATES)
 def test_candidates_are_the_outermost_values(text: str, candidates: list[Any]) -> None:
     assert find_candidates(text) == candidates
 

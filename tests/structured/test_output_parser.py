@@ -128,6 +128,7 @@ class Private:
 
     name: str = field(converter=short)
     scores: dict[str, int] = field(factory=dict[str, int])
+    known: bool = False
     mood: Mood = Mood.GOOD
 
 
@@ -168,7 +169,7 @@ class Nested:
 @pytest.mark.parametrize(
     ("kind", "text", "errors"),
     [
-        (Private, '{"name": "Jane\nDoe"}', ["$: '...' is too long, use 5"]),
+        (Private, '{"name": "Jane\nDoe", "known": true}', ["$: '...' is too long, use 5"]),
         (
             Private,
             '{"name": "Jane", "scores": {"Jane Doe": "ill"}, "mood": "Jane Doe"}',

@@ -30,6 +30,7 @@ from openrouter_async import (
 )
 from openrouter_async.testing import LocalOpenRouter, Reply
 from openrouter_async.tools import CitationReceived, EventBuilder, ImageReceived
+from openrouter_async.types import ToolCall, ToolCallFunction
 
 
 async def test_events_are_yielded_in_order(
@@ -197,6 +198,16 @@ async def test_calls_of_an_incomplete_stream_are_not_executed(
         )
 
     assert executed == []
+
+
+def test_call_without_an_event_is_reported_as_a_whole_at_the_end() -> None:
+    call = ToolCall("a", function=ToolCallFunction("f", "{}"))
+
+    assert EventBuilder(3).finish([call]) == [
+        ToolCallStarted(0, "f", 3, "a"),
+        ToolCallArguments(0, "{}", 3),
+        ToolCallFinished(0, call, 3),
+    ]
 
 
 async def test_events_are_built_from_any_stream(
