@@ -34,6 +34,7 @@ from .scalars import (
     SCALARS,
     Hook,
     check_type,
+    decimal_to_json,
     enum_hook,
     format_duration,
     literal_hook,
@@ -112,7 +113,7 @@ class Converter:
             register(moment, lambda value: value.isoformat())
         register(timedelta, format_duration)
         register(UUID, str)
-        register(Decimal, float)
+        register(Decimal, decimal_to_json)
         for array in (set, frozenset, deque):
             register(array, lambda value: [self.unstructure(each) for each in value])
         converter.register_unstructure_hook_func(is_pydantic, dump_model)

@@ -119,6 +119,14 @@ def _decimal(value: Any, _: Any) -> Decimal:
     return decimal
 
 
+def decimal_to_json(value: Decimal) -> float | int | str:
+    """Return a decimal as a number, or as a string if a float would lose digits."""
+    number = float(value)
+    if not value.is_finite() or Decimal(repr(number)) == value:
+        return number
+    return int(value) if value == value.to_integral_value() else str(value)
+
+
 def _parsed(parse: Callable[[str], Any], expected: str) -> Hook:
     """Return the hook of a type whose JSON value is a string in a certain form."""
 

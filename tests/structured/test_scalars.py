@@ -107,3 +107,16 @@ def test_invalid_scalar_is_reported_without_its_value(
 def test_duration_is_written_as_iso_8601(value: timedelta, text: str) -> None:
     assert format_duration(value) == text
     assert converter.structure(text, timedelta) == value
+
+
+@pytest.mark.parametrize(
+    ("decimal", "text"),
+    [
+        ("1.10", "1.1"),
+        ("20", "20.0"),
+        ("31415926535897932384626", "31415926535897932384626"),
+        ("31415926535897932.38", '"31415926535897932.38"'),
+    ],
+)
+def test_decimal_in_a_result_keeps_its_digits(decimal: str, text: str) -> None:
+    assert converter.to_text([Decimal(decimal)]) == f"[{text}]"
