@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final, Required, Self, TypeVar, Unpack, overload
 
 from typing_extensions import TypeForm
 
 from .batch.hosted.context import HostedOptions
+from .batch.hosted.estimate import HostedEstimate, estimate_rows
 from .batch.hosted.hosted_engine import HostedEngine
 from .batch.hosted.intervals import HostedIntervals
 from .batch.hosted.plan import (
@@ -231,6 +232,28 @@ class Batches:
             )
 
         return BatchRun(options, builder, LimiterRegistry(), make_engine)
+
+    async def estimate(
+        self, rows: Items, *, done: Container[str] = (), **fields: Unpack[ChatFields]
+    ) -> HostedEstimate:
+        """
+        Check rows, and return the number of batches and the prices; nothing is sent.
+
+        Args:
+            rows: The rows, as for `run`.
+            done: Names of rows whose result is in the journal.
+            **fields: Fields of `ChatGenerationParams`, as for `run`.
+        """
+        check_items(rows)
+        builder = RequestBuilder(
+            self._settings, self._transport, fields, extra=None, query=None
+        )
+        source = open_source(rows)
+
+        try:
+            return await estimate_rows(source, builder, done)
+        finally:
+            await source.aclose()
 
     async def get(self, batch_id: str) -> Batch:
         """

@@ -340,7 +340,8 @@ Exit codes, if they differ from those of openrouter-async:
   3  some rows failed
   4  the run was stopped by --max-cost
   5  the API key or its credits do not allow further requests
-  6  for a long time, every request was rejected (rate limit or overload)""",
+  6  for a long time, every request was rejected (rate limit or overload)
+  7  hosted batches are still running; the same command collects""",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -430,10 +431,34 @@ def _batch_run(
     ] = None,
     limit: Limit = None,
     progress: Progress = "auto",
+    hosted: Annotated[
+        bool,
+        typer.Option(
+            "--hosted",
+            help="Send the rows as hosted batches: later, mostly for half the price.",
+        ),
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="With --hosted: wait for the results, or only submit and collect.",
+        ),
+    ] = True,
+    poll: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            metavar="SECONDS",
+            help="With --hosted: time until the first look at the batches.",
+        ),
+    ] = 15.0,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check the rows and print the first request; send none."
+            "--dry-run",
+            help="Check the rows and print the first request, or with --hosted the "
+            "prices; send none.",
         ),
     ] = False,
     local: Local = False,
@@ -444,11 +469,14 @@ def _batch_run(
 
     Rows whose response is in OUT.jsonl are skipped, so that the same command resumes
     an interrupted run. Failed rows go to OUT.errors.jsonl. Ctrl-C waits for the
-    requests in flight; a second one cancels them.
+    requests in flight; a second one cancels them. Hosted batches go on after Ctrl-C.
     """
     args = BatchArgs(
         source=source,
         out=out,
+        hosted=hosted,
+        wait=wait,
+        poll=poll,
         model=model,
         prompt=prompt,
         concurrency=concurrency,
@@ -470,7 +498,7 @@ def _batch_status(
         Path, typer.Argument(metavar="OUT.jsonl", help="Output file of a run.")
     ],
 ) -> Command:
-    """Print the totals of an output file as JSON."""
+    """Print the totals of an output file as JSON, and a table of its batches."""
     return _with_log(lambda terminal: status(out, terminal), verbose=False)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import datetime as dt
 import json
 import signal
 import sys
@@ -10,8 +11,11 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
+from rich import box
+from rich.table import Table
 
+from openrouter_async import AsyncOpenRouter
 from openrouter_async.batch import (
     BatchResult,
     BatchRun,
@@ -19,6 +23,9 @@ from openrouter_async.batch import (
     errors_path,
     read_journal,
 )
+from openrouter_async.batch.hosted.estimate import ModelEstimate
+from openrouter_async.batch.hosted.intervals import HostedIntervals
+from openrouter_async.batch.hosted.state import BatchSummary, read_summaries
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
 from openrouter_async.batch.rows.hash_index import HashSet64
 from openrouter_async.batch.rows.items import name_key, read_item, row_name
@@ -29,15 +36,19 @@ from openrouter_async.errors import (
     JournalError,
     OpenRouterError,
 )
+from openrouter_async.protocol.budget import Price
 from openrouter_async.protocol.encode import encode
 from openrouter_async.types import Usage
 
 from .connect import connect
 from .console import Terminal
 from .exit_codes import CommandError, ExitCode, exit_code_of
+from .formatting import counted, dollars
 from .signals import run_async
 
 _ERRORS = ".errors.jsonl"
+# Ctrl-C ends a command with hosted batches within 2 s.
+_HOSTED_STOP_SECONDS = 1.0
 
 
 @frozen
@@ -60,6 +71,9 @@ class BatchArgs:
         dry_run: If True, send nothing.
         local: If True, use a local server.
         is_retry: If True, the source is the errors file of an earlier run.
+        hosted: If True, the rows are sent as hosted batches.
+        wait: If False, hosted batches are not waited for.
+        poll: Seconds until the first look at hosted batches.
     """
 
     source: str
@@ -76,6 +90,9 @@ class BatchArgs:
     dry_run: bool = False
     local: bool = False
     is_retry: bool = False
+    hosted: bool = False
+    wait: bool = True
+    poll: float = 15.0
 
 
 def send(args: BatchArgs, terminal: Terminal) -> ExitCode:
@@ -89,7 +106,13 @@ def send(args: BatchArgs, terminal: Terminal) -> ExitCode:
         raise CommandError(
             "the input and the output are the same file.", ExitCode.USAGE
         )
+    if args.hosted and (args.rpm is not None or args.concurrency != "auto"):
+        raise CommandError(
+            "--concurrency and --rpm have no effect with --hosted.", ExitCode.USAGE
+        )
     rows = _open_rows(args.source, args.prompt, args.limit)
+    if args.dry_run and args.hosted:
+        return run_async(_hosted_dry_run(args, rows, terminal))
     if args.dry_run:
         return run_async(_dry_run(args, rows, terminal))
     return run_async(_send(args, rows, terminal))
@@ -134,34 +157,31 @@ def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesS
 
 
 async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> ExitCode:
-    options: dict[str, Any] = {"max_tokens": args.max_tokens}
-    if args.is_retry:
-        # A failed row contains the model that it was sent to; `model=` would not
-        # replace it.
-        options["extra_body"] = {"model": args.model} if args.model else None
-    else:
-        options["model"] = args.model
     progress, end_progress = _progress(args)
     async with connect(local=args.local, timeout=args.timeout) as client:
-        run = client.chat.send_many(
-            rows,
-            concurrency=_concurrency(args.concurrency),
-            max_cost=args.max_cost,
-            rpm=args.rpm,
-            journal=args.out,
-            progress=progress,
-            **options,
-        )
-        with _SignalHandlers(run) as signals:
+        run = _make_run(args, rows, client, progress)
+        # Submissions in flight are found in the list by the next run.
+        timeout = _HOSTED_STOP_SECONDS if args.hosted else None
+        with _SignalHandlers(run, timeout) as signals:
             error = await _consume(run)
         end_progress()
     stats = run.stats
     terminal.note(_summary(stats, args.out))
+    if stats.hosted is not None and stats.hosted.open_batches:
+        terminal.note(
+            f"{counted(stats.hosted.open_batches, 'batch', 'batches')} with "
+            f"{counted(stats.hosted.rows, 'row')} go on at OpenRouter; the same "
+            "command collects their results.",
+            "yellow",
+        )
     if error is not None:
         terminal.error(str(error))
         return _exit_code(error)
+    still_running = stats.hosted is not None and stats.hosted.open_batches > 0
     if signals.count:
         return ExitCode.INTERRUPTED
+    if still_running:
+        return ExitCode.BATCHES_RUNNING
     if stats.stop_reason == "budget":
         terminal.note(
             "Stopped by --max-cost; the same command with a higher limit resumes the "
@@ -170,6 +190,41 @@ async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> E
         )
         return ExitCode.BUDGET
     return ExitCode.ROWS_FAILED if stats.failed else ExitCode.OK
+
+
+def _make_run(
+    args: BatchArgs,
+    rows: JsonLinesSource,
+    client: AsyncOpenRouter,
+    progress: Callable[[BatchStats], None] | None,
+) -> BatchRun:
+    if args.hosted:
+        return client.batches.run(
+            rows,
+            model=args.model,
+            max_tokens=args.max_tokens,
+            journal=args.out,
+            max_cost=args.max_cost,
+            progress=progress,
+            wait=args.wait,
+            intervals=HostedIntervals(poll=args.poll),
+        )
+    options: dict[str, Any] = {"max_tokens": args.max_tokens}
+    if args.is_retry:
+        # A failed row contains the model that it was sent to; `model=` would not
+        # replace it.
+        options["extra_body"] = {"model": args.model} if args.model else None
+    else:
+        options["model"] = args.model
+    return client.chat.send_many(
+        rows,
+        concurrency=_concurrency(args.concurrency),
+        max_cost=args.max_cost,
+        rpm=args.rpm,
+        journal=args.out,
+        progress=progress,
+        **options,
+    )
 
 
 async def _consume(run: BatchRun) -> OpenRouterError | None:
@@ -205,8 +260,9 @@ class _SignalHandlers:
         count: Number of signals received.
     """
 
-    def __init__(self, run: BatchRun) -> None:
+    def __init__(self, run: BatchRun, timeout: float | None) -> None:
         self._run = run
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self.count = 0
@@ -223,9 +279,12 @@ class _SignalHandlers:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
 
+    async def _stop_run(self, *, drain: bool) -> None:
+        await self._run.stop(drain=drain, timeout=self._timeout)
+
     def _stop(self) -> None:
         self.count += 1
-        task = self._loop.create_task(self._run.stop(drain=self.count == 1))
+        task = self._loop.create_task(self._stop_run(drain=self.count == 1))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -298,6 +357,44 @@ async def _dry_run(
     return ExitCode.ROWS_FAILED if invalid else ExitCode.OK
 
 
+async def _hosted_dry_run(
+    args: BatchArgs, rows: JsonLinesSource, terminal: Terminal
+) -> ExitCode:
+    """Check all rows, and print the number of batches and both prices."""
+    async with connect(local=args.local, timeout=args.timeout) as client:
+        found = await client.batches.estimate(
+            rows,
+            done=_done_names(args.out),
+            model=args.model,
+            max_tokens=args.max_tokens,
+        )
+    if found.problem is not None:
+        terminal.note(str(found.problem), "yellow")
+    batches = sum(model.batches for model in found.models)
+    terminal.note(
+        f"{found.rows:,} rows, {found.invalid:,} of them invalid, {found.done:,} done "
+        f"before; {counted(batches, 'batch', 'batches')}."
+    )
+    for model in found.models:
+        terminal.out.print(_estimate_line(model), soft_wrap=True)
+    terminal.note(f"Prices read at {found.read_at:%Y-%m-%d %H:%M} UTC.")
+    return ExitCode.ROWS_FAILED if found.invalid else ExitCode.OK
+
+
+def _estimate_line(model: ModelEstimate) -> str:
+    rows = f"{model.model}: {counted(model.rows, 'row')}"
+    batch = _price_text(model.batch_price, model.batch_cost)
+    live = _price_text(model.live_price, model.live_cost)
+    return f"{rows}; in batches {batch}; live {live}"
+
+
+def _price_text(price: Price | None, cost: float | None) -> str:
+    if price is None:
+        return "unknown"
+    text = f"${price.prompt * 1e6:g} + ${price.completion * 1e6:g} per million tokens"
+    return text if cost is None else f"{text}, at most {dollars(cost)}"
+
+
 def _done_names(out: Path) -> set[str]:
     if not out.exists():
         return set()
@@ -351,7 +448,7 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
         tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         providers[result.provider or "unknown"] += 1
     errors = _count_errors(errors_path(out), done)
-    totals = {
+    totals: dict[str, Any] = {
         "ok": count,
         "failed": errors.total(),
         "cost": round(cost, 9),
@@ -360,5 +457,28 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
         "providers": dict(providers.most_common()),
         "errors": dict(errors.most_common()),
     }
+    summaries = read_summaries(out)
+    if summaries:
+        totals["batches"] = [asdict(summary) for summary in summaries]
+        terminal.err.print(_batch_table(summaries))
     terminal.out.print(json.dumps(totals, indent=2), soft_wrap=True)
     return ExitCode.OK
+
+
+def _batch_table(summaries: list[BatchSummary]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "batch", "model", "rows", "status", "cost", "submitted"):
+        table.add_column(name)
+    for summary in summaries:
+        state = "collected" if summary.is_collected else summary.status or "submitted"
+        when = dt.datetime.fromtimestamp(summary.time).astimezone()
+        table.add_row(
+            str(summary.number),
+            summary.id or "unknown",
+            summary.model,
+            f"{summary.rows:,}",
+            state,
+            dollars(summary.cost),
+            f"{when:%Y-%m-%d %H:%M}",
+        )
+    return table

@@ -17,6 +17,7 @@ Exit codes of the commands.
     4    the run was stopped by --max-cost
     5    the API key or its credits do not allow further requests
     6    for a long time, every request was rejected (rate limit or overload)
+    7    hosted batches are still running; the same command collects their results
     130  interrupted with Ctrl-C; the same command resumes the run
 """
 
@@ -48,6 +49,7 @@ class ExitCode(IntEnum):
     ROWS_FAILED = 3
     BUDGET = 4
     STALLED = 6
+    BATCHES_RUNNING = 7
     # As in shells: 128 plus the number of the signal, SIGINT or SIGPIPE.
     INTERRUPTED = 130
     BROKEN_PIPE = 141

@@ -32,9 +32,9 @@ def dollars(value: float | None) -> str:
     return f"${value:.{digits}f}"
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Format a number of things: "1 chunk", "2 chunks"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
 
 
 def tokens_per_second(usage: Usage | None, http: Exchange) -> float | None:

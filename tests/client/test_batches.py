@@ -227,3 +227,21 @@ async def test_submission_is_sent_again_if_no_connection_is_made(
 
     assert is_unsent(failure.value)
     assert not is_ambiguous(failure.value)
+
+
+async def test_estimate_counts_the_batches(
+    server: LocalOpenRouter, make_client: MakeClient
+) -> None:
+    async with make_client() as client:
+        found = await client.batches.estimate(
+            ["x"] * 5001, model=MODEL, max_tokens=9, done={"row-7"}
+        )
+        more = await client.batches.estimate(["x"] * 5001, model=f"{MODEL}:batch")
+
+    assert (found.rows, found.done, found.invalid) == (5001, 1, 0)
+    assert [(model.rows, model.batches) for model in found.models] == [(5000, 1)]
+    (model,) = found.models
+    assert model.batch_cost == pytest.approx((model.live_cost or 0) / 2)
+    assert [(each.rows, each.batches) for each in more.models] == [(5001, 2)]
+    assert more.models[0].batch_cost is None
+    assert server.batches.stats.submissions == 0

@@ -1,0 +1,155 @@
+"""`batch run --hosted`, `batch status` and `--dry-run` with hosted batches."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import ON_UNIX, start
+
+from openrouter_async.cli import app
+from openrouter_async.testing import LocalOpenRouter
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+MODEL = ("-m", "openai/gpt-4o-mini", "--max-tokens", "50")
+HOSTED = ("--hosted", "--poll", "0.05", *MODEL)
+
+
+@pytest.fixture
+def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a `batch` command in this process."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        code = app.run(["batch", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess((), code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'"row {n}"\n' for n in range(20)))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def environment_of_the_server(
+    server: LocalOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
+    monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
+
+
+def test_hosted_run_waits_for_the_results(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    done = run("run", rows, "-o", out, *HOSTED)
+
+    assert done.returncode == 0
+    assert "20 ok, 0 failed" in done.stderr
+    assert len(out.read_text().splitlines()) == 20
+    assert server.batches.stats.submissions == 1
+
+
+def test_hosted_run_without_wait_is_collected_by_the_same_command(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    server.batches.script.running = 100
+    command = ("run", rows, "-o", out, *HOSTED, "--no-wait")
+    first = run(*command)
+    waiting = run("status", out)
+    server.batches.script.running = 0
+    second = run(*command)
+    collected = run("status", out)
+
+    assert first.returncode == 7
+    assert "1 batch with 20 rows go on at OpenRouter" in first.stderr
+    (batch,) = json.loads(waiting.stdout)["batches"]
+    assert (batch["rows"], batch["is_collected"]) == (20, False)
+    assert "submitted" in waiting.stderr
+    assert second.returncode == 0
+    assert "20 ok" in second.stderr
+    totals = json.loads(collected.stdout)
+    assert totals["ok"] == 20
+    assert totals["cost"] == pytest.approx(server.stats.cost)
+    assert totals["batches"][0]["status"] == "completed"
+    assert "collected" in collected.stderr
+
+
+def test_dry_run_shows_both_prices(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    with rows.open("a") as file:
+        file.write('{"messages": [], "model": "a/b"}\n7\n')
+        body = {"messages": [{"role": "user", "content": "x"}], "model": "none/x"}
+        file.write(json.dumps({"custom_id": "done", "body": body}) + "\n")
+        file.write(json.dumps({**body, "provider": {"only": ["x"]}}) + "\n")
+    server.batches.script.no_batch = frozenset({"none/x"})
+    done = run("run", rows, "-o", out, *HOSTED, "--dry-run")
+    unlimited = run(
+        "run", rows, "-o", out, "--hosted", "-m", "openai/gpt-5-nano", "--dry-run"
+    )
+
+    assert done.returncode == 3
+    assert "24 rows, 2 of them invalid, 0 done before; 3 batches." in done.stderr
+    assert "Prices read at 20" in done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("openai/gpt-4o-mini: 20 rows; in batches $0.075 + $0.3 per")
+    assert "at most $0.000" in first
+    assert "live $0.15 + $0.6 per million tokens, at most $0.00" in first
+    assert second.startswith("none/x: 2 rows; in batches unknown; live $")
+    assert "at most" not in unlimited.stdout
+    assert server.batches.stats.submissions == 0
+
+
+def test_dry_run_counts_the_rows_that_are_done(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    run("run", rows, "-o", out, *HOSTED, "--limit", 5)
+    done = run("run", rows, "-o", out, *HOSTED, "--dry-run")
+
+    assert done.returncode == 0
+    assert "20 rows, 0 of them invalid, 5 done before; 1 batch." in done.stderr
+
+
+def test_options_of_calls_are_rejected(run: Run, rows: Path, out: Path) -> None:
+    done = run("run", rows, "-o", out, *HOSTED, "--rpm", 5)
+
+    assert done.returncode == 2
+    assert "--concurrency and --rpm have no effect with --hosted" in done.stderr
+
+
+@ON_UNIX
+def test_interrupted_command_returns_soon_and_its_batches_go_on(
+    server: LocalOpenRouter, run: Run, rows: Path, out: Path
+) -> None:
+    server.batches.script.running = 100
+    process = start("batch", "run", rows, "-o", out, *HOSTED)
+    deadline = time.monotonic() + 15
+    while not server.batches.stats.list_reads:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    seconds = time.monotonic() - begin
+    server.batches.script.running = 0
+    again = run("run", rows, "-o", out, *HOSTED)
+
+    assert process.returncode == 130
+    # 2 s on a machine that is not busy.
+    assert seconds < 4
+    assert "1 batch with 20 rows go on at OpenRouter" in err
+    assert again.returncode == 0
+    assert len(out.read_text().splitlines()) == 20
+    assert server.batches.stats.submissions == 1
