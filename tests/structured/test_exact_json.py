@@ -72,7 +72,7 @@ def test_decimal_has_the_digits_that_were_received(text: str) -> None:
     ).map(str)
 )
 def test_number_is_never_changed(text: str) -> None:
-    """Whether or not the fast decoder is used."""
+    """The fast decoder is used only where it keeps the digits."""
     decimal = converter.structure(decode_exact(f'{{"x": {text}}}')["x"], Decimal)
 
     assert decimal == Decimal(text)
