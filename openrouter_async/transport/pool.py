@@ -18,7 +18,8 @@ from ..errors import ClosedError, ConfigurationError
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
 from .aiohttp_compat import forget_reason
-from .connector import Proxies, make_connector
+from .connector import make_connector
+from .proxies import Proxies
 from .slots import Slots
 from .timer import SharedTimer
 from .watchdog import Stage, Watchdog

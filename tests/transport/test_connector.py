@@ -31,8 +31,9 @@ from openrouter_async import (
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
 from openrouter_async.transport.aiohttp_compat import end_with_connection, forget_reason
-from openrouter_async.transport.connector import Proxies, Proxy, _make_socket
+from openrouter_async.transport.connector import _make_socket
 from openrouter_async.transport.pool import NetworkOptions
+from openrouter_async.transport.proxies import Proxies, Proxy
 
 ONCE = Retries(max_attempts=1)
 NAME = "openrouter.test"
