@@ -1,61 +1,139 @@
-"""Bodies whose connection breaks: they end in every case, and lose nothing."""
+"""
+Every use of aiohttp's private state, and the workarounds for its behaviour.
+
+Each was checked on aiohttp 3.14.5, and has to be checked again on a new version.
+"""
 
 import asyncio
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import aiohttp
 
+from .watchdog import Watchdog
 
-def forget_reason(protocol: Any) -> None:
-    """Take note of why a connection ends, so that nobody calls it unnoticed."""
+current_watchdog: ContextVar[Watchdog] = ContextVar("openrouter_async_watchdog")
+"""The watchdog of the call whose request the current task sends."""
+
+# An attribute that is set on aiohttp's protocol of a connection. aiohttp has no public
+# way to tell a new connection from one of its pool.
+_USED: Final = "_openrouter_async_used"
+
+
+class UnsolicitedDataError(aiohttp.ServerDisconnectedError):
+    """Bytes were received on a pooled connection before the request was sent."""
+
+
+class WatchedRequest(aiohttp.ClientRequest):
+    """
+    aiohttp's request, which passes its connection to the watchdog of the call.
+
+    aiohttp calls `send` with the connection that the request was given. A subclass of
+    the request, passed as `request_class=`, also works with a connector that belongs
+    to the caller; a subclass of the connector would not.
+    """
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        """Send the request on this connection."""
+        protocol = conn.protocol
+        reused = getattr(protocol, _USED, False)
+        watchdog = current_watchdog.get()
+        watchdog.connected(watchdog.now(), conn, reused=reused)
+        if not reused:
+            setattr(protocol, _USED, True)
+            _retrieve_exception_of_closed(protocol)
+        elif protocol.should_close:
+            # aiohttp reads from pooled connections, but does not check this flag when
+            # it reuses one. It would parse the bytes as the response of this request.
+            # https://github.com/aio-libs/aiohttp/issues/13656
+            raise UnsolicitedDataError
+        return await super().send(conn)
+
+
+def _retrieve_exception_of_closed(protocol: Any) -> None:
+    # aiohttp creates the future `closed` on first access, and `end_with_connection`
+    # accesses it. If nobody retrieves its exception, asyncio logs "Future exception was
+    # never retrieved" when the connection breaks.
+    # https://github.com/aio-libs/aiohttp/pull/11107
     closed: asyncio.Future[None] | None = protocol.closed
     if closed is not None:
-        closed.add_done_callback(_noticed)
+        closed.add_done_callback(_retrieve_exception)
 
 
-def _noticed(done: "asyncio.Future[None]") -> BaseException | None:
-    return None if done.cancelled() else done.exception()
+def _retrieve_exception(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
     """
-    Let the end of the connection end the body that comes over it.
+    Let the end of a connection end the body that is read from it.
 
-    Where a chunk's size is no number, aiohttp's C parser drops the body and closes
-    the connection; who reads the body would wait for ever.
+    If the size of a chunk is not a number, aiohttp's parser raises. aiohttp then closes
+    the connection and sets the exception on its queue of responses, but not on the
+    body: a task that reads the body would wait without an end.
     """
-    bond = _Bond(content, protocol.closed)
-    if bond.closed is None:
-        bond.lost(None)
-    else:
-        bond.closed.add_done_callback(bond.lost)
-        content.on_eof(bond.undo)
+    closed: asyncio.Future[None] | None = protocol.closed
+    if closed is None:
+        # The connection was lost before `closed` was accessed for the first time.
+        _break(content)
+        return
+    link = _Link(content, closed)
+    closed.add_done_callback(link.break_body)
+    content.on_eof(link.remove)
 
 
-class _Bond:
-    """Of a body to its connection; half the room that two closures take."""
+class _Link:
+    """The link from a connection to a body, in half the memory of two closures."""
 
-    __slots__ = ("_content", "closed")
+    __slots__ = ("_closed", "_content")
 
     def __init__(
-        self, content: aiohttp.StreamReader, closed: "asyncio.Future[None] | None"
+        self, content: aiohttp.StreamReader, closed: "asyncio.Future[None]"
     ) -> None:
         self._content = content
-        self.closed = closed
+        self._closed = closed
 
-    def lost(self, _: object) -> None:
-        """Let the body break."""
-        content = self._content
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("The body broke off."))
+    def break_body(self, _: object) -> None:
+        """End the body: its connection is closed."""
+        _break(self._content)
 
-    def undo(self) -> None:
-        """The body is whole."""
-        assert self.closed is not None
-        self.closed.remove_done_callback(self.lost)
+    def remove(self) -> None:
+        """Remove the link: the whole body was received."""
+        self._closed.remove_done_callback(self.break_body)
 
 
-def take_rest(content: aiohttp.StreamReader) -> bytes:
-    """Return what had arrived before the connection broke; aiohttp holds it back."""
-    rest: bytes = content._read_nowait(-1) if content._buffer else b""  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return rest
+def _break(content: aiohttp.StreamReader) -> None:
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(
+            aiohttp.ClientPayloadError("The connection was closed inside the body.")
+        )
+
+
+def take_buffered(content: aiohttp.StreamReader) -> bytes:
+    """
+    Return the bytes that arrived before a connection broke.
+
+    `StreamReader.readany` raises the exception first, and the buffer would be lost.
+    """
+    buffered: bytes = b""
+    if content._buffer:  # noqa: SLF001 - no public way  # pyright: ignore[reportPrivateUsage]
+        buffered = content._read_nowait(-1)  # noqa: SLF001 - no public way  # pyright: ignore[reportPrivateUsage]
+    return buffered
+
+
+def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
+    """Return the event loop of a connector, which has no public attribute for it."""
+    return connector._loop  # noqa: SLF001 - no public way  # pyright: ignore[reportPrivateUsage]
+
+
+def count_idle(connector: Any) -> int:
+    """
+    Return the number of idle connections in a connector's pool.
+
+    Args:
+        connector: The connector; None for that of a closed session.
+    """
+    if connector is None:
+        return 0
+    return sum(map(len, connector._conns.values()))  # noqa: SLF001 - no public way

@@ -18,10 +18,10 @@ from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget
 from ..types import Attempt, Exchange
-from .aiohttp_compat import end_with_connection
+from .aiohttp_compat import current_watchdog, end_with_connection
 from .error_mapping import CAUGHT, broken_body, forget_frames, is_stale, translate
 from .limiter import AttemptLimiter
-from .pool import Pool, current
+from .pool import Pool
 from .response_reader import ResponseReader
 from .watchdog import Stage, Watchdog
 
@@ -219,7 +219,7 @@ class AttemptRunner(Generic[T, R]):
         headers["Authorization"] = key
         # The caller may send a request while it handles an exception of its own.
         handled = sys.exception()
-        token = current.set(watchdog)
+        token = current_watchdog.set(watchdog)
         try:
             body = call.body if call.body_path is None else Path(call.body_path)
             return await self._pool.request(call.method, call.url, headers, body)
@@ -234,7 +234,7 @@ class AttemptRunner(Generic[T, R]):
                 raise with_exchange(failure, self._http) from None
             raise
         finally:
-            current.reset(token)
+            current_watchdog.reset(token)
 
     def _translate(self, error: Exception) -> Exception:
         """Return the exception for an error before the headers of the response."""

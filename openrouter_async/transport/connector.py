@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import aiohttp
 
-# A reasoning model can be silent for minutes, and NAT boxes drop what is silent:
-# probes after 60 s, every 30 s, five of them.
+# A reasoning model can be silent for minutes, and NAT devices drop silent connections.
+# The first probe is sent after 60 s of silence, then one every 30 s; the connection is
+# dead after five without a reply.
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 5))
-# Below the 15 to 60 s after which servers and middle boxes close idle connections.
+# Below the 15 to 60 s after which servers and proxies close idle connections.
 _POOLED_SECONDS: Final = 15.0
 
 
 def make_connector(ssl: "tls.SSLContext | bool") -> aiohttp.TCPConnector:
-    """Return a connector without a limit of its own; the slots are the limit."""
+    """Return a connector without a limit of its own: the slots are the limit."""
     return aiohttp.TCPConnector(
         limit=0,
         ssl=ssl,
@@ -31,7 +32,9 @@ def _make_socket(
 ) -> socket.socket:
     family, kind, proto, _, _ = address
     made = socket.socket(family, kind, proto)
-    made.setblocking(False)  # noqa: FBT003 - its only way
+    made.setblocking(False)  # noqa: FBT003 - the method takes no keyword
+    # Keep-alive is an improvement, not a condition: a system without an option, or
+    # one that rejects it, uses its own values.
     with suppress(OSError):
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEP_ALIVE:

@@ -10,7 +10,7 @@ import aiohttp
 from ..errors import OpenRouterError
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import Exchange
-from .aiohttp_compat import take_rest
+from .aiohttp_compat import take_buffered
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
 from .watchdog import Watchdog
@@ -130,7 +130,7 @@ class EventStream:
                 # A timeout aborts the connection, which then breaks.
                 if watchdog.failure is not None:
                     raise watchdog.failure from None
-                data = take_rest(content)
+                data = take_buffered(content)
                 if not data:
                     raise broken_body(error, self._http) from error
             watchdog.last_byte = now()

@@ -1,10 +1,9 @@
-"""What a client has on one event loop: a session, slots, and the calls under way."""
+"""Pool: the session, connection slots and timer of a client on one event loop."""
 
 import asyncio
 import io
 import os
 from collections.abc import AsyncGenerator, Awaitable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,61 +16,38 @@ from ..config import Clock
 from ..errors import ClosedError, ConfigurationError
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
-from .aiohttp_compat import forget_reason
+from .aiohttp_compat import WatchedRequest, count_idle, loop_of
 from .connector import make_connector
 from .proxies import Proxies
 from .slots import Slots
 from .timer import SharedTimer
 from .watchdog import Stage, Watchdog
 
-# aiohttp warns of bytes beyond this, and may keep the loop busy sending them.
+# aiohttp warns about larger bodies given as bytes, and sends them without a pause for
+# other tasks.
 _LARGE_BODY: Final = 1024 * 1024
+# The watchdog has the timeouts: aiohttp's `connect` includes the wait in its own queue,
+# and its `sock_read` creates a timer for each read.
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, connect=None, sock_connect=None, sock_read=None
 )
-_USED: Final = "_openrouter_async_used"
-
-current: ContextVar[Watchdog] = ContextVar("openrouter_async_watch")
-"""The clocks of the request that the running task is sending."""
-
 # A client calls few URLs, unless each call has a query of its own.
 _MAX_URLS: Final = 100
 
 
-class PoisonedError(aiohttp.ServerDisconnectedError):
-    """Bytes came over a pooled connection before anything was asked."""
-
-
-class _Request(aiohttp.ClientRequest):
-    """
-    aiohttp's request, which tells when it was given a connection, and which.
-
-    Unlike a connector of our own this works on a connector that was lent to us.
-    """
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        protocol = conn.protocol
-        reused = getattr(protocol, _USED, False)
-        watchdog = current.get()
-        watchdog.connected(watchdog.now(), conn, reused=reused)
-        if not reused:
-            setattr(protocol, _USED, True)
-            forget_reason(protocol)
-        elif protocol.should_close:
-            # They would pass for our answer.
-            raise PoisonedError
-        return await super().send(conn)
+def _session_closed() -> ClosedError:
+    return ClosedError("The session passed as session= is closed; pass an open one.")
 
 
 @frozen(eq=False, repr=False)
 class PoolStats(Value):
     """
-    A snapshot of the connections of a client.
+    A snapshot of a client's connections.
 
     Attributes:
-        in_use: Slots held: calls between their grant and the end of their body.
+        in_use: Connection slots in use, each from its grant to the end of the body.
         queued: Calls that wait for a slot.
-        idle: Open connections in the pool that nobody uses.
+        idle: Open connections in the pool that no call uses.
     """
 
     in_use: int
@@ -81,7 +57,7 @@ class PoolStats(Value):
 
 @frozen(eq=False, repr=False)
 class NetworkOptions:
-    """How to reach the network; the same for all pools of a client."""
+    """The network options of a client, the same for all its pools."""
 
     max_connections: int
     session: aiohttp.ClientSession | None
@@ -92,33 +68,54 @@ class NetworkOptions:
 
 class Pool:
     """
-    The session and the slots of one event loop.
+    The session and the connection slots of one event loop.
 
-    Slots are ours, first come, first served: aiohttp's own limit would charge the
-    time in its queue to the request's clocks.
+    The slots are our own, first in, first out, because aiohttp counts the wait for its
+    limit as time of the request.
+
+    Attributes:
+        loop: The event loop.
+        now: Returns the time.
+        slots: The connection slots.
+        timer: Checks the timeouts of the calls in progress.
+        closed: True once the pool is closed.
+        guard: The generator that closes the pool together with its event loop.
     """
 
     def __init__(self, network: NetworkOptions, clock: Clock) -> None:
+        """
+        Create a session on the running event loop; no connection is opened yet.
+
+        Raises:
+            ClosedError: If the caller's session is closed.
+            ConfigurationError: If the caller's session belongs to another event loop,
+                or the scheme of the proxy is not supported.
+        """
         self.loop = asyncio.get_running_loop()
-        self.slots = Slots(network.max_connections)
         self.now = clock.now
+        self.slots = Slots(network.max_connections)
         self.timer = SharedTimer(self.loop, clock)
         self.closed = False
-        self._urls = LRUCache[str, URL](_MAX_URLS)
         self.guard: AsyncGenerator[None, None] | None = None
-        self._session = self._open(network)
+        self._urls = LRUCache[str, URL](_MAX_URLS)
+        self._session = self._create_session(network)
         self._proxies = Proxies(network.proxy, environment=network.env_proxies)
 
-    def _open(self, network: NetworkOptions) -> aiohttp.ClientSession:
+    def _create_session(self, network: NetworkOptions) -> aiohttp.ClientSession:
+        # A session of the caller lends only its connector. Requests go through a
+        # session of our own, so that the caller's headers, cookies, credentials and
+        # timeouts do not reach OpenRouter.
         lent = network.session
         if lent is None:
             connector: aiohttp.BaseConnector = make_connector(network.ssl)
         elif lent.closed or lent.connector is None:
-            raise ClosedError("The session that was handed in is closed.")
-        elif lent.connector._loop is not self.loop:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            raise ClosedError(
+                "The session passed as session= is closed; pass an open one."
+            )
+        elif loop_of(lent.connector) is not self.loop:
             raise ConfigurationError(
-                "The session that was handed in belongs to another event loop. "
-                "Make one client for each loop, or let the client make sessions."
+                "The session passed as session= belongs to another event loop. Create "
+                "one client per event loop, or leave session= out."
             )
         else:
             connector = lent.connector
@@ -127,23 +124,22 @@ class Pool:
             connector_owner=lent is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
-            request_class=_Request,
+            request_class=WatchedRequest,
             trust_env=False,
         )
 
     @property
     def idle(self) -> int:
-        """Open connections that nobody uses."""
-        connector: Any = self._session.connector
-        return 0 if connector is None else sum(map(len, connector._conns.values()))  # noqa: SLF001
+        """Number of open connections that no call uses."""
+        return count_idle(self._session.connector)
 
     async def wait_for_slot(self, watchdog: Watchdog) -> None:
         """
-        Wait for a slot.
+        Wait for a connection slot and take it.
 
         Raises:
-            APITimeoutError: Its phase is "pool".
-            ClosedError: The client was closed meanwhile.
+            APITimeoutError: If the timeout `pool` expired.
+            ClosedError: If the client was closed.
         """
         watchdog.enter(Stage.QUEUE, self.now())
         try:
@@ -160,51 +156,61 @@ class Pool:
         headers: CIMultiDict[str],
         body: bytes | Path | None,
     ) -> Awaitable[aiohttp.ClientResponse]:
-        """Send the `current` request; gives the reply once its headers are in."""
+        """
+        Send a request of the `current_watchdog`; await the headers of its response.
+
+        Raises:
+            ClosedError: If the caller's session was closed.
+            ConfigurationError: If the scheme of the proxy is not supported.
+        """
         if self._session.closed:
-            raise ClosedError("The session that was handed in is closed.")
+            raise ClosedError(
+                "The session passed as session= is closed; pass an open one."
+            )
         data: Any = None
         if isinstance(body, Path):
             # aiohttp reads the file in blocks, and closes it.
             data = body.open("rb")
         elif body is not None:
-            large = len(body) > _LARGE_BODY
-            data = io.BytesIO(body) if large else aiohttp.BytesPayload(body)
-        place = self._urls.get(url) or self._parse(url)
-        proxy = self._proxies.choose(place)
+            is_large = len(body) > _LARGE_BODY
+            # A new object for each attempt: aiohttp closes it after use.
+            data = io.BytesIO(body) if is_large else aiohttp.BytesPayload(body)
+        target = self._urls.get(url) or self._parse(url)
+        proxy = self._proxies.choose(target)
         if proxy is None:
             return self._session.request(
-                method, place, headers=headers, data=data, allow_redirects=False
+                method, target, headers=headers, data=data, allow_redirects=False
             )
-        tunnel: dict[str, str] | None = None
+        tunnel_headers: dict[str, str] | None = None
         if proxy.authorization is not None:
             credentials: dict[str, str] = {"Proxy-Authorization": proxy.authorization}
-            if place.scheme == "https":
-                tunnel = credentials
+            if target.scheme == "https":
+                # For CONNECT only: the server behind the tunnel must not see them.
+                tunnel_headers = credentials
             else:
                 headers.update(credentials)
         return self._session.request(
             method,
-            place,
+            target,
             headers=headers,
             data=data,
             allow_redirects=False,
             proxy=proxy.url,
-            proxy_headers=tunnel,
+            proxy_headers=tunnel_headers,
         )
 
     def _parse(self, url: str) -> URL:
-        """Parse a URL and keep it: aiohttp reads its parts, which it then caches."""
+        """Parse a URL and keep it, because yarl caches the parts that aiohttp reads."""
         parsed = self._urls[url] = URL(url, encoded=True)
         return parsed
 
     async def aclose(self, reason: str) -> None:
-        """Close the session and end the calls under way; the second time nothing."""
+        """End the calls in progress and close the session; further calls do nothing."""
         if self.closed:
             return
         self.closed = True
-        for watch in self.timer.members:
-            watch.fail(ClosedError(reason))
+        for member in self.timer.members:
+            member.fail(ClosedError(reason))
         self.timer.stop()
         await self._session.close()
         guard, self.guard = self.guard, None
@@ -213,24 +219,22 @@ class Pool:
 
 
 class PoolRegistry:
-    """
-    The pools of a client: one for each process and event loop.
-
-    A plain dict: a weak one leaks, because a session refers to its loop.
-    """
+    """The pools of a client: one for each process and event loop."""
 
     def __init__(self, network: NetworkOptions, clock: Clock) -> None:
         self._network = network
         self._clock = clock
+        # Not a WeakKeyDictionary: a session refers to its event loop, so that the entry
+        # of a loop would keep it alive.
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self.closed = False
 
     def find(self) -> Pool | None:
         """
-        Return the pool of the running loop, if there is one.
+        Return the pool of the running event loop, if there is one.
 
         Raises:
-            ClosedError: The client is closed.
+            ClosedError: If the client is closed.
         """
         if self.closed:
             raise ClosedError("The client is closed; create a new AsyncOpenRouter.")
@@ -238,45 +242,51 @@ class PoolRegistry:
         return None if pool is None or pool.closed else pool
 
     async def open(self) -> Pool:
-        """Make the pool of the running loop."""
-        for old in [k for k, p in self._pools.items() if p.closed or _over(k)]:
-            self._pools.pop(old, None)
+        """
+        Create the pool of the running event loop.
+
+        Raises:
+            ClosedError: As `Pool`.
+            ConfigurationError: As `Pool`.
+        """
+        for (pid, loop), pool in list(self._pools.items()):
+            if pool.closed or loop.is_closed():
+                self._pools.pop((pid, loop), None)
         key = (os.getpid(), asyncio.get_running_loop())
         pool = self._pools[key] = Pool(self._network, self._clock)
-        pool.guard = self._until_the_loop_ends(key, pool)
+        pool.guard = self._close_with_loop(key, pool)
         await anext(pool.guard)
         return pool
 
-    async def _until_the_loop_ends(
+    async def _close_with_loop(
         self, key: tuple[int, asyncio.AbstractEventLoop], pool: Pool
     ) -> AsyncGenerator[None, None]:
-        """Close a pool with its loop: asyncio.run closes all that is left of us."""
+        """Close a pool together with its event loop, and remove it."""
+        # `asyncio.run` closes all async generators at its end (shutdown_asyncgens),
+        # while the loop can still run what closes the session.
         try:
             yield
         finally:
             self._pools.pop(key, None)
             pool.guard = None
-            await pool.aclose("The event loop ended while the call was under way.")
+            await pool.aclose("The event loop ended during the call.")
 
     async def aclose(self) -> None:
-        """Close this loop's pool, and refuse further calls."""
+        """Close the pool of the running event loop, and reject further calls."""
         self.closed = True
         key = (os.getpid(), asyncio.get_running_loop())
         pool = self._pools.pop(key, None)
         if pool is not None:
-            await pool.aclose("The client was closed while the call was under way.")
+            await pool.aclose("The client was closed during the call.")
 
     def stats(self) -> PoolStats:
-        """Return the sums over this process's loops."""
-        mine = [
+        """Return the sums over all event loops of this process."""
+        # A copy of the items: event loops in other threads may add pools meanwhile.
+        pools = [
             pool for (pid, _), pool in list(self._pools.items()) if pid == os.getpid()
         ]
         return PoolStats(
-            in_use=sum(pool.slots.in_use for pool in mine),
-            queued=sum(pool.slots.queued for pool in mine),
-            idle=sum(pool.idle for pool in mine if not pool.closed),
+            in_use=sum(pool.slots.in_use for pool in pools),
+            queued=sum(pool.slots.queued for pool in pools),
+            idle=sum(pool.idle for pool in pools if not pool.closed),
         )
-
-
-def _over(key: tuple[int, asyncio.AbstractEventLoop]) -> bool:
-    return key[1].is_closed()

@@ -15,70 +15,81 @@ from ..types.shape import Value
 @frozen(eq=False, repr=False)
 class Proxy(Value):
     """
-    A proxy, its password apart from its place.
+    A proxy, with its credentials apart from its URL.
 
-    aiohttp puts a proxy's URL into the text of its errors.
+    aiohttp puts the URL of a proxy into its error messages.
 
     Attributes:
-        url: Without user and password.
-        authorization: The header that they make; None if there are none.
+        url: The URL without user and password.
+        authorization: The Proxy-Authorization header; None without credentials.
     """
 
     url: URL
     authorization: Secret | None = None
 
 
-def _read_proxy(text: str) -> Proxy:
+def _parse_proxy(text: str) -> Proxy:
     url = URL(text if "://" in text else f"http://{text}")
     if url.scheme not in ("http", "https"):
         raise ConfigurationError(
-            f"A proxy is an http:// or https:// URL, not {url.scheme}://. "
-            "env_proxies=False passes the environment's by."
+            f"Unsupported proxy scheme {url.scheme}://; use an http:// or https:// "
+            "proxy, or env_proxies=False to ignore the proxies of the environment."
         )
     if url.user is None and url.password is None:
         return Proxy(url)
     pair = f"{url.user or ''}:{url.password or ''}".encode()
-    made = Secret(f"Basic {base64.b64encode(pair).decode()}")
-    return Proxy(url.with_user(None), made)
+    header = Secret(f"Basic {base64.b64encode(pair).decode()}")
+    return Proxy(url.with_user(None), header)
 
 
 class Proxies:
     """
-    Which proxy a request goes through.
+    The proxy for each URL, explicit or from the environment.
 
-    The environment is read once: aiohttp's own way costs two thread hops for each
-    call, and lets a netrc entry replace our Authorization. It is not asked for this
-    machine itself.
+    The environment is read once. aiohttp's `trust_env` would cost two thread hops per
+    call, and a netrc entry would replace our Authorization header. Requests to this
+    machine use no proxy of the environment.
 
-    Source: Go's `http.ProxyFromEnvironment`, curl's variables.
+    Source: Go's `http.ProxyFromEnvironment` and curl's variables.
     """
 
     def __init__(self, explicit: str | None, *, environment: bool) -> None:
-        self._explicit = _read_proxy(explicit) if explicit else None
+        """
+        Read the configuration.
+
+        Args:
+            explicit: The proxy for all URLs; None for none.
+            environment: If True, use HTTPS_PROXY, HTTP_PROXY and NO_PROXY when there
+                is no explicit proxy.
+
+        Raises:
+            ConfigurationError: If the scheme of the explicit proxy is not supported.
+        """
+        self._explicit = _parse_proxy(explicit) if explicit else None
         self._environment = getproxies() if environment and not explicit else {}
-        self._known: dict[str, Proxy | None] = {}
+        self._by_origin: dict[str, Proxy | None] = {}
 
     def choose(self, url: URL) -> Proxy | None:
         """
-        Return the proxy for a URL; None: straight there.
+        Return the proxy for a URL; None for a direct connection.
 
         Raises:
-            ConfigurationError: It is of a kind that is not spoken here.
+            ConfigurationError: If the scheme of the proxy is not supported.
         """
         if self._explicit is not None or not self._environment:
             return self._explicit
         origin = f"{url.scheme}://{url.host}:{url.port}"
-        if origin not in self._known:
-            self._known[origin] = self._look_up(url)
-        return self._known[origin]
+        if origin not in self._by_origin:
+            self._by_origin[origin] = self._look_up(url)
+        return self._by_origin[origin]
 
     def _look_up(self, url: URL) -> Proxy | None:
         found = self._environment.get(url.scheme) or self._environment.get("all")
-        # Nobody else's machine leads back to this one.
+        # No proxy on another machine leads back to this one.
         if not found or not url.host or is_loopback(url.host):
             return None
-        # NO_PROXY may name a port.
-        place = url.host if ":" in url.host else f"{url.host}:{url.port}"
-        if proxy_bypass(place):
+        # An entry of NO_PROXY may have a port.
+        address = url.host if ":" in url.host else f"{url.host}:{url.port}"
+        if proxy_bypass(address):
             return None
-        return _read_proxy(found)
+        return _parse_proxy(found)

@@ -229,12 +229,13 @@ class ResponseReader(Generic[T]):
     async def _read_into(self, sink: Callable[[bytes], object]) -> None:
         """Pass a whole body to a function, in pieces; its size is not limited."""
         content, watchdog = self._response.content, self._watchdog
+        now = self._pool.now
         while data := await content.readany():
             if not watchdog.token_seen:
-                watchdog.last_byte = self._pool.loop.time()
+                watchdog.last_byte = now()
                 _note_first_token(watchdog, self._http)
             sink(data)
-            watchdog.received(self._pool.loop.time())
+            watchdog.received(now())
 
     async def _read_body(self, start: bytes) -> bytes:
         """

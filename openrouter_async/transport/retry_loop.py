@@ -13,10 +13,11 @@ from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Exchange
+from .aiohttp_compat import UnsolicitedDataError
 from .attempt import AttemptRunner, StaleConnectionError
 from .error_mapping import translate
 from .limiter import AttemptLimiter
-from .pool import PoisonedError, Pool
+from .pool import Pool
 from .response_reader import ResponseReader
 from .watchdog import Watchdog
 
@@ -147,7 +148,7 @@ class RetryLoop(Generic[T, R]):
             self._call.base_url.address,
             self._http,
             # Bytes that arrived before the request: the request was not sent.
-            connected=not isinstance(cause, PoisonedError),
+            connected=not isinstance(cause, UnsolicitedDataError),
         )
         error.__cause__ = cause
         return error

@@ -384,7 +384,7 @@ class TestBorrowedSession:
         client = make_client(session=session)
         await session.close()
 
-        with pytest.raises(ClosedError, match="handed in is closed"):
+        with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
     async def test_one_that_is_closed_meanwhile_is_told(
@@ -397,7 +397,7 @@ class TestBorrowedSession:
         await client.chat.send(HELLO)
         await session.close()
 
-        with pytest.raises(ClosedError, match="handed in is closed"):
+        with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
     async def test_leaving_a_stream_leaves_the_session(

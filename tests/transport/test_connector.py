@@ -30,7 +30,10 @@ from openrouter_async import (
     UserMessage,
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
-from openrouter_async.transport.aiohttp_compat import end_with_connection, forget_reason
+from openrouter_async.transport.aiohttp_compat import (
+    _retrieve_exception_of_closed,
+    end_with_connection,
+)
 from openrouter_async.transport.connector import _make_socket
 from openrouter_async.transport.pool import NetworkOptions
 from openrouter_async.transport.proxies import Proxies, Proxy
@@ -390,11 +393,11 @@ async def test_a_body_whose_connection_is_gone_ends() -> None:
     loop = asyncio.get_running_loop()
     protocol = ResponseHandler(loop)
     protocol.connection_lost(None)
-    forget_reason(protocol)
+    _retrieve_exception_of_closed(protocol)
     body = aiohttp.StreamReader(protocol, 2**16, loop=loop)
     end_with_connection(body, protocol)
 
-    with pytest.raises(aiohttp.ClientPayloadError, match="broke off"):
+    with pytest.raises(aiohttp.ClientPayloadError, match="closed inside"):
         await body.read()
 
 
