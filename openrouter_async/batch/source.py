@@ -2,24 +2,26 @@
 
 import asyncio
 import os
-import stat
-import string
-import sys
+import shlex
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from operator import length_hint
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
+
+from attrs import frozen
 
 from ..errors import ConfigurationError, MalformedResponseError
 from ..protocol.decode import decode
-from ..threads import FILE_THREADS
+from ..protocol.encode import encode
 from ..types import ChatGenerationParams
-from .rows.items import BatchItem, InvalidLine, Item
+from .line_readers import LineReader, open_lines
+from .rows.formats import foreign_format
+from .rows.items import InvalidLine, Item, is_conversation
+from .rows.template import InvalidFieldsError, PromptTemplate
 
-_BLOCK_BYTES: Final = 256 * 1024
-# A row may contain base64 images.
-_MAX_PIPE_LINE_BYTES: Final = 256 * 1024 * 1024
+# An array is decoded as a whole, which takes several times its size.
+_MAX_ARRAY_BYTES: Final = 1024 * 1024 * 1024
 
 END: Final = object()
 """Returned by `Source.pull` when there are no more rows."""
@@ -44,13 +46,21 @@ def check_items(items: object) -> None:
     Check the type of the items before a run starts.
 
     Raises:
-        TypeError: If the items are a string, a single request, or not iterable.
+        TypeError: If the items are a string, a single request, a table, or not
+            iterable.
     """
     kind = type(items).__name__
     if isinstance(items, str | bytes | bytearray | Mapping | ChatGenerationParams):
         raise TypeError(
             f"send_many() takes many items, not a single {kind}. Pass a list of "
             "prompts, an iterable of requests, or pathlib.Path('in.jsonl')."
+        )
+    columns = getattr(items, "columns", None)
+    if hasattr(items, "itertuples") or not (columns is None or callable(columns)):
+        raise TypeError(
+            f"send_many() cannot take a {kind}: iterating over a table gives its "
+            "columns, not its rows. Pass one column, such as table['text'], or a "
+            "request for each row."
         )
     if not isinstance(items, Iterable | AsyncIterable | os.PathLike):
         raise TypeError(f"send_many() takes an iterable or a path, not a {kind}.")
@@ -112,16 +122,26 @@ class _AsyncSource:
             await close()
 
 
+@frozen
+class _Member:
+    """A member of an array of rows, and its number from 1."""
+
+    number: int
+    value: Any
+
+
 class JsonLinesSource:
     """
-    The rows in a JSON-lines file or in stdin.
+    The rows in a JSON-lines file, in a pipe, or in stdin.
 
-    A file is read in blocks on a thread, up to the size that it has at the first
-    `pull`. Lines that are appended later are ignored: when a failures file is the
-    input, they are failures of the run itself.
+    A regular file is read up to the size that it has at the first `pull`. Lines that
+    are appended later are ignored: when a failures file is the input, they are failures
+    of the run itself. Anything else is read once, as its data arrives.
+
+    An input that begins with a JSON array of rows is read as these rows.
 
     Attributes:
-        total: Number of lines; None before the first `pull`, and for a pipe.
+        total: Number of rows; None before the first `pull`, and for a pipe.
     """
 
     def __init__(
@@ -141,18 +161,18 @@ class JsonLinesSource:
             limit: Number of rows after which the source ends. None: no limit.
 
         Raises:
-            ConfigurationError: If the template is not a valid format string.
+            ConfigurationError: If the template is not valid.
         """
-        if template is not None:
-            _check_template(template)
         self.total: int | None = None
         self._path = path
-        self._template = template
+        self._template = None if template is None else PromptTemplate(template)
         self._limit = limit
-        self._reader: _LineReader | None = None
-        self._lines: deque[bytes] = deque()
+        self._reader: LineReader | None = None
+        # Lines, and the members of an array that were decoded with it.
+        self._rows: deque[bytes | _Member] = deque()
         self._number = 0
         self._returned = 0
+        self._has_begun = False
         self._lock = asyncio.Lock()
 
     async def pull(self) -> object:
@@ -160,25 +180,31 @@ class JsonLinesSource:
         Return the next row, or `END`.
 
         Raises:
-            OSError: If the file cannot be read.
+            ConfigurationError: If the input has another format, or stdin is closed.
+            OSError: If the input cannot be read.
         """
         while self._limit is None or self._returned < self._limit:
-            while self._lines:
-                line = self._lines.popleft()
-                self._number += 1
-                if line.strip():
+            while self._rows:
+                row = self._rows.popleft()
+                if isinstance(row, _Member):
                     self._returned += 1
-                    return self._parse(line)
+                    return self._member(row)
+                self._number += 1
+                if not row.isspace():
+                    self._returned += 1
+                    return self._parse(row)
             async with self._lock:
                 # Another worker may have read the next block during the wait.
-                if not self._lines and not await self._read_block():
+                if not self._rows and not await self._read_block():
                     break
         return END
 
     async def aclose(self) -> None:
-        """Close the file."""
+        """Close the input."""
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
+            self._limit = 0
 
     def __aiter__(self) -> Self:
         return self
@@ -189,152 +215,163 @@ class JsonLinesSource:
             raise StopAsyncIteration
         return cast("Item", row)
 
+    @property
+    def _name(self) -> str:
+        return "stdin" if self._path is None else str(self._path)
+
     async def _read_block(self) -> bool:
-        """Read more lines; return False at the end of the input."""
-        if self._reader is None:
-            self._reader = await self._open()
-        lines = await self._reader.read()
-        count = self._reader.count
-        if count is not None:
-            self.total = count if self._limit is None else min(count, self._limit)
-        self._lines.extend(lines)
+        """Read more rows; return False at the end of the input."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = open_lines(self._path)
+        lines = await reader.read()
+        total = reader.count
+        self._rows.extend(lines)
+        if not self._has_begun:
+            first = next((line for line in lines if not line.isspace()), None)
+            if first is not None:
+                self._has_begun = True
+                total = await self._begin(reader, first)
+        elif isinstance(self.total, int):
+            total = self.total
+        if total is not None:
+            self.total = total if self._limit is None else min(total, self._limit)
         return bool(lines)
 
-    async def _open(self) -> "_LineReader":
-        if self._path is not None:
-            # Opened on the event loop, because a thread that is still opening it
-            # when the task is cancelled would leave a file that nobody closes.
-            return _FileReader(self._path.open("rb"), close_file=True)
-        if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
-            return _FileReader(sys.stdin.buffer, close_file=False)
-        return await _open_pipe(sys.stdin.buffer)
+    async def _begin(self, reader: LineReader, first: bytes) -> int | None:
+        """
+        Check the format of the input, and expand an array of rows.
+
+        Args:
+            reader: The input.
+            first: The first line that is not blank.
+
+        Returns:
+            The number of rows; None if unknown.
+        """
+        found = foreign_format(first)
+        if found is not None and not _is_json(first):
+            name, command = found
+            source = shlex.quote("FILE" if self._path is None else str(self._path))
+            raise ConfigurationError(
+                f"{self._name} is not a file of JSON lines; its format is {name}. "
+                f"Convert it first: {command.format(source)}"
+            )
+        text = first.removeprefix(b"\xef\xbb\xbf").strip()
+        if not text.startswith(b"["):
+            return reader.count
+        if text.endswith((b"[", b",", b"{")):
+            return await self._read_array(reader)
+        try:
+            value = decode(first)
+        except MalformedResponseError:
+            return reader.count
+        if self._template is None and is_conversation(value):
+            return reader.count
+        while self._rows[0] is not first:
+            self._rows.popleft()
+            self._number += 1
+        self._rows.popleft()
+        self._number += 1
+        self._put_members(value)
+        return None if reader.count is None else reader.count - 1 + len(value)
+
+    async def _read_array(self, reader: LineReader) -> int:
+        """Read an array of rows that is written on several lines, to its end."""
+        lines = [row for row in self._rows if isinstance(row, bytes)]
+        size = sum(map(len, lines))
+        while block := await reader.read():
+            lines += block
+            size += sum(map(len, block))
+            if size > _MAX_ARRAY_BYTES:
+                raise ConfigurationError(
+                    f"{self._name} is a JSON array of more than {_MAX_ARRAY_BYTES} "
+                    "bytes. Write one row on each line: jq -c '.[]'"
+                )
+        self._rows.clear()
+        data = b"".join(lines)
+        problem = _utf8_problem(data)
+        if problem is not None:
+            raise ConfigurationError(f"{self._name}{problem}")
+        try:
+            value = decode(data)
+        except MalformedResponseError as error:
+            raise ConfigurationError(
+                f"{self._name} begins like a JSON array of rows, but is not one: "
+                f"{error.message}"
+            ) from None
+        if self._template is None and is_conversation(value):
+            value = [value]
+        self._put_members(value)
+        return len(value)
+
+    def _put_members(self, members: list[Any]) -> None:
+        self._rows.extendleft(
+            _Member(number, value)
+            for number, value in reversed(list(enumerate(members, 1)))
+        )
 
     def _parse(self, line: bytes) -> object:
+        problem = _utf8_problem(line)
+        if problem is not None:
+            return self._invalid(line, problem)
+        template = self._template
+        if template is not None:
+            return self._fill(template, line)
         try:
-            value = decode(line)
+            return decode(line)
         except MalformedResponseError as error:
             return self._invalid(line, f": {error.message}")
+
+    def _member(self, member: _Member) -> object:
         if self._template is None:
-            return value
-        fields = cast(
-            "Mapping[str, Any]", value if isinstance(value, dict) else {"text": value}
-        )
+            return member.value
+        return self._fill(self._template, encode(member.value), member.number)
+
+    def _fill(
+        self, template: PromptTemplate, line: bytes, member: int | None = None
+    ) -> object:
         try:
-            prompt = self._template.format_map(fields)
-        except KeyError as error:
-            return self._invalid(line, f" has no field {error}; the template uses it.")
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            return self._invalid(line, f" does not fit the template: {error}.")
-        name = fields.get("custom_id")
-        body = {"messages": [{"role": "user", "content": prompt}]}
-        return BatchItem(name if isinstance(name, str) else None, body)
+            return template.item(line)
+        except InvalidFieldsError as error:
+            return self._invalid(line, str(error), member, error.custom_id)
 
-    def _invalid(self, line: bytes, problem: str) -> InvalidLine:
-        name = "stdin" if self._path is None else self._path
-        error = ConfigurationError(f"{name}, line {self._number}{problem}")
-        return InvalidLine(line.decode("utf-8", "replace").rstrip("\r\n"), error)
+    def _invalid(
+        self,
+        line: bytes,
+        problem: str,
+        member: int | None = None,
+        custom_id: str | None = None,
+    ) -> InvalidLine:
+        at = f"line {self._number}" if member is None else f"row {member} of the array"
+        error = ConfigurationError(f"{self._name}, {at}{problem}")
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        return InvalidLine(text, error, custom_id)
 
 
-def _check_template(template: str) -> None:
+def _is_json(line: bytes) -> bool:
     try:
-        names = list(_field_names(template))
-    except ValueError as error:
-        raise ConfigurationError(
-            f"Invalid prompt template: {error}. "
-            "Write a literal brace twice: '{{' or '}}'."
-        ) from error
-    for name in names:
-        if not name or name[0].isdecimal():
-            raise ConfigurationError(
-                f"Invalid prompt template: the field {{{name}}} has no name. "
-                "Name a field of the rows, such as {text}; write a literal brace "
-                "twice: '{{' or '}}'."
-            )
+        decode(line)
+    except MalformedResponseError:
+        return False
+    return True
 
 
-def _field_names(template: str) -> Iterator[str]:
-    """Yield the names of a template's fields, also of those in their formats."""
-    for _, name, form, _ in string.Formatter().parse(template):
-        if name is not None:
-            yield name
-            yield from _field_names(form or "")
-
-
-class _LineReader(Protocol):
-    """Lines of a file or pipe; `count` is their number, None if unknown."""
-
-    count: int | None
-
-    async def read(self) -> list[bytes]:
-        """Return the next lines; [] at the end."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class _FileReader:
-    def __init__(self, file: BinaryIO, *, close_file: bool) -> None:
-        self.count: int | None = None
-        self._file = file
-        self._close_file = close_file
-        self._bytes_left = 0
-
-    async def read(self) -> list[bytes]:
-        return await FILE_THREADS.run(self._read)
-
-    def close(self) -> None:
-        if self._close_file:
-            self._file.close()
-
-    def _read(self) -> list[bytes]:
-        if self.count is None:
-            self._measure()
-        lines = self._file.readlines(_BLOCK_BYTES) if self._bytes_left > 0 else []
-        self._bytes_left -= sum(map(len, lines))
-        # Drop the lines that begin after the measured size.
-        while lines and self._bytes_left + len(lines[-1]) <= 0:
-            self._bytes_left += len(lines.pop())
-        return lines
-
-    def _measure(self) -> None:
-        start = self._file.tell()
-        count = 0
-        last = b"\n"
-        while block := self._file.read(_BLOCK_BYTES):
-            count += block.count(b"\n")
-            self._bytes_left += len(block)
-            last = block[-1:]
-        self.count = count + (last != b"\n")
-        self._file.seek(start)
-
-
-class _PipeReader:
+def _utf8_problem(line: bytes) -> str | None:
     """
-    Lines of a pipe, read by the event loop.
+    Return the reason why a line is not UTF-8; None if it is.
 
-    A thread that is blocked in `read` could not be interrupted: Ctrl-C would wait for
-    the next line.
+    Responses are decoded leniently, because they were paid for. A row would be sent
+    with other characters than the file has.
     """
-
-    count: int | None = None
-
-    def __init__(
-        self, stream: asyncio.StreamReader, transport: asyncio.ReadTransport
-    ) -> None:
-        self._stream = stream
-        self._transport = transport
-
-    async def read(self) -> list[bytes]:
-        line = await self._stream.readline()
-        return [line] if line else []
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-async def _open_pipe(pipe: BinaryIO) -> _PipeReader:
-    stream = asyncio.StreamReader(limit=_MAX_PIPE_LINE_BYTES)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), pipe
-    )
-    return _PipeReader(stream, transport)
+    if line.isascii():
+        return None
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        byte = line[error.start]
+        return (
+            f" is not valid UTF-8: byte 0x{byte:02x} at position {error.start}. "
+            "Convert the file to UTF-8, such as with iconv."
+        )
+    return None

@@ -16,6 +16,8 @@ EXTENSION_KEY: Final = "x_openrouter"
 _PATH: Final = "/chat/completions"
 _FINGERPRINT: Final = re.compile("[0-9a-f]{16}")
 # A mapping with none of these keys is not a request, but perhaps a row of a data set.
+_ROW_KEYS: Final = frozenset({"body", "custom_id", "messages"})
+"""Keys of a row that a message never has."""
 _REQUEST_KEYS: Final = frozenset({"messages", "prompt", "model", "models", "preset"})
 
 
@@ -53,10 +55,12 @@ class InvalidLine:
     Attributes:
         text: The line.
         error: The reason.
+        custom_id: The name of the row, if it could be read.
     """
 
     text: str
     error: ConfigurationError
+    custom_id: str | None = None
 
 
 @define
@@ -110,15 +114,48 @@ def read_item(item: object, index: int) -> Row:
     if isinstance(item, BatchItem):
         return _named_row(index, item.custom_id, item.body)
     if isinstance(item, Sequence) and not isinstance(item, bytes | bytearray):
-        return Row(index, None, {"messages": item})
+        return Row(index, None, {"messages": _read_messages(item, index)})
     raise ConfigurationError(
         f"Row {index} is not a prompt, a list of messages or a request: {item!r:.80}."
     )
 
 
+def is_conversation(value: object) -> bool:
+    """Return True if a JSON value is one row, a list of messages."""
+    if not isinstance(value, list) or not value:
+        return False
+    first: object = value[0]
+    return (
+        isinstance(first, Mapping) and "role" in first and not _ROW_KEYS & first.keys()
+    )
+
+
+def _read_messages(item: Sequence[Any], index: int) -> Sequence[Any]:
+    """
+    Check that the members of a list could be messages.
+
+    Raises:
+        ConfigurationError: If they are values, such as those of a table's row, or rows.
+    """
+    for member in item:
+        if member is None or isinstance(member, str | bytes | float | int | Sequence):
+            raise ConfigurationError(
+                f"Row {index} is a {type(item).__name__} with a "
+                f"{type(member).__name__} in it, not a list of messages: {item!r:.80}."
+            )
+        if isinstance(member, Mapping) and _ROW_KEYS & member.keys():
+            raise ConfigurationError(
+                f"Row {index} is a list of rows, not a list of messages. Pass each "
+                "row as an item of its own."
+            )
+    return item
+
+
 def identify_item(item: object, index: int) -> Row:
     """Return a row without a request, to name an item that `read_item` rejects."""
     row = Row(index, None, {})
+    if isinstance(item, InvalidLine):
+        row.custom_id = item.custom_id
     if isinstance(item, Mapping):
         line = cast("Mapping[str, Any]", item)
         name = line.get("custom_id")
