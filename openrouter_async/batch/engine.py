@@ -108,7 +108,7 @@ class BatchEngine:
             self.buffer,
             self._counters,
             self,
-            done=None if journal is None else journal.done,
+            journal=journal,
             has_budget=reservations is not None,
         )
         self._workers = WorkerPool(

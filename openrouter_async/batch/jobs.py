@@ -10,9 +10,10 @@ from ..protocol.budget import TokenBounds, token_bounds
 from ..protocol.call import Call
 from ..protocol.encode import canonical
 from ..types import ChatResponse
+from .journal import Journal
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer
-from .rows.hash_index import HashMap64, HashSet64
+from .rows.hash_index import HashSet64
 from .rows.items import (
     InvalidLine,
     Row,
@@ -44,8 +45,8 @@ class Job:
         call: The call; None if the row is invalid.
         error: The reason why the row is invalid; None if it is valid.
         item: The invalid row as it was given, for the failures file.
-        key: Hash of the row's name; 0 without a journal.
-        fingerprint: Fingerprint of the request; 0 without a journal.
+        fingerprint: Fingerprint of the request; 0 without a journal, and if the row
+            cannot be read.
         bounds: Upper bounds on the tokens; None if unknown or without `max_cost`.
     """
 
@@ -55,7 +56,6 @@ class Job:
     call: Call[ChatResponse] | None = None
     error: ConfigurationError | None = None
     item: Any = None
-    key: int = 0
     fingerprint: int = 0
     bounds: TokenBounds | None = None
 
@@ -81,7 +81,7 @@ class JobQueue:
         counters: RunCounters,
         control: RunControl,
         *,
-        done: HashMap64 | None,
+        journal: Journal | None,
         has_budget: bool,
     ) -> None:
         """
@@ -93,8 +93,7 @@ class JobQueue:
             buffer: The buffer that reserves space for each row's result.
             counters: The run's counters.
             control: Stops the run if its rows cannot be read.
-            done: Rows in the journal: the fingerprints, by the hash of the row's name.
-                None without a journal.
+            journal: The journal, already open; None without one.
             has_budget: If True, jobs get token bounds.
         """
         self._builder = builder
@@ -102,7 +101,7 @@ class JobQueue:
         self._buffer = buffer
         self._counters = counters
         self._control = control
-        self._done = done
+        self._journal = journal
         self._seen = HashSet64()
         self._has_budget = has_budget
         self._index = 0
@@ -177,16 +176,29 @@ class JobQueue:
         if isinstance(item, InvalidLine):
             given = item.text
         row = row or identify_item(item, index)
-        number = self._buffer.reserve()
-        return Job(number, row.index, row.custom_id, error=reason, item=given)
+        return Job(
+            self._buffer.reserve(),
+            row.index,
+            row.custom_id,
+            error=reason,
+            item=given,
+            fingerprint=row.fingerprint or 0,
+        )
 
     def _valid_job(self, row: Row, body: dict[str, Any]) -> Job | None:
         call = self._builder.call(body)
-        key = fingerprint = 0
-        if self._done is not None:
-            key = name_key(row.name)
-            fingerprint = row.fingerprint or fingerprint_of(canonical(body))
-            if self._is_done(self._done, row, key, fingerprint):
+        fingerprint = 0
+        if self._journal is not None:
+            is_retry = row.fingerprint is not None
+            if not is_retry:
+                # An invalid row is identified by it too: another row that has the same
+                # name must not take its place in the failures file.
+                row.fingerprint = fingerprint_of(canonical(body))
+            fingerprint = row.fingerprint or 0
+            if self._is_done(self._journal, row, fingerprint, is_retry=is_retry):
+                self._journal.mark_succeeded(
+                    row.name, fingerprint, row.index, call.body or b""
+                )
                 return None
         bounds = None
         if self._has_budget:
@@ -196,30 +208,40 @@ class JobQueue:
             row.index,
             row.custom_id,
             call,
-            key=key,
             fingerprint=fingerprint,
             bounds=bounds,
         )
 
-    def _is_done(self, done: HashMap64, row: Row, key: int, fingerprint: int) -> bool:
+    def _is_done(
+        self, journal: Journal, row: Row, fingerprint: int, *, is_retry: bool
+    ) -> bool:
         """
         Return True if the journal has the result of a row.
 
         Raises:
             JournalError: If the journal has a different request under the same name.
-            ConfigurationError: If an earlier row of this run has the same name.
+            ConfigurationError: If another row has the same name: an earlier row of this
+                run, or, for a row of a failures file, one that has a response.
         """
+        key = name_key(row.name)
         if not self._seen.add(key):
             raise ConfigurationError(
                 f"Row {row.index} has the same name as an earlier row: {row.name!r}. "
                 "Give each row its own custom_id."
             )
         # Most runs start with an empty journal; the lookup would cost 1 us per row.
-        known = done.get(key) if done else None
-        if known is not None and known != fingerprint:
-            raise JournalError(
-                f"The journal has a different request for {row.name!r}: the rows or "
-                "the parameters have changed since it was written.",
-                hint="Use a new journal, or the original rows and parameters.",
+        known = journal.done.get(key) if journal.done else None
+        if known is None:
+            return False
+        if known == fingerprint:
+            return True
+        if is_retry:
+            raise ConfigurationError(
+                f"Row {row.index} has the same name as another row, which has a "
+                f"response: {row.name!r}. Give the row its own custom_id."
             )
-        return known is not None
+        raise JournalError(
+            f"The journal has a different request for {row.name!r}: the rows or "
+            "the parameters have changed since it was written.",
+            hint="Use a new journal, or the original rows and parameters.",
+        )

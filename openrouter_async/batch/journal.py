@@ -7,8 +7,11 @@ before the caller sees its result, so `kill -9` loses no result. Lines are flush
 the disk within a second; a power cut loses later ones.
 """
 
+import collections
+import errno
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +21,13 @@ from ..protocol.decode import as_object, decode
 from .jsonl import JsonLinesFile
 from .rows.hash_index import HashMap64, HashSet64
 from .rows.items import EXTENSION_KEY, name_key
-from .rows.results import BatchResult, is_journal_line
+from .rows.results import (
+    BatchResult,
+    failure_key,
+    is_journal_line,
+    keys_of_row,
+    messages_key,
+)
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -27,9 +36,17 @@ _ROW_STARTS: Final = (b'{"id":',)
 _FAILURE_STARTS: Final = (b'{"custom_id":',)
 
 
+_ERRORS: Final = ".errors.jsonl"
+
+
 def errors_path(path: Path) -> Path:
-    """Return the path of a journal's failures file: `out.errors.jsonl`."""
-    return path.with_name(path.name.removesuffix(".jsonl") + ".errors.jsonl")
+    """
+    Return the path of a journal's failures file.
+
+    It is `out.errors.jsonl` for `out.jsonl`, and `out.ndjson.errors.jsonl` for
+    `out.ndjson`.
+    """
+    return path.with_name(path.name.removesuffix(".jsonl") + _ERRORS)
 
 
 def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
@@ -43,6 +60,43 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
     with Path(path).open("rb") as file:
         for line in _journal_lines(Path(path), file):
             yield BatchResult.from_line(line)
+
+
+def journals_of(path: Path) -> list[Path]:
+    """Return the journals that may have a failures file of this path."""
+    stem = path.name.removesuffix(_ERRORS)
+    if stem == path.name:
+        return []
+    names = [f"{stem}.jsonl", stem] if stem else [".jsonl"]
+    return [path.with_name(name) for name in names]
+
+
+def count_failures(path: Path) -> collections.Counter[str]:
+    """
+    Count the failed rows of a journal by the type of their error.
+
+    A row that failed several times is counted once, and one that has a response by now
+    is not counted: a run that was killed has not removed it from the failures file.
+
+    Raises:
+        JournalError: If the file is not a journal.
+        OSError: If a file cannot be read.
+    """
+    failed: dict[int, str] = {}
+    failures = errors_path(path)
+    if failures.exists():
+        with failures.open("rb") as file:
+            for line in file:
+                entry = _object(line)
+                error_type = as_object(entry.get("error")).get("type")
+                if isinstance(error_type, str):
+                    failed[_line_key(entry, line)] = error_type
+    if failed:
+        with path.open("rb") as file:
+            for row in _journal_lines(path, file):
+                for key in _done_keys(row):
+                    failed.pop(key, None)
+    return collections.Counter(failed.values())
 
 
 class Journal:
@@ -65,13 +119,15 @@ class Journal:
         self.spent = 0.0
         self.has_unsynced = False
         self._is_cancelled = False
-        # Hashes of the names of rows that failed in earlier runs, and of those among
-        # them that have succeeded in this run.
+        # Keys of the lines in the failures file when the journal was opened, and of
+        # those among them whose row has a response.
         self._failed = HashSet64()
+        self._failed_names = HashSet64()
         self._recovered = HashSet64()
         self._lock: BaseFileLock | None = None
         self._rows: JsonLinesFile | None = None
         self._failures: JsonLinesFile | None = None
+        self._spare: int | None = None
 
     def open(self) -> None:
         """
@@ -82,13 +138,8 @@ class Journal:
             ConfigurationError: If filelock is not installed.
         """
         filelock = require("filelock", "batch", "journal=")
+        self._check_path()
         lock = filelock.FileLock(f"{self.path}.lock")
-        if not self.path.parent.is_dir():
-            # filelock would create the missing directories.
-            raise JournalError(
-                f"The directory {self.path.parent} does not exist.",
-                hint="Create it, or correct journal=.",
-            )
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -96,14 +147,25 @@ class Journal:
                 f"{self.path} is in use by another run.",
                 hint="Wait until it has ended, or use another journal.",
             ) from None
+        except NotImplementedError:
+            raise _lock_error(self.path) from None
         except OSError as error:
+            if error.errno == errno.ENOLCK:
+                raise _lock_error(self.path) from error
             raise _journal_error(self.path, error) from error
         self._lock = lock
         try:
-            self._rows = JsonLinesFile(self.path, _ROW_STARTS)
-            if errors_path(self.path).exists():
-                for line in self._open_failures().read():
-                    self._failed.add(_row_key(line))
+            self._rows = JsonLinesFile(self.path, _ROW_STARTS, _is_row)
+            # Opened now, although no row may fail: later, requests in flight may take
+            # all file descriptors that this process is allowed to have.
+            self._failures = JsonLinesFile(
+                errors_path(self.path), _FAILURE_STARTS, _is_failure
+            )
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+            for line in self._failures.read():
+                entry = _object(line)
+                self._failed.add(_line_key(entry, line))
+                self._failed_names.add(name_key(str(entry.get("custom_id"))))
             self._read_done(self._rows)
         except OSError as error:
             self._release()
@@ -116,14 +178,60 @@ class Journal:
         """Make an `open` that is running on the thread return early."""
         self._is_cancelled = True
 
-    def failed_before(self, key: int) -> bool:
-        """Return True if a row failed in an earlier run; `key` hashes its name."""
-        return key in self._failed
+    def _check_path(self) -> None:
+        """
+        Check that the files can be created, before a lock is.
 
-    def mark_succeeded(self, key: int) -> None:
-        """Record that a row has succeeded; `key` is the hash of its name."""
-        if key in self._failed:
-            self._recovered.add(key)
+        Raises:
+            JournalError: If they cannot.
+        """
+        path = self.path
+        if not path.parent.is_dir():
+            # filelock would create the missing directories.
+            raise JournalError(
+                f"The directory {path.parent} does not exist.",
+                hint="Create it, or correct journal=.",
+            )
+        try:
+            # The longest of the names, which is needed only at the end of the run.
+            _compacted_path(path).is_symlink()
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _journal_error(path, error) from error
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise JournalError(
+                f"Cannot use the journal {path}: it is not a regular file.",
+                hint="Use a file: a pipe or a device cannot be searched for rows.",
+            )
+
+    def failed_before(self, name: str, fingerprint: int, index: int) -> bool:
+        """Return True if a row failed in an earlier run."""
+        if not self._failed:
+            return False
+        return any(key in self._failed for key in keys_of_row(name, fingerprint, index))
+
+    def mark_succeeded(
+        self, name: str, fingerprint: int, index: int, body: bytes
+    ) -> None:
+        """
+        Record that a row has a response, so that its failures can be removed.
+
+        A row is known by its name and its request: another row with the same name may
+        have failed. A line without a fingerprint is an invalid row, known by its index.
+        """
+        if name_key(name) not in self._failed_names:
+            return
+        self._recover((*keys_of_row(name, fingerprint, index), name_key(name)))
+        messages = messages_key(name, index, _object(body))
+        if messages is not None:
+            self._recovered.add(messages)
+
+    def _recover(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            if key in self._failed:
+                self._recovered.add(key)
 
     def write(self, rows: bytes, failures: bytes) -> None:
         """
@@ -137,11 +245,12 @@ class Journal:
             JournalError: If they cannot be written.
         """
         assert self._rows is not None
+        assert self._failures is not None
         try:
             if rows:
                 self._rows.append(rows)
             if failures:
-                (self._failures or self._open_failures()).append(failures)
+                self._failures.append(failures)
         except OSError as error:
             raise _journal_error(self.path, error) from error
         finally:
@@ -181,16 +290,14 @@ class Journal:
         finally:
             self._release()
 
-    def _open_failures(self) -> JsonLinesFile:
-        self._failures = JsonLinesFile(errors_path(self.path), _FAILURE_STARTS)
-        return self._failures
-
     def _read_done(self, rows: JsonLinesFile) -> None:
         for line in _journal_lines(rows.path, rows.read()):
             if self._is_cancelled:
                 return
             extension = line[EXTENSION_KEY]
             key = name_key(line["custom_id"])
+            if self._failed:
+                self._recover(_done_keys(line))
             # Files that were concatenated may have a row twice; it was paid once.
             if key not in self.done:
                 self.done.put(key, int(extension["fp"], 16))
@@ -198,18 +305,24 @@ class Journal:
 
     def _compact(self, failures: JsonLinesFile) -> None:
         """Keep the last line of each row that has not succeeded since."""
+        if not failures.size:
+            failures.close()
+            self._failures = None
+            failures.path.unlink()
+            return
         last = HashMap64()
         for number, line in enumerate(failures.read()):
-            last.put(_row_key(line), number)
+            last.put(_line_key(_object(line), line), number)
         # The lock protects this path too. A crash may have left an older file there.
-        compacted = failures.path.with_name(failures.path.name + ".tmp")
+        compacted = _compacted_path(self.path)
+        self._close_spare()
         try:
             kept = 0
             with compacted.open("wb") as file:
                 for number, line in enumerate(failures.read()):
-                    key = _row_key(line)
-                    succeeded = key in self._recovered or key in self.done
-                    if last.get(key) == number and not succeeded:
+                    entry = _object(line)
+                    key = _line_key(entry, line)
+                    if last.get(key) == number and not self._is_resolved(entry, key):
                         kept += 1
                         file.write(line)
                 file.flush()
@@ -224,7 +337,23 @@ class Journal:
         finally:
             compacted.unlink(missing_ok=True)
 
+    def _is_resolved(self, entry: Mapping[str, Any], key: int) -> bool:
+        """Return True if the row of a line in the failures file has a response."""
+        if key in self._recovered:
+            return True
+        index = as_object(entry.get(EXTENSION_KEY)).get("i")
+        if not isinstance(index, int) or not len(self._recovered):
+            return False
+        messages = messages_key(str(entry["custom_id"]), index, entry.get("body"))
+        return messages is not None and messages in self._recovered
+
+    def _close_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
     def _release(self) -> None:
+        self._close_spare()
         for file in (self._rows, self._failures):
             if file is not None:
                 file.close()
@@ -236,10 +365,12 @@ class Journal:
 
 def _journal_lines(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
+        if line.isspace():
+            continue
+        entry = _object(line)
+        if not entry and not line.endswith(b"\n"):
             # Incomplete: a run is writing it, or a crash has cut it short.
             return
-        entry = _object(line)
         if not is_journal_line(entry):
             raise JournalError(
                 f"{path} is not a journal: line {number} was not written by a run.",
@@ -255,14 +386,41 @@ def _object(line: bytes) -> Mapping[str, Any]:
         return {}
 
 
-def _row_key(line: bytes) -> int:
+def _is_row(line: bytes) -> bool:
+    return is_journal_line(_object(line))
+
+
+def _is_failure(line: bytes) -> bool:
+    return isinstance(_object(line).get("custom_id"), str)
+
+
+def _line_key(entry: Mapping[str, Any], line: bytes) -> int:
     """
-    Return the hash of the row's name in a line of the failures file.
+    Return the key of a line in the failures file.
 
     A line that is not a failure is hashed itself, so that compaction keeps it.
     """
-    name = _object(line).get("custom_id")
-    return name_key(name if isinstance(name, str) else line.decode("latin-1"))
+    key = failure_key(entry)
+    return name_key(line.decode("latin-1")) if key is None else key
+
+
+def _done_keys(line: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the keys of the failures that a line of the journal resolves."""
+    extension = line[EXTENSION_KEY]
+    index = int(extension.get("i") or 0)
+    return keys_of_row(line["custom_id"], int(extension["fp"], 16), index)
+
+
+def _compacted_path(path: Path) -> Path:
+    failures = errors_path(path)
+    return failures.with_name(failures.name + ".tmp")
+
+
+def _lock_error(path: Path) -> JournalError:
+    return JournalError(
+        f"Cannot lock the journal {path}: its file system does not support locks.",
+        hint="Use a file on a local disk.",
+    )
 
 
 def _journal_error(path: Path, error: OSError) -> JournalError:

@@ -59,7 +59,9 @@ class JournalWriter:
         """Queue a result; this never waits."""
         line = b""
         if result.ok:
-            self._journal.mark_succeeded(job.key)
+            self._journal.mark_succeeded(
+                job.name, job.fingerprint, job.index, _body(job)
+            )
         else:
             # Encoded here, because the caller may change the values of an invalid row.
             line = _failure_line(job, result)
@@ -71,7 +73,7 @@ class JournalWriter:
 
     def failed_before(self, job: Job) -> bool:
         """Return True if the row failed in an earlier run with this journal."""
-        return self._journal.failed_before(job.key)
+        return self._journal.failed_before(job.name, job.fingerprint, job.index)
 
     def sync(self) -> None:
         """Start to flush written lines to the disk, if there are any."""

@@ -1,7 +1,7 @@
 """An append-only file of JSON lines that survives a crash at any moment."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,36 +21,53 @@ class JsonLinesFile:
         size: Length in bytes of its whole lines.
     """
 
-    def __init__(self, path: Path, starts: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        starts: tuple[bytes, ...],
+        is_line: Callable[[bytes], bool],
+    ) -> None:
         """
         Open or create the file, and truncate a last line that a crash cut short.
+
+        A last line that is complete except for its newline, which editors remove, gets
+        its newline.
 
         Args:
             path: The path of the file.
             starts: The possible beginnings of a line. An incomplete last line that
                 begins otherwise was not written by this class, and is left alone.
+            is_line: Returns True if a line without a newline is complete.
 
         Raises:
             JournalError: If the last line is incomplete and begins otherwise.
             OSError: If the file cannot be opened.
         """
         self.path = path
+        self._has_unsynced = False
         # O_APPEND: a write goes to the end even if the file was truncated meanwhile.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            self.size = self._repair(starts)
+            self.size = self._repair(starts, is_line)
         except BaseException:
             os.close(self._file)
             raise
 
-    def _repair(self, starts: tuple[bytes, ...]) -> int:
+    def _repair(
+        self, starts: tuple[bytes, ...], is_line: Callable[[bytes], bool]
+    ) -> int:
         end = os.lseek(self._file, 0, os.SEEK_END)
         size = self._last_line_end(end)
         if size == end:
             return end
         os.lseek(self._file, size, os.SEEK_SET)
-        head = os.read(self._file, 64)
+        with open(self._file, "rb", closefd=False) as file:
+            tail = file.read(end - size)
+        if not tail.strip() or is_line(tail):
+            os.write(self._file, b"\n")
+            return end + 1
+        head = tail[:64]
         if not any(head.startswith(s[: len(head)]) for s in starts):
             raise JournalError(
                 f"{self.path} ends with an incomplete line that was not written by a "
@@ -72,8 +89,9 @@ class JsonLinesFile:
         return 0
 
     def read(self) -> Iterator[bytes]:
-        """Read the lines with their newlines."""
-        with self.path.open("rb", buffering=_BLOCK_BYTES) as file:
+        """Read the lines with their newlines; this needs no further descriptor."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        with open(self._file, "rb", _BLOCK_BYTES, closefd=False) as file:
             yield from file
 
     def append(self, data: bytes) -> None:
@@ -85,6 +103,7 @@ class JsonLinesFile:
                 ends where it ended before.
         """
         view = memoryview(data)
+        self._has_unsynced = True
         try:
             while view:
                 # `os.write` may write only a part.
@@ -95,8 +114,11 @@ class JsonLinesFile:
         self.size += len(data)
 
     def sync(self) -> None:
-        """Flush the lines to the disk, where they survive a power cut."""
-        os.fsync(self._file)
+        """Flush new lines to the disk, where they survive a power cut."""
+        if self._has_unsynced:
+            # Cleared first, so that a write during the flush sets it again.
+            self._has_unsynced = False
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file."""

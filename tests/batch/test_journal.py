@@ -1,10 +1,12 @@
 """The journal: its lock, its repair after a crash, its lines, its failures file."""
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,12 @@ from openrouter_async import (
     read_journal,
 )
 from openrouter_async.batch import errors_path
-from openrouter_async.batch.journal import Journal
+from openrouter_async.batch.journal import (
+    Journal,
+    _is_row,
+    count_failures,
+    journals_of,
+)
 from openrouter_async.batch.jsonl import JsonLinesFile
 from openrouter_async.batch.rows.hash_index import HashMap64
 from openrouter_async.batch.rows.items import name_key
@@ -82,7 +89,7 @@ def test_failures_file_exists_only_while_it_has_a_row(path: Path) -> None:
 
     journal.open()
     journal.write(row(2), b"")
-    journal.mark_succeeded(name_key("r2"))
+    journal.mark_succeeded("r2", 2, 2, b"{}")
     journal.close()
     assert not errors_path(path).exists()
 
@@ -92,7 +99,7 @@ def test_close_keeps_the_last_line_of_each_row_that_still_fails(path: Path) -> N
     journal = Journal(path)
     journal.open()
     journal.write(row(1), failure(2, "new") + failure(3))
-    journal.mark_succeeded(name_key("r1"))
+    journal.mark_succeeded("r1", 1, 1, b"{}")
     journal.close()
 
     lines = errors_path(path).read_bytes()
@@ -133,9 +140,10 @@ def test_journal_can_be_opened_by_one_run_at_a_time(path: Path) -> None:
 
 
 def test_incomplete_last_line_is_truncated_wherever_it_was_cut(path: Path) -> None:
-    for cut in range(len(row(2))):
+    # The cut that removes only the newline leaves a complete line.
+    for cut in range(len(row(2)) - 1):
         path.write_bytes(row(1) + row(2)[:cut])
-        file = JsonLinesFile(path, (b'{"id":',))
+        file = JsonLinesFile(path, (b'{"id":',), _is_row)
         file.append(row(2))
         file.close()
 
@@ -143,13 +151,138 @@ def test_incomplete_last_line_is_truncated_wherever_it_was_cut(path: Path) -> No
 
 
 def test_row_of_an_incomplete_last_line_is_not_done(path: Path) -> None:
-    path.write_bytes(row(1) + row(2)[:-1])
+    path.write_bytes(row(1) + row(2)[:-2])
     journal = Journal(path)
     journal.open()
     assert len(journal.done) == 1
     journal.close()
 
     assert path.read_bytes() == row(1)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r", b" \t", b"\r\n\r\n", b"\n  "])
+def test_complete_last_line_without_newline_is_kept(path: Path, end: bytes) -> None:
+    """Editors and other programs remove the last newline."""
+    path.write_bytes(row(4) + row(5)[:-1] + end)
+    errors_path(path).write_bytes(failure(6)[:-1])
+    assert [result.custom_id for result in read_journal(path)] == ["r4", "r5"]
+    journal = Journal(path)
+    journal.open()
+    journal.write(row(7), failure(8))
+    assert len(journal.done) == 2
+    journal.close()
+
+    found = [result.custom_id for result in read_journal(path)]
+    assert found == ["r4", "r5", "r7"]
+    assert names(errors_path(path)) == ["r6", "r8"]
+
+
+def test_failure_is_resolved_by_a_response_to_the_same_row_only(path: Path) -> None:
+    def line(index: int, fingerprint: int = 0) -> bytes:
+        result = BatchResult(index, "same", error=ConfigurationError("no"))
+        body = {"messages": [f"prompt {index}"]}
+        return (
+            encode({**failure_line(result, "same", fingerprint), "body": body}) + b"\n"
+        )
+
+    only_named = b'{"custom_id":"same","body":{}}\n'
+    errors_path(path).write_bytes(line(1, 11) + line(2, 22) + line(3) + only_named)
+    journal = Journal(path)
+    journal.open()
+    journal.mark_succeeded("other", 11, 1, b"{}")
+    journal.mark_succeeded("same", 99, 8, b"{}")
+    assert journal.failed_before("same", 22, 9)
+    assert journal.failed_before("same", 0, 3)
+    assert not journal.failed_before("same", 23, 9)
+    journal.close()
+    # The last line has only a name.
+    assert errors_path(path).read_bytes() == line(1, 11) + line(2, 22) + line(3)
+
+    journal.open()
+    journal.mark_succeeded("same", 11, 1, b"{}")
+    # A row that failed because of a parameter: its messages are the same.
+    journal.mark_succeeded("same", 99, 2, b'{"model":"n","messages":["prompt 2"]}')
+    journal.close()
+    assert errors_path(path).read_bytes() == line(3)
+
+    journal.open()
+    journal.mark_succeeded("same", 99, 3, b"{}")
+    journal.close()
+    assert not errors_path(path).exists()
+
+
+def test_failures_of_a_run_that_was_killed_are_resolved_by_the_journal(
+    path: Path,
+) -> None:
+    path.write_bytes(row(1))
+    result = BatchResult(1, "r1", error=ConfigurationError("no"))
+    failed = [
+        encode(failure_line(result, "r1", fingerprint)) + b"\n"
+        for fingerprint in (1, 2, 0)
+    ]
+    errors_path(path).write_bytes(b"".join(failed))
+    journal = Journal(path)
+    journal.open()
+    journal.close()
+
+    assert errors_path(path).read_bytes() == failed[1]
+    assert count_failures(path) == {"ConfigurationError": 1}
+
+
+def test_journal_that_is_not_a_regular_file_is_rejected(path: Path) -> None:
+    os.mkfifo(path)
+
+    with pytest.raises(JournalError, match="not a regular file"):
+        Journal(path).open()
+
+
+def test_name_too_long_for_the_compacted_file_is_rejected_at_the_start(
+    path: Path,
+) -> None:
+    long = path.with_name("n" * 240 + ".jsonl")
+
+    with pytest.raises(JournalError, match="File name too long"):
+        Journal(long).open()
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NotImplementedError(), "does not support locks"),
+        (OSError(errno.ENOLCK, "No locks available"), "does not support locks"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+    ],
+    ids=repr,
+)
+def test_file_system_without_locks_is_reported(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+
+    with pytest.raises(JournalError, match=message):
+        Journal(path).open()
+
+
+@pytest.mark.parametrize(
+    ("failures", "journals"),
+    [
+        ("a.errors.jsonl", ["a.jsonl", "a"]),
+        ("a.csv.errors.jsonl", ["a.csv.jsonl", "a.csv"]),
+        (".errors.jsonl", [".jsonl"]),
+        ("a.jsonl", []),
+    ],
+)
+def test_journals_of_a_failures_file_are_found(
+    path: Path, failures: str, journals: list[str]
+) -> None:
+    found = journals_of(path.with_name(failures))
+
+    assert [journal.name for journal in found] == journals
+    assert {errors_path(journal).name for journal in found} <= {failures}
 
 
 def test_incomplete_last_line_of_the_failures_file_is_truncated(path: Path) -> None:
@@ -249,6 +382,8 @@ def test_close_that_fails_releases_the_lock(
 ) -> None:
     journal = Journal(path)
     journal.open()
+
+    journal.write(row(1), b"")
 
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")

@@ -93,7 +93,13 @@ def test_status_does_not_count_failures_that_succeeded_later(
     """A run that was killed has not compacted the failures file."""
 
     def failure(name: str, kind: str) -> str:
-        return json.dumps({"custom_id": name, "error": {"type": kind}}) + "\n"
+        extension = {"i": 0}
+        line = {
+            "custom_id": name,
+            "error": {"type": kind},
+            "x_openrouter": extension,
+        }
+        return json.dumps(line) + "\n"
 
     extension = {"fp": "0", "i": 0}
     out.write_text(json.dumps({"custom_id": "a", "x_openrouter": extension}) + "\n")

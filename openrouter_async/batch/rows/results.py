@@ -9,9 +9,10 @@ from attrs import define
 
 from ...errors import APIError, OpenRouterError
 from ...protocol.decode import as_object, read_response
+from ...protocol.encode import canonical
 from ...protocol.response_parsing import usage_of
 from ...types import ChatResponse, Usage
-from .items import EXTENSION_KEY
+from .items import EXTENSION_KEY, fingerprint_of, name_key
 
 T_co = typing_extensions.TypeVar("T_co", covariant=True, default=Any)
 
@@ -186,6 +187,66 @@ def is_journal_line(line: Mapping[str, Any]) -> bool:
         and _FINGERPRINT.fullmatch(fingerprint) is not None
         and all(isinstance(extension.get(n), int | float | None) for n in _NUMBERS)
     )
+
+
+def keys_of_row(name: str, fingerprint: int, index: int) -> tuple[int, int]:
+    """
+    Return the keys of the failures that a response to a row resolves.
+
+    Args:
+        name: The name of the row.
+        fingerprint: The fingerprint of its request.
+        index: Its index in the input.
+
+    Returns:
+        The key of a failure of the same request, and the key of a failure of an
+        invalid row at the same index, which has no fingerprint.
+    """
+    return name_key(f"{name}\0fp{fingerprint:016x}"), name_key(f"{name}\0i{index}")
+
+
+def messages_key(name: str, index: int, body: object) -> int | None:
+    """
+    Return the key of a row with the same messages, whatever its parameters are.
+
+    Rows that failed because of a parameter, such as an unknown model, are resolved by
+    a run with another value.
+
+    Args:
+        name: The name of the row.
+        index: Its index in the input.
+        body: The body of its request.
+
+    Returns:
+        The key; None if the body has no messages.
+    """
+    messages = as_object(body).get("messages")
+    if not isinstance(messages, list):
+        return None
+    fingerprint = fingerprint_of(canonical({"messages": messages}))
+    return name_key(f"{name}\0i{index}m{fingerprint:016x}")
+
+
+def failure_key(line: Mapping[str, Any]) -> int | None:
+    """
+    Return the key that identifies the row of a line in the failures file.
+
+    Two rows may have the same name, by mistake; neither must hide the other. A line
+    that a person wrote has only a name.
+
+    Returns:
+        The key; None if the line is not that of a failure.
+    """
+    name = line.get("custom_id")
+    if not isinstance(name, str):
+        return None
+    extension = as_object(line.get(EXTENSION_KEY))
+    fingerprint, index = extension.get("fp"), extension.get("i")
+    if isinstance(fingerprint, str) and _FINGERPRINT.fullmatch(fingerprint):
+        return keys_of_row(name, int(fingerprint, 16), 0)[0]
+    if isinstance(index, int):
+        return keys_of_row(name, 0, index)[1]
+    return name_key(name)
 
 
 def _summary(response: ChatResponse) -> dict[str, Any]:
