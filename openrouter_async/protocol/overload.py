@@ -8,9 +8,11 @@ Errors as a run sees them: overload, a fatal problem of the account, or one bad 
   (`RepeatedFailures`).
 """
 
+import errno
 from typing import Final
 
 from ..errors import (
+    APIConnectionError,
     APIError,
     AuthenticationError,
     BatchStoppedError,
@@ -28,19 +30,46 @@ from ..errors import (
 _MAX_REPEATED: Final = 20
 
 
+_LOCAL_LIMITS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
+)
+"""Errors of a machine that has no room for another connection."""
+
+
+def is_local_limit(error: BaseException) -> bool:
+    """
+    Return True if this machine, not the server, has no room for a request.
+
+    It has no file descriptor, local port or buffer left, and nothing was sent. Requests
+    that end make room.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _LOCAL_LIMITS:
+            return True
+        # OSErrors of several addresses are collected in a group.
+        if isinstance(cause, BaseExceptionGroup):
+            return any(map(is_local_limit, cause.exceptions))
+        cause = cause.__cause__
+    return False
+
+
 def is_overload(error: OpenRouterError) -> bool:
     """
-    Return True if the server asks for fewer requests.
+    Return True if the server asks for fewer requests, or this machine has no room.
 
     These are, if they can be retried at all:
 
     1. 429, and 529 (a provider is overloaded);
     2. 503 with `Retry-After`, or of type "provider_overloaded". Any other 503 means
        that no provider matches the request;
-    3. 402, if the credits are merely reserved by requests in flight.
+    3. 402, if the credits are merely reserved by requests in flight;
+    4. a connection that this machine had no descriptor, port or buffer for.
     """
     if not error.retryable:
         return False
+    if isinstance(error, APIConnectionError):
+        return is_local_limit(error)
     if isinstance(error, RateLimitError | ProviderOverloadedError):
         return True
     if isinstance(error, ServiceUnavailableError):
