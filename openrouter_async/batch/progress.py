@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import unicodedata
 from typing import Final, TextIO
 
 from .rows.stats import BatchStats
@@ -11,6 +13,7 @@ _INTERVAL: Final = 10.0
 _MAX_PROVIDERS: Final = 3
 _MINUTE: Final = 60
 _HOUR: Final = 3600
+_COLUMNS: Final = 80
 
 
 class RateMeter:
@@ -135,7 +138,9 @@ class ProgressLine:
         self._out = out
         self._max_cost = max_cost
         self._meter = RateMeter()
-        self._is_terminal = out.isatty()
+        # A dumb terminal, such as a shell in an editor, cannot overwrite a line.
+        self._is_terminal = out.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_line_open = False
         self._next = 0.0
 
     def __call__(self, stats: BatchStats) -> None:
@@ -143,9 +148,13 @@ class ProgressLine:
         self._meter.update(stats)
         line = format_line(stats, self._meter, self._max_cost)
         if self._is_terminal:
+            # A line that is wider than the terminal would wrap, and only its last part
+            # would be overwritten. The width may have changed since the last update.
+            shown = _truncate(line, _columns(self._out) - 1)
             # ESC [2K erases the line: it may be longer than the new one.
-            self._out.write(f"\r\x1b[2K{line}")
+            self._out.write(f"\r\x1b[2K{shown}")
             self._out.flush()
+            self._is_line_open = True
         elif stats.is_over or stats.seconds >= self._next:
             self._next = stats.seconds + _INTERVAL
             self._out.write(line + "\n")
@@ -153,7 +162,8 @@ class ProgressLine:
 
     def end(self) -> None:
         """End the line that was overwritten, so that other output starts a new one."""
-        if self._is_terminal:
+        if self._is_line_open:
+            self._is_line_open = False
             self._out.write("\n")
             self._out.flush()
 
@@ -173,6 +183,29 @@ class ProgressRecords:
             self._next = stats.seconds + _INTERVAL
             self._out.write(format_json(stats, self._meter) + "\n")
             self._out.flush()
+
+
+def _columns(out: TextIO) -> int:
+    """Return the width of a terminal; the usual one if it is unknown."""
+    try:
+        return os.get_terminal_size(out.fileno()).columns or _COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return _COLUMNS
+
+
+def _truncate(text: str, columns: int) -> str:
+    """Return the beginning of a text that fits into so many columns."""
+    width, shown = 0, []
+    for character in text:
+        if not character.isprintable():
+            continue
+        # Wide (CJK, emoji) and combining characters take 2 columns and none.
+        is_wide = unicodedata.east_asian_width(character) in "WF"
+        width += 0 if unicodedata.combining(character) else 1 + is_wide
+        if width > columns:
+            break
+        shown.append(character)
+    return "".join(shown)
 
 
 def _format_cost(stats: BatchStats, max_cost: float | None) -> str:

@@ -224,6 +224,8 @@ class WorkerPool:
         # Workers that wait for a job.
         self._idle = 0
         self._is_stopped = False
+        self._is_adding = False
+        self._is_wanted = False
         self.finished = asyncio.Event()
 
     def add(self) -> None:
@@ -233,15 +235,30 @@ class WorkerPool:
             # be sent: `stop` cancels workers that have no request in flight.
             self._loop.call_soon(self.stop)
             return
+        self._is_wanted = True
+        if self._is_adding:
+            # An eager task that is being created has asked for the next worker.
+            # Creating it here would nest as many calls as there are workers.
+            return
+        self._is_adding = True
+        try:
+            while self._is_wanted and self._is_useful():
+                self._is_wanted = False
+                self._add()
+        finally:
+            self._is_adding = self._is_wanted = False
+
+    def _is_useful(self) -> bool:
         if self._idle or self._jobs.is_over or self._sender.has_waiters:
-            return
-        if len(self._workers) >= self._max_workers:
-            return
+            return False
+        return len(self._workers) < self._max_workers
+
+    def _add(self) -> None:
         worker = Worker()
         self._workers.add(worker)
         self._idle += 1
-        worker.task = self._loop.create_task(self._run(worker))
-        worker.task.add_done_callback(lambda task: self._ended(worker, task))
+        task = self._loop.create_task(self._run(worker))
+        task.add_done_callback(lambda task: self._ended(worker, task))
 
     def stop(self) -> None:
         """Send no more requests; those in flight finish."""
@@ -286,6 +303,8 @@ class WorkerPool:
             self.finished.set()
 
     async def _run(self, worker: Worker) -> None:
+        # Set here, because an eager task runs before `create_task` returns.
+        worker.task = asyncio.current_task()
         is_idle = True
         try:
             while True:
