@@ -5,9 +5,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ..errors import JournalError
+from ..errors import JournalError, MalformedResponseError
+from ..protocol.decode import decode
 
 _BLOCK_BYTES: Final = 256 * 1024
+
+
+def is_json_object(line: bytes) -> bool:
+    """Return True if a line is a JSON object, and so was not cut short."""
+    try:
+        return isinstance(decode(line), dict)
+    except MalformedResponseError:
+        return False
 
 
 class JsonLinesFile:
@@ -25,7 +34,7 @@ class JsonLinesFile:
         self,
         path: Path,
         starts: tuple[bytes, ...],
-        is_line: Callable[[bytes], bool],
+        is_line: Callable[[bytes], bool] = is_json_object,
     ) -> None:
         """
         Open or create the file, and truncate a last line that a crash cut short.

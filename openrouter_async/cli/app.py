@@ -14,7 +14,7 @@ from openrouter_async.version import __version__
 
 from .batch import BatchArgs, retry, send, status
 from .chat import ChatArgs, chat
-from .console import Terminal, library_log
+from .console import Terminal, blocking_streams, library_log
 from .demo import DemoArgs, demo
 from .exit_codes import CommandError, ExitCode, exit_code_of, message_of
 from .serve import ServeArgs, serve
@@ -57,7 +57,13 @@ def run(
         debug: If True, raise unexpected exceptions, with their traceback.
     """
     terminal = Terminal()
+    with blocking_streams():
+        return _run(arguments, terminal, debug=debug)
+
+
+def _run(arguments: Sequence[str] | None, terminal: Terminal, *, debug: bool) -> int:
     try:
+        _check_arguments(sys.argv[1:] if arguments is None else arguments)
         # With --help and --version, Typer returns an exit code, not a command.
         command: Command | int | None = app(
             arguments, prog_name=NAME, standalone_mode=False
@@ -83,6 +89,26 @@ def run(
         terminal.error(failure.message)
         return failure.code
     return code
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """
+    Check that the arguments are text; a path that is not can have another spelling.
+
+    Raises:
+        CommandError: If one of them is not valid in the encoding of the terminal.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            if Path(argument).exists():
+                continue
+            raise CommandError(
+                f"an argument is not UTF-8 text: invalid byte at position "
+                f"{error.start} of {ascii(argument)[:80]}.",
+                ExitCode.USAGE,
+            ) from error
 
 
 def _expected(error: Exception) -> CommandError | None:

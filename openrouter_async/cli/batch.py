@@ -4,7 +4,9 @@ import asyncio
 import collections
 import datetime as dt
 import json
+import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
@@ -26,9 +28,10 @@ from openrouter_async.batch import (
 from openrouter_async.batch.hosted.estimate import ModelEstimate
 from openrouter_async.batch.hosted.intervals import HostedIntervals
 from openrouter_async.batch.hosted.state import BatchSummary, read_summaries
+from openrouter_async.batch.journal import count_failures, journals_of
+from openrouter_async.batch.line_readers import check_stdin
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
-from openrouter_async.batch.rows.hash_index import HashSet64
-from openrouter_async.batch.rows.items import name_key, read_item, row_name
+from openrouter_async.batch.rows.items import read_item, row_name
 from openrouter_async.batch.source import JsonLinesSource
 from openrouter_async.errors import (
     BatchStoppedError,
@@ -46,7 +49,8 @@ from .exit_codes import CommandError, ExitCode, exit_code_of
 from .formatting import counted, dollars
 from .signals import run_async
 
-_ERRORS = ".errors.jsonl"
+STDIN = "-"
+STDOUT = "-"
 # Ctrl-C ends a command with hosted batches within 2 s.
 _HOSTED_STOP_SECONDS = 1.0
 
@@ -102,7 +106,13 @@ def send(args: BatchArgs, terminal: Terminal) -> ExitCode:
     Raises:
         CommandError: If an argument is invalid or the source cannot be read.
     """
-    if args.source != "-" and Path(args.source).absolute() == args.out.absolute():
+    if str(args.out) == STDOUT:
+        raise CommandError(
+            "-o - is not possible: the output file is also the journal, in which the "
+            "next run looks up the rows that are done. Pass the name of a file.",
+            ExitCode.USAGE,
+        )
+    if _is_same_file(args.source, args.out):
         raise CommandError(
             "the input and the output are the same file.", ExitCode.USAGE
         )
@@ -129,11 +139,7 @@ def retry(args: BatchArgs, terminal: Terminal) -> ExitCode:
     Raises:
         CommandError: If an argument is invalid or the errors file cannot be read.
     """
-    source = Path(args.source)
-    if source.name.endswith(_ERRORS):
-        out = source.with_name(source.name.removesuffix(_ERRORS) + ".jsonl")
-    else:
-        source, out = errors_path(source), source
+    source, out = _retry_paths(Path(args.source))
     if not source.exists():
         terminal.note(f"Nothing to retry: {source} does not exist.")
         return ExitCode.OK
@@ -141,17 +147,60 @@ def retry(args: BatchArgs, terminal: Terminal) -> ExitCode:
     return run_async(_send(evolve(args, out=out, is_retry=True), rows, terminal))
 
 
-def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesSource:
-    path = None if name == "-" else Path(name)
+def _retry_paths(path: Path) -> tuple[Path, Path]:
+    """
+    Return the failures file and the journal, of which one is given.
+
+    Raises:
+        CommandError: If the path is stdin, or the failures file of two journals.
+    """
+    if str(path) == STDIN:
+        raise CommandError(
+            "retry cannot read stdin: pass OUT.errors.jsonl or OUT.jsonl.",
+            ExitCode.USAGE,
+        )
+    journals = journals_of(path)
+    existing = [journal for journal in journals if journal.exists()]
+    if len(existing) > 1:
+        names = " or ".join(str(journal) for journal in existing)
+        raise CommandError(
+            f"{path} can belong to {names}. Rename the other one for this command.",
+            ExitCode.USAGE,
+        )
+    if existing:
+        return path, existing[0]
+    # The name of a journal may itself end with .errors.jsonl.
+    if not journals or errors_path(path).exists():
+        return errors_path(path), path
+    return path, journals[0]
+
+
+def _is_same_file(source: str, out: Path) -> bool:
     try:
-        if path is not None:
-            # Report a missing file before anything else is opened or sent.
+        found = os.fstat(0) if source == STDIN else Path(source).stat()
+        return os.path.samestat(found, out.stat())
+    except OSError:
+        # One of them does not exist.
+        return Path(source).absolute() == out.absolute()
+
+
+def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesSource:
+    path = None if name == STDIN else Path(name)
+    try:
+        if path is None:
+            check_stdin()
+        elif not stat.S_ISFIFO(path.stat().st_mode) and not path.is_char_device():
+            # Report a missing file before anything else is opened or sent. Opening a
+            # pipe would take it from its writer.
             path.open("rb").close()
-        return JsonLinesSource(path, template=template, limit=limit)
+    except ConfigurationError as error:
+        raise CommandError(f"cannot read stdin: {error}", ExitCode.USAGE) from error
     except OSError as error:
         raise CommandError(
             f"cannot read {name}: {error.strerror}.", ExitCode.USAGE
         ) from error
+    try:
+        return JsonLinesSource(path, template=template, limit=limit)
     except ConfigurationError as error:
         raise CommandError(f"--prompt: {error}", ExitCode.USAGE) from error
 
@@ -162,7 +211,7 @@ async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> E
         run = _make_run(args, rows, client, progress)
         # Submissions in flight are found in the list by the next run.
         timeout = _HOSTED_STOP_SECONDS if args.hosted else None
-        with _SignalHandlers(run, timeout) as signals:
+        with _SignalHandlers(run, end_progress, terminal, timeout) as signals:
             error = await _consume(run)
         end_progress()
     stats = run.stats
@@ -189,6 +238,13 @@ async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> E
             "yellow",
         )
         return ExitCode.BUDGET
+    unread = 0 if stats.total is None else stats.total - stats.done - stats.resumed
+    if unread > 0:
+        terminal.error(
+            f"{unread:,} of {stats.total:,} rows were not read: the input was changed "
+            "or truncated during the run. The same command resumes the run."
+        )
+        return ExitCode.ROWS_FAILED
     return ExitCode.ROWS_FAILED if stats.failed else ExitCode.OK
 
 
@@ -260,8 +316,16 @@ class _SignalHandlers:
         count: Number of signals received.
     """
 
-    def __init__(self, run: BatchRun, timeout: float | None) -> None:
+    def __init__(
+        self,
+        run: BatchRun,
+        end_progress: Callable[[], None],
+        terminal: Terminal,
+        timeout: float | None,
+    ) -> None:
         self._run = run
+        self._end_progress = end_progress
+        self._terminal = terminal
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -279,11 +343,23 @@ class _SignalHandlers:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
 
+    def _explain(self) -> str:
+        if self._timeout is not None:
+            return "Stopping: batches that were submitted go on; run it again for them."
+        count = self._run.stats.in_flight
+        return (
+            f"Stopping: waiting for {counted(count, 'request')} in flight. A second "
+            "Ctrl-C cancels them; they may be billed."
+        )
+
     async def _stop_run(self, *, drain: bool) -> None:
         await self._run.stop(drain=drain, timeout=self._timeout)
 
     def _stop(self) -> None:
         self.count += 1
+        if self.count == 1:
+            self._end_progress()
+            self._terminal.note(self._explain())
         task = self._loop.create_task(self._stop_run(drain=self.count == 1))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -322,7 +398,7 @@ def _summary(stats: BatchStats, out: Path) -> str:
     parts.append(f"${stats.cost:.6g}")
     parts.append(f"{stats.seconds:.1f} s")
     files = f"output in {out}"
-    if stats.failed:
+    if errors_path(out).exists():
         files += f", failed rows in {errors_path(out)}"
     return f"{', '.join(parts)}; {files}"
 
@@ -331,6 +407,7 @@ async def _dry_run(
     args: BatchArgs, rows: JsonLinesSource, terminal: Terminal
 ) -> ExitCode:
     """Read and check all rows, and print the body of the first valid request."""
+    terminal.require_stdout()
     done = _done_names(args.out)
     count = invalid = already_done = 0
     first: Mapping[str, Any] | None = None
@@ -405,26 +482,6 @@ def _name(result: BatchResult) -> str:
     return row_name(result.index) if result.custom_id is None else result.custom_id
 
 
-def _count_errors(path: Path, done: HashSet64) -> collections.Counter[str]:
-    """
-    Count the failed rows by error type.
-
-    A row that failed several times is counted once, and one that has a response by
-    now is not counted.
-    """
-    failed: dict[str, str] = {}
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                # A run that was killed may have left an incomplete line.
-                with suppress(ValueError, KeyError, TypeError):
-                    row = json.loads(line)
-                    failed[row["custom_id"]] = row["error"]["type"]
-    return collections.Counter(
-        error_type for name, error_type in failed.items() if name_key(name) not in done
-    )
-
-
 def status(out: Path, terminal: Terminal) -> ExitCode:
     """
     Print the totals of an output file as JSON.
@@ -438,16 +495,14 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
     count = tokens = 0
     cost = seconds = 0.0
     providers: collections.Counter[str] = collections.Counter()
-    done = HashSet64()
     for result in read_journal(out):
         count += 1
-        done.add(name_key(_name(result)))
         cost += result.cost or 0.0
         seconds += result.latency
         usage = result.usage or Usage()
         tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         providers[result.provider or "unknown"] += 1
-    errors = _count_errors(errors_path(out), done)
+    errors = count_failures(out)
     totals: dict[str, Any] = {
         "ok": count,
         "failed": errors.total(),
@@ -457,11 +512,12 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
         "providers": dict(providers.most_common()),
         "errors": dict(errors.most_common()),
     }
+    terminal.require_stdout()
     summaries = read_summaries(out)
     if summaries:
         totals["batches"] = [asdict(summary) for summary in summaries]
         terminal.err.print(_batch_table(summaries))
-    terminal.out.print(json.dumps(totals, indent=2), soft_wrap=True)
+    sys.stdout.write(json.dumps(totals, indent=2) + "\n")
     return ExitCode.OK
 
 

@@ -63,6 +63,7 @@ def chat(args: ChatArgs, terminal: Terminal) -> ExitCode:
         CommandError: If there is no prompt or no API key.
         OpenRouterError: If the call fails.
     """
+    terminal.require_stdout()
     params = _params(args, read_prompt(args.prompt))
     run_async(_chat(args, params, terminal))
     return ExitCode.OK
@@ -94,6 +95,10 @@ def read_prompt(parts: Sequence[str]) -> str:
 
 
 def _read_stdin() -> str:
+    if sys.stdin is None:
+        raise CommandError(
+            "stdin is closed: pass the prompt as an argument.", ExitCode.USAGE
+        )
     try:
         data = sys.stdin.buffer.read()
         return data.decode("utf-8-sig").strip("\r\n")
@@ -172,7 +177,7 @@ def _note_missing_text(response: ChatResponse, terminal: Terminal) -> None:
 
 def _print_json(response: ChatResponse, terminal: Terminal) -> None:
     """Print the received JSON: indented on a terminal, else on one line."""
-    indent = 2 if terminal.out.is_terminal else None
+    indent = 2 if terminal.shows_text else None
     try:
         text = json.dumps(response.raw, ensure_ascii=False, indent=indent)
     except RecursionError:

@@ -2,13 +2,17 @@
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
+
+from .exit_codes import CommandError, ExitCode
 
 # Control characters, with which a response could move the cursor or set the window's
 # title: C0, DEL and C1, except for line feed and tab.
@@ -25,6 +29,41 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+@contextmanager
+def blocking_streams() -> Generator[None]:
+    """
+    Make stdin, stdout and stderr blocking while a command runs.
+
+    Another program that shares the terminal or pipe may have made them non-blocking.
+    Python then drops the output that a slow reader has no room for, without an error.
+    """
+    changed: list[int] = []
+    for descriptor in range(3):
+        # A closed descriptor, or, on Windows before 3.12, a missing function.
+        with suppress(OSError, AttributeError):
+            if not os.get_blocking(descriptor):
+                os.set_blocking(descriptor, True)
+                changed.append(descriptor)
+    try:
+        yield
+    finally:
+        for descriptor in changed:
+            with suppress(OSError):
+                os.set_blocking(descriptor, False)
+
+
+class _OutConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError; rich would exit with the code 1."""
+        raise  # noqa: PLE0704 - called in the except block
+
+
+class _ErrConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Print nothing more; the command goes on without its notes."""
+        self.quiet = True
+
+
 class Terminal:
     """
     The outputs of a command; without colours if they are not terminals.
@@ -32,15 +71,40 @@ class Terminal:
     Attributes:
         out: stdout, for results.
         err: stderr, for notes, progress and errors.
+        has_stdout: False if stdout was closed when the command started.
     """
 
     def __init__(self) -> None:
+        self.has_stdout = sys.stdout is not None
+        # A closed stream is None. These are open for the life of the process.
+        if sys.stdout is None:
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as above
+        if sys.stderr is None:
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as above
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # Half an emoji, or a terminal without UTF-8, must not end the command.
                 stream.reconfigure(errors="replace")
-        self.out = Console(highlight=False, markup=False, emoji=False)
-        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.out = _OutConsole(highlight=False, markup=False, emoji=False)
+        self.err = _ErrConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def shows_text(self) -> bool:
+        """True if stdout is a terminal; FORCE_COLOR has no influence on it."""
+        return sys.stdout.isatty()
+
+    def require_stdout(self) -> None:
+        """
+        Check that there is a stdout for the result.
+
+        Raises:
+            CommandError: If stdout is closed.
+        """
+        if not self.has_stdout:
+            raise CommandError(
+                "stdout is closed: there is nowhere to write the result to.",
+                ExitCode.USAGE,
+            )
 
     def note(self, text: str, style: str = "dim") -> None:
         """Print a note to stderr: one line, which a terminal wraps between words."""
@@ -51,7 +115,7 @@ class Terminal:
         self._print(Text.assemble(("error:", "bold red"), " ", one_line(text)))
 
     def _print(self, line: Text) -> None:
-        self.err.print(line, soft_wrap=not self.err.is_terminal)
+        self.err.print(line, soft_wrap=not sys.stderr.isatty())
 
 
 class ResponsePrinter:
@@ -76,7 +140,7 @@ class ResponsePrinter:
         if self._last is not None and self._last[0] is not sys.stdout:
             self.end()
             self._terminal.err.line()
-        shown = printable(text) if self._terminal.out.is_terminal else text
+        shown = printable(text) if self._terminal.shows_text else text
         sys.stdout.write(shown)
         sys.stdout.flush()
         self._last = sys.stdout, text[-1]

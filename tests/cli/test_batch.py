@@ -88,8 +88,9 @@ def test_run_reads_rows_from_a_pipe(
     reader, writer = os.pipe()
     os.write(writer, f'"one"\n\n{json.dumps(row)}'.encode())
     os.close(writer)
-    monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
-    done = run("run", "-", "-o", out, "-m", "m")
+    with os.fdopen(reader) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        done = run("run", "-", "-o", out, "-m", "m")
 
     assert done.returncode == 0
     assert sorted(seen.prompt for seen in server.requests) == ["hi", "one"]

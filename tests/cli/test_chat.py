@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 
 import pytest
@@ -99,9 +100,13 @@ def test_json_is_indented_on_a_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    server.reply(json=completion("Hi"), times=None)
+    # It gives colours to a pipe, but does not make it a terminal.
     monkeypatch.setenv("FORCE_COLOR", "1")
-    server.reply(json=completion("Hi"))
+    assert run(["chat", "--json", "hi"]) == 0
+    assert capsys.readouterr().out.startswith('{"id": ')
 
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run(["chat", "--json", "hi"]) == 0
     assert capsys.readouterr().out.startswith('{\n  "id": ')
 
@@ -159,9 +164,10 @@ def test_control_characters_are_removed_on_a_terminal_only(
     texts = ["a\x1b]0;", "title\x07\x9b2Jb\tc\n"]
     server.reply(texts, times=2)
 
+    monkeypatch.setenv("FORCE_COLOR", "1")
     run(["chat", "-q", "hi"])
     piped = capsys.readouterr().out
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     run(["chat", "-q", "hi"])
 
     assert piped == "".join(texts)

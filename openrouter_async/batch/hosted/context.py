@@ -176,7 +176,9 @@ class RunContext:
         group = list(results)
         for entry, result, request in group:
             if result.ok:
-                self.journal.mark_succeeded(name_key(entry.name))
+                self.journal.mark_succeeded(
+                    entry.name, entry.fingerprint, entry.index, b""
+                )
                 rows.append(_result_line(entry, result, batch))
             else:
                 failures.append(_failure_line(entry, result, request))

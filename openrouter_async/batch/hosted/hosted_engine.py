@@ -112,7 +112,7 @@ class HostedEngine:
             ResultBuffer(self._loop, _UNLIMITED, ordered=False),
             self._counters,
             self,
-            done=journal.done,
+            journal=journal,
             has_budget=budget is not None,
         )
         # Rows in batches of earlier runs, which are not submitted again.
@@ -276,7 +276,8 @@ class HostedEngine:
 
     async def _add(self, job: Job) -> None:
         context = self._context
-        known = self._submitted.get(job.key) if job.call is not None else None
+        key = name_key(job.name)
+        known = self._submitted.get(key) if job.call is not None else None
         if known is not None:
             if known != job.fingerprint:
                 self.stop("journal", _changed_row(job))
