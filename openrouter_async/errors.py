@@ -20,6 +20,7 @@ All exceptions that this library raises on purpose.
         ToolCallTruncatedError      a tool call was cut off
         ToolRunTimeoutError         the deadline passed; also a builtin TimeoutError
       ToolTimeoutError              a tool took too long; also a builtin TimeoutError
+      BudgetExceededError           the budget does not allow the request
       APIError                      a status outside 2XX, or an error inside a 200
         ChatError                   a documented status, or OpenRouter's error format
           BadRequestError 400       AuthenticationError 401
@@ -349,6 +350,25 @@ class ToolTimeoutError(OpenRouterError, TimeoutError):
         super().__init__(message, **more)
         self.tool = tool
         self.seconds = seconds
+
+
+class BudgetExceededError(OpenRouterError):
+    """
+    The budget does not allow a request; nothing was sent.
+
+    Attributes:
+        limit: The budget in US dollars.
+        spent: The amount that is spent or reserved.
+        estimate: The estimated cost of the request.
+    """
+
+    def __init__(
+        self, message: str, *, limit: float, spent: float, estimate: float, **more: Any
+    ) -> None:
+        super().__init__(message, **more)
+        self.limit = limit
+        self.spent = spent
+        self.estimate = estimate
 
 
 class ToolError(Exception):

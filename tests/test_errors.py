@@ -18,6 +18,7 @@ from openrouter_async.errors import (
     APIError,
     APITimeoutError,
     BatchStoppedError,
+    BudgetExceededError,
     ChatError,
     InternalServerError,
     OpenRouterError,
@@ -61,6 +62,7 @@ OpenRouterError
     ToolCallTruncatedError
     ToolRunTimeoutError
   ToolTimeoutError
+  BudgetExceededError
   APIError
     ChatError
       BadRequestError
@@ -154,6 +156,8 @@ def timeout_attributes(
         return {"tools": ("slow",), "seconds": 60.0, "partial": partial}
     if issubclass(cls, APITimeoutError):
         return {"phase": "idle", "seconds": 300.0}
+    if issubclass(cls, BudgetExceededError):
+        return {"limit": 5.0, "spent": 4.9, "estimate": 0.2}
     return {}
 
 

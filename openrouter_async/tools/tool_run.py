@@ -133,6 +133,17 @@ class ToolStream(_RunState[R_co]):
         self._reading = False
         self._closed = False
 
+    @property
+    def partial(self) -> ChatResponse | None:
+        """
+        The response of the current turn, as received so far.
+
+        Between two turns, it is the last response; None if nothing was received.
+        """
+        if self._loop.stream is not None:
+            return self._loop.stream.partial
+        return self._loop.turns[-1] if self._loop.turns else None
+
     def __aiter__(self) -> Self:
         return self
 

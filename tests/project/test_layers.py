@@ -24,7 +24,13 @@ LAYER = {name: number for number, name in enumerate(LAYERS)}
 BELOW_ROOT = LAYERS[: LAYER["__init__"]]
 
 PURE = {"types", "version", "config", "errors", "sse", "protocol", "structured"}
-PURE_FOLDERS = {("batch", "rows")}
+PURE_FOLDERS = {
+    ("batch", "rows"),
+    *(
+        ("relay", name)
+        for name in ("relay_formats", "ai_sdk", "public_errors", "ui_messages")
+    ),
+}
 NOT_PURE = {
     *("aiohttp", "asyncio", "concurrent", "http", "logging", "multiprocessing", "os"),
     *("pathlib", "random", "secrets", "select", "selectors", "signal", "socket"),
