@@ -1,56 +1,59 @@
-"""aiohttp's exceptions -> ours, and what each attempt may have cost."""
+"""aiohttp's exceptions -> ours, with the billing of the attempt."""
 
 import errno
 import os
 import re
 import ssl
+from typing import Final
 
 import aiohttp
 
 from ..errors import APIConnectionError, MalformedResponseError, OpenRouterError
 from ..types import Billing, Exchange
 
-# What dies this soon on a connection that was in the pool was dead before.
-_STALE_SECONDS = 1.0
+# An error this soon after a pooled connection was reused means that the connection was
+# dead before. A server that read the request and then crashed would take longer.
+_STALE_SECONDS: Final = 1.0
 
-CAUGHT = (aiohttp.ClientError, OSError, ssl.SSLError, EOFError)
-"""All that sending and reading can raise of its own."""
+CAUGHT: Final = (aiohttp.ClientError, OSError, ssl.SSLError, EOFError)
+"""The exceptions that aiohttp raises while it sends and reads."""
 
 
 def translate(
-    error: BaseException, place: str, http: Exchange, *, connected: bool
+    error: BaseException, address: str, http: Exchange, *, connected: bool
 ) -> OpenRouterError:
     """
-    Return our exception for one of aiohttp's, before the reply's headers.
+    Return the exception for an error before the headers of a response.
 
     Args:
-        error: What was raised.
-        place: Host and port, for the message.
-        http: The exchange; its last attempt learns its billing.
-        connected: Whether a connection had been given to the request.
+        error: aiohttp's exception.
+        address: Host and port, for the message.
+        http: The exchange; the billing of its last attempt is set.
+        connected: True if the request was on a connection.
     """
     if not connected:
-        return _not_connected(error, place, http)
-    _bill(http, "maybe")
+        return _not_connected(error, address, http)
+    _set_billing(http, "maybe")
     if isinstance(error, aiohttp.ClientResponseError):
         if _is_compression(error):
             return broken_body(error, http)
-        words = _unquote(error)
         return MalformedResponseError(
-            f"{place} did not answer in HTTP that can be read: {words}.", http=http
+            f"The response of {address} is not valid HTTP: {_unquote(error)}.",
+            http=http,
+            hint="Check base_url: it may be the address of another kind of server.",
         )
     return APIConnectionError(
-        f"The connection to {place} broke before an answer came.",
+        f"The connection to {address} broke before a response was received.",
         http=http,
     )
 
 
 def _unquote(error: aiohttp.ClientResponseError) -> str:
     """
-    Return the message of aiohttp's parser without what it quotes of the response.
+    Return the message of aiohttp's parser without the part of the response it quotes.
 
-    The quotation may be text that a model wrote. It is removed from the exception too,
-    because that becomes the cause of ours.
+    That part may be text that a model wrote. It is removed from the exception too,
+    which becomes the cause of ours.
     """
     line = error.message.strip().partition("\n")[0]
     error.message = re.split(r"\s*:?\s*\bb?['\"]", line)[0].strip().rstrip(":")
@@ -58,58 +61,61 @@ def _unquote(error: aiohttp.ClientResponseError) -> str:
     return error.message
 
 
-def _not_connected(error: BaseException, place: str, http: Exchange) -> OpenRouterError:
-    _bill(http, "not_accepted")
+def _not_connected(
+    error: BaseException, address: str, http: Exchange
+) -> OpenRouterError:
+    _set_billing(http, "not_accepted")
     if _is_certificate(error):
         return APIConnectionError(
-            f"The certificate of {place} was refused: {_reason(error)}.",
+            f"The certificate of {address} was rejected: {_reason(error)}.",
             http=http,
-            hint="A private authority is trusted with ssl=SSLContext(...).",
+            hint="Trust a private certificate authority with ssl=SSLContext(...).",
         )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return APIConnectionError(
-            f"The proxy refused the connection to {place}: "
+            f"The proxy rejected the connection to {address}: "
             f"{error.status} {error.message}.",
             http=http,
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        what = f"The name of {place} was not found"
+        problem = f"Cannot resolve the name of {address}"
     elif isinstance(error, aiohttp.ClientProxyConnectionError):
-        what = f"The proxy on the way to {place} could not be reached"
+        problem = f"Cannot connect to the proxy for {address}"
     elif isinstance(error, ssl.SSLError):
-        what = f"The TLS hand-shake with {place} failed"
+        problem = f"The TLS handshake with {address} failed"
     else:
-        what = f"No connection to {place}"
+        problem = f"Cannot connect to {address}"
     return APIConnectionError(
-        f"{what}: {_reason(error)}.", http=http, retryable=not _is_no_tls(error)
+        f"{problem}: {_reason(error)}.", http=http, retryable=not _is_no_tls(error)
     )
 
 
 def forget_frames(error: BaseException, handled: BaseException | None) -> None:
     """
-    Take the frames off an exception of aiohttp's, and off those behind it.
+    Remove the traceback frames of one of aiohttp's exceptions and of its causes.
 
-    While a request is being written they hold its head as bytes, the key in it: what
-    shows the locals of a traceback would show that.
+    While a request is written, their local variables hold its headers as bytes, and a
+    traceback that shows local variables would show the key.
 
     Args:
-        error: What was raised.
-        handled: What the caller was handling when it called; that is the caller's.
+        error: aiohttp's exception.
+        handled: The exception that the caller of the library was handling. It and its
+            causes belong to the caller, and keep their frames.
     """
-    at: BaseException | None = error
-    while at is not None and at is not handled:
-        at.__traceback__ = None
-        at = at.__cause__ or at.__context__
+    current: BaseException | None = error
+    while current is not None and current is not handled:
+        current.__traceback__ = None
+        current = current.__cause__ or current.__context__
 
 
 def is_stale(error: BaseException, *, reused: bool, seconds: float) -> bool:
     """
-    Return whether a pooled connection was dead before the request reached anybody.
+    Return True if a pooled connection was dead before the request reached the server.
 
     Args:
-        error: What was raised.
-        reused: The connection had carried a request before.
-        seconds: From the connection to the error.
+        error: aiohttp's exception.
+        reused: True if the connection had carried a request before.
+        seconds: Seconds from the grant of the connection to the error.
     """
     return (
         reused
@@ -119,20 +125,21 @@ def is_stale(error: BaseException, *, reused: bool, seconds: float) -> bool:
 
 
 def broken_body(error: BaseException, http: Exchange) -> OpenRouterError:
-    """Return our exception for a body that ended too early or can not be decoded."""
+    """Return the exception for a body that broke off or cannot be decompressed."""
     if _is_compression(error):
-        return MalformedResponseError(
-            "The reply's compression can not be decoded.", http=http
-        )
-    return APIConnectionError("The connection broke inside the reply.", http=http)
+        return MalformedResponseError("The response cannot be decompressed.", http=http)
+    return APIConnectionError(
+        "The connection broke before the end of the response.", http=http
+    )
 
 
 def _is_compression(error: BaseException) -> bool:
+    # aiohttp has no class for this before the headers, only these texts.
     return "Can not decode" in str(error) or "ContentEncoding" in repr(error.__cause__)
 
 
 def _is_no_tls(error: BaseException) -> bool:
-    """Return whether they speak no common language; a cut hand-shake may heal."""
+    """Return True if the server does not speak TLS; a cut handshake may be retried."""
     inner = getattr(error, "os_error", error)
     return isinstance(inner, ssl.SSLError) and not isinstance(inner, ssl.SSLEOFError)
 
@@ -147,7 +154,7 @@ def _is_certificate(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The system's own words, without the request's details that aiohttp adds."""
+    """Return the system's message, without the request that aiohttp adds to it."""
     inner = getattr(error, "certificate_error", None) or getattr(
         error, "os_error", None
     )
@@ -156,10 +163,10 @@ def _reason(error: BaseException) -> str:
     text = verify or getattr(found, "strerror", None) or str(found)
     number = getattr(found, "errno", None)
     if isinstance(number, int) and number in errno.errorcode and not verify:
-        # asyncio puts its own words, with the address, in place of the system's.
+        # asyncio replaces the system's message by one that has the address.
         text = text if isinstance(found, ssl.SSLError) else os.strerror(number)
     return str(text or type(found).__name__).rstrip(".")
 
 
-def _bill(http: Exchange, billing: Billing) -> None:
+def _set_billing(http: Exchange, billing: Billing) -> None:
     http.attempts[-1].billing = billing

@@ -87,7 +87,7 @@ def test_refused_connection_is_reported_with_its_attempts(
     assert run(["chat", "hi"]) == 4
 
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: No connection to 127.0.0.1")
+    assert line.startswith("error: Cannot connect to 127.0.0.1")
     assert line.endswith("(3 attempts)")
 
 

@@ -192,12 +192,12 @@ def insured(raises: type[OpenRouterError], says: str = "") -> Result:
     )
 
 
-UNREADABLE: Final = broken(MalformedResponseError, says="HTTP that can be read")
+UNREADABLE: Final = broken(MalformedResponseError, says="not valid HTTP")
 NO_CERTIFICATE: Final = Result(
     APIConnectionError, sent=0, billing=("not_accepted",), says="certificate"
 )
 SHAKEN: Final = Result(
-    APIConnectionError, sent=0, billing=("not_accepted",), says="TLS hand-shake"
+    APIConnectionError, sent=0, billing=("not_accepted",), says="TLS handshake"
 )
 
 
@@ -277,15 +277,15 @@ ROWS: Final[Sequence[Row]] = (
         "F10",
         "request read, then closed without a byte",
         steps(read, close),
-        broken(says="before an answer"),
-        broken(says="before an answer"),
+        broken(says="before a response"),
+        broken(says="before a response"),
     ),
     Row(
         "F10",
         "request read, then reset",
         steps(read, reset),
-        broken(says="before an answer"),
-        broken(says="before an answer"),
+        broken(says="before a response"),
+        broken(says="before a response"),
     ),
     Row(
         "F11",
@@ -542,7 +542,7 @@ ROWS: Final[Sequence[Row]] = (
         "F36",
         "Content-Length is more than comes",
         answers(head(length=2000), close),
-        broken(says="inside the reply", known=True),
+        broken(says="before the end of the response", known=True),
         GOOD_CLOSED,
     ),
     Row(
@@ -600,7 +600,7 @@ ROWS: Final[Sequence[Row]] = (
         "F40",
         "a chunk's size that is none",
         lambda kind: [apart(sse(CONTENT[kind]).replace(LAST, b"xyz\r\n"))],
-        broken(says="inside the reply", known=True),
+        broken(says="before the end of the response", known=True),
         GOOD_CLOSED,
     ),
     Row(
@@ -614,14 +614,19 @@ ROWS: Final[Sequence[Row]] = (
         "F40",
         "a chunk of 2**70 bytes",
         lambda _: [apart(sse(chunk("hel")).replace(LAST, b"4" * 18 + b"\r\n"))],
-        Result(APIConnectionError, billing=("maybe",), says="inside the reply", **SEEN),
-        broken(says="inside the reply", **SEEN),
+        Result(
+            APIConnectionError,
+            billing=("maybe",),
+            says="before the end of the response",
+            **SEEN,
+        ),
+        broken(says="before the end of the response", **SEEN),
     ),
     Row(
         "F41",
         "cut before the last chunk",
         lambda kind: [(read, send(sse(CONTENT[kind])[:-5]), close)],
-        broken(says="inside the reply", known=True),
+        broken(says="before the end of the response", known=True),
         GOOD_CLOSED,
     ),
     Row(
@@ -773,8 +778,8 @@ ROWS: Final[Sequence[Row]] = (
         "F48",
         "gzip that is none",
         answers(compressed(b"no gzip at all")),
-        broken(MalformedResponseError, says="compression", known=True),
-        broken(MalformedResponseError, says="compression", known=True),
+        broken(MalformedResponseError, says="decompressed", known=True),
+        broken(MalformedResponseError, says="decompressed", known=True),
     ),
     Row(
         "F48",
@@ -809,8 +814,8 @@ ROWS: Final[Sequence[Row]] = (
         "F48",
         "brotli, which was not asked for",
         answers(compressed(b"\x0b\x02\x80hello\x03", "br")),
-        broken(MalformedResponseError, says="compression"),
-        broken(MalformedResponseError, says="compression"),
+        broken(MalformedResponseError, says="decompressed"),
+        broken(MalformedResponseError, says="decompressed"),
     ),
     Row(
         "F50",

@@ -34,7 +34,7 @@ async def test_error_about_invalid_http_quotes_nothing_of_the_response(
             await client.chat.send(messages=[UserMessage("hi")])
 
     error = caught.value
-    assert "in HTTP that can be read: " in error.message
+    assert "is not valid HTTP: " in error.message
     shown = "".join(traceback.format_exception(error)) + f"{error} {error.cause}"
     assert "diagnosis" not in shown.replace(received.decode(), "")
     assert "private" not in shown
