@@ -16,6 +16,7 @@ from openrouter_async import (
 from openrouter_async.batch.rows.items import (
     InvalidLine,
     fingerprint_of,
+    identify_item,
     name_key,
     read_item,
 )
@@ -154,3 +155,26 @@ def test_failure_line_with_its_request_is_an_item() -> None:
     assert row.params == body
     assert row.index == 1
     assert row.fingerprint == 0xAB
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ((0, "text"), "tuple with a int in it"),
+        (["a", "b"], "list with a str in it"),
+        ([None], "NoneType"),
+        ([[]], "list with a list in it"),
+        ([{"custom_id": "a", "body": {}}], "a list of rows"),
+        ([{"messages": []}], "a list of rows"),
+    ],
+    ids=str,
+)
+def test_list_that_is_not_a_conversation_is_rejected(item: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read_item(item, 3)
+
+
+def test_line_that_is_invalid_keeps_its_name() -> None:
+    line = InvalidLine("{", ConfigurationError("no"), "cafe")
+
+    assert identify_item(line, 2).name == "cafe"

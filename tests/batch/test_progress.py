@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import pty
+import termios
 
 import pytest
 from attrs import evolve
@@ -144,3 +147,42 @@ def test_progress_elsewhere_is_written_every_ten_seconds_and_at_the_end() -> Non
             progress.end()
 
         assert 3 <= len(out.getvalue().splitlines()) <= 4
+
+
+@pytest.mark.parametrize("columns", [40, 7, 1])
+def test_progress_line_fits_the_width_of_the_terminal_at_each_update(
+    columns: int,
+) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as out:
+        progress = ProgressLine(out)
+        for width in (60, columns):
+            termios.tcsetwinsize(slave, (24, width))
+            progress(STATS)
+            text = os.read(master, 4096).decode()
+            assert text.startswith("\r\x1b[2K")
+            assert len(text) - len("\r\x1b[2K") == width - 1
+    os.close(master)
+
+
+def test_wide_and_control_characters_are_measured() -> None:
+    out = Terminal()
+    stats = evolve(EMPTY, total=1, ok=1, providers={"\x1b[31m千問" * 20 + "e\u0301": 1})
+    ProgressLine(out)(stats)
+
+    shown = out.getvalue().removeprefix("\r\x1b[2K")
+    assert "\x1b" not in shown
+    assert 77 <= len(shown) + shown.count("千") + shown.count("問") <= 79
+
+
+def test_progress_line_is_not_overwritten_on_a_dumb_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    progress = ProgressLine(out)
+    progress(STATS)
+    progress.end()
+
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().endswith("\n")
