@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self, cast
 from attrs import frozen
 
 from ..errors import ConfigurationError, MalformedResponseError
-from ..protocol.decode import decode
+from ..protocol.decode import decode_finite
 from ..protocol.encode import encode
 from ..types import ChatGenerationParams
 from .line_readers import LineReader, open_lines
@@ -263,7 +263,7 @@ class JsonLinesSource:
         if text.endswith((b"[", b",", b"{")):
             return await self._read_array(reader)
         try:
-            value = decode(first)
+            value = decode_finite(first)
         except MalformedResponseError:
             return reader.count
         if self._template is None and is_conversation(value):
@@ -294,7 +294,7 @@ class JsonLinesSource:
         if problem is not None:
             raise ConfigurationError(f"{self._name}{problem}")
         try:
-            value = decode(data)
+            value = decode_finite(data)
         except MalformedResponseError as error:
             raise ConfigurationError(
                 f"{self._name} begins like a JSON array of rows, but is not one: "
@@ -319,7 +319,7 @@ class JsonLinesSource:
         if template is not None:
             return self._fill(template, line)
         try:
-            return decode(line)
+            return decode_finite(line)
         except MalformedResponseError as error:
             return self._invalid(line, f": {error.message}")
 
@@ -351,7 +351,7 @@ class JsonLinesSource:
 
 def _is_json(line: bytes) -> bool:
     try:
-        decode(line)
+        decode_finite(line)
     except MalformedResponseError:
         return False
     return True

@@ -8,6 +8,7 @@ default of its field, and no other field is affected. `raw` keeps the original.
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
@@ -16,17 +17,20 @@ import attrs
 import orjson
 from cattrs import BaseConverter
 
-from ..errors import ConfigurationError, MalformedResponseError
+from ..errors import MalformedResponseError
 from ..types import (
     ChatResponse,
     ChatStreamingResponseChunk,
+    Choice,
     Delta,
     Exchange,
     Message,
+    ReasoningDetail,
+    StreamingChoice,
     ToolCall,
     ToolCallFunction,
 )
-from .encode import encode
+from .surrogates import mark_texts, readable
 
 _T = TypeVar("_T")
 
@@ -37,29 +41,60 @@ def decode(data: bytes | bytearray | str) -> Any:
     """
     Return the JSON value in `data`.
 
-    Lone surrogates and a byte order mark are accepted; invalid UTF-8 becomes U+FFFD.
-    An integer beyond 64 bits becomes the nearest float: finding such integers would
-    cost more than all other decoding.
+    Lone surrogates and a byte order mark are accepted; invalid UTF-8 becomes U+FFFD. A
+    number that is not finite, or has thousands of digits, becomes None. An integer
+    beyond 64 bits becomes the nearest float, because finding such integers would cost
+    more than all other decoding; in the arguments of a tool call it is exact.
 
     Raises:
-        MalformedResponseError: If it is not valid JSON, is nested too deeply, or
-            contains a number that is not finite.
+        MalformedResponseError: If it is not valid JSON, or is nested too deeply.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # Leave this block first: an exception raised in it would refer to this
+        # error, which holds the whole body.
+        value = _UNDECODED
+    if value is _UNDECODED or _has_json_arguments(data):
+        return _decode_leniently(data)
+    return value
+
+
+def decode_finite(data: bytes | bytearray | str) -> Any:
+    """
+    Return the JSON value in `data`, of which nothing may become None.
+
+    Raises:
+        MalformedResponseError: If `decode` raises it, or a number is not finite.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        # Leave this block first: an exception raised in it would refer to this
-        # error, which holds the whole body.
         pass
-    return _decode_leniently(data)
+    return _decode_leniently(data, strict=True)
 
 
-def _decode_leniently(data: bytes | bytearray | str) -> Any:
-    """Decode with the standard library, which accepts more than orjson."""
+_UNDECODED: Final = object()
+_NESTED: Final = (dict, list)
+
+
+def _decode_leniently(data: bytes | bytearray | str, *, strict: bool = False) -> Any:
+    """
+    Decode with the standard library, which accepts more than orjson.
+
+    Texts with half characters are marked. If arguments of a tool call are JSON values,
+    all digits of numbers are kept.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    parse_float = _exact_float_of if _has_json_arguments(text) else _float_of
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-        return json.loads(
-            text.removeprefix("\ufeff"), parse_constant=_finite, parse_float=_finite
+        return mark_texts(
+            json.loads(
+                text.removeprefix("\ufeff"),
+                parse_constant=_finite if strict else _float_of,
+                parse_float=_finite if strict else parse_float,
+                parse_int=int if strict else _int_of,
+            )
         )
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos}"
@@ -69,6 +104,23 @@ def _decode_leniently(data: bytes | bytearray | str) -> Any:
         problem = "it is nested too deeply"
     # Raised outside the except blocks, so that its context does not hold the body.
     raise MalformedResponseError(f"Invalid JSON: {problem}.")
+
+
+class _LiteralFloat(float):
+    """A number with more digits than a float has; `to_json_text` writes them all."""
+
+    __slots__ = ("literal",)
+
+    literal: str
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
+
+
+# Any decimal number of 15 digits survives as a float.
+_FLOAT_DIGITS: Final = 15
+# `int` rejects more than 4,300 digits.
+_MAX_INT_DIGITS: Final = 4000
 
 
 def _finite(literal: str) -> float:
@@ -88,6 +140,59 @@ def decode_strictly(text: str) -> Any:
     return orjson.loads(text)
 
 
+def _float_of(literal: str) -> float | None:
+    """Return None for a number that is not finite; it must not cost the response."""
+    value = float(literal)
+    return value if math.isfinite(value) else None
+
+
+def _exact_float_of(literal: str) -> float | None:
+    value = _float_of(literal)
+    if value is None or len(literal) <= _FLOAT_DIGITS:
+        return value
+    exact = _LiteralFloat(value)
+    exact.literal = literal
+    return exact
+
+
+def _int_of(literal: str) -> int | None:
+    return int(literal) if len(literal) <= _MAX_INT_DIGITS else None
+
+
+def _has_json_arguments(data: bytes | bytearray | str) -> bool:
+    """Return True if arguments of a tool call are JSON values instead of their text."""
+    # The search for the name alone is fast, and usually fails.
+    if isinstance(data, str):
+        return '"arguments"' in data and bool(
+            re.search(r'"arguments"\s*:\s*[\[{]', data)
+        )
+    return b'"arguments"' in data and bool(re.search(rb'"arguments"\s*:\s*[\[{]', data))
+
+
+def to_json_text(value: Any) -> str:
+    """
+    Return tool arguments that came as a JSON value in the form of JSON text.
+
+    All digits of its numbers are kept. A value that is nested too deeply gives "".
+    """
+    try:
+        return _write_json(value)
+    except RecursionError:
+        return ""
+
+
+def _write_json(value: Any) -> str:
+    if isinstance(value, _LiteralFloat):
+        return value.literal
+    if isinstance(value, dict):
+        members = value.items()  # pyright: ignore[reportUnknownVariableType]
+        pairs = (f"{_write_json(k)}:{_write_json(v)}" for k, v in members)  # pyright: ignore[reportUnknownVariableType]
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_write_json, value))}]"  # pyright: ignore[reportUnknownArgumentType]
+    return json.dumps(value, ensure_ascii=False)
+
+
 def as_object(value: Any) -> dict[str, Any]:
     """Return a JSON object unchanged, and an empty one in place of anything else."""
     return value if value.__class__ is dict else {}
@@ -101,12 +206,12 @@ _converter = BaseConverter()
 
 def _exact_int(value: Any) -> int | None:
     """Return a float without a fraction as an int."""
-    return int(value) if value.__class__ is float and value.is_integer() else None
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def _exact_float(value: Any) -> float | None:
     """Return an int as a float, unless it is too large for one."""
-    if value.__class__ is not int:
+    if value.__class__ not in (int, _LiteralFloat):
         return None
     try:
         return float(value)
@@ -114,42 +219,124 @@ def _exact_float(value: Any) -> float | None:
         return None
 
 
-def _text_of_parts(value: Any) -> str | None:
-    """Return the text of content that came as a list of parts."""
+def content_text(value: Any) -> str | None:
+    """
+    Return the text of content: a string, or a list of parts.
+
+    Parts that are thinking do not belong to the text. Half characters are kept. None
+    means that the content has no text.
+    """
+    if isinstance(value, str):
+        return value
     if value.__class__ is not list:
         return None
-    texts = [
-        part["text"]
-        for part in value
-        if part.__class__ is dict and part.get("text").__class__ is str
-    ]
+    texts = [text for part in value if isinstance(text := _part_text(part), str)]
     return "".join(texts) if texts else None
 
 
-def _json_text(value: Any) -> str:
-    """Return tool arguments that came as an object in the form of JSON text."""
-    if value.__class__ is not dict and value.__class__ is not list:
-        return ""
-    try:
-        return encode(value).decode()
-    except ConfigurationError:
-        # It is nested too deeply to be encoded.
-        return ""
+def _part_text(part: Any) -> Any:
+    if part.__class__ is not dict:
+        return part
+    kind = part.get("type")
+    if isinstance(kind, str) and ("think" in kind or "reason" in kind):
+        return None
+    return part.get("text")
 
 
-def _digits(value: Any) -> str:
+def id_digits(value: Any) -> str:
     """Return an id that came as a number in the form of its digits."""
     if value.__class__ is float and value.is_integer():
         value = int(value)
     return str(value) if value.__class__ in (int, float) else ""
 
 
-# Some providers send these strings as other JSON values.
-_STRING_CONVERSIONS: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
-    (Message, "content"): _text_of_parts,
-    (Delta, "content"): _text_of_parts,
-    (ToolCall, "id"): _digits,
-    (ToolCallFunction, "arguments"): _json_text,
+def _readable_content(value: Any) -> str | None:
+    text = content_text(value)
+    return None if text is None else readable(text)
+
+
+def _readable_text(value: Any) -> str | None:
+    """Return a text that is not of the exact class `str`: it has half characters."""
+    return readable(value) if isinstance(value, str) else None
+
+
+def _argument_text(value: Any) -> str:
+    """Return the text of arguments that are a JSON value or have half characters."""
+    if isinstance(value, str):
+        return readable(value)
+    return to_json_text(value) if value.__class__ in (dict, list) else ""
+
+
+def index_number(value: Any) -> int | None:
+    """Return an index that may have been received as 0, 0.0 or "0"."""
+    if isinstance(value, str):
+        digits = value.strip()
+        # Longer ones are not positions, and `int` rejects thousands of digits.
+        short = len(digits) <= 9 and digits.isascii() and digits.isdecimal()
+        return int(digits) if short else None
+    return value if value.__class__ is int else _exact_int(value)
+
+
+# Some providers send these values as other JSON values.
+_CONVERSIONS: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
+    (Message, "content"): _readable_content,
+    (Message, "refusal"): _readable_text,
+    (Delta, "content"): _readable_content,
+    (Delta, "refusal"): _readable_text,
+    (ReasoningDetail, "text"): _readable_text,
+    (ReasoningDetail, "summary"): _readable_text,
+    (ReasoningDetail, "index"): index_number,
+    (ToolCallFunction, "arguments"): _argument_text,
+    (ToolCall, "id"): id_digits,
+    (ToolCall, "index"): index_number,
+    (Choice, "index"): index_number,
+    (StreamingChoice, "index"): index_number,
+}
+
+
+def _read_reasoning(raw: Mapping[str, Any]) -> str | None:
+    """Return the reasoning, which some providers call `reasoning_content`."""
+    reasoning = raw.get("reasoning")
+    if not reasoning or not isinstance(reasoning, str):
+        other = raw.get("reasoning_content")
+        if isinstance(other, str):
+            reasoning = other or reasoning
+    return _readable_text(reasoning)
+
+
+def _other_message(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message of a choice in a response that has it under another key."""
+    return as_object(choice.get("delta"))
+
+
+def _other_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the delta of a choice in a chunk that has it under another key."""
+    return as_object(choice.get("message"))
+
+
+def _add_text(message: Message, choice: Mapping[str, Any]) -> None:
+    """Set the content from `text`, which the response to a `prompt` has."""
+    text = choice.get("text")
+    if isinstance(text, str) and text:
+        message.content = readable(text)
+
+
+def choice_usage(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage that is inside a choice, as some providers send it."""
+    choices = raw.get("choices")
+    for choice in choices if isinstance(choices, list) else ():  # pyright: ignore[reportUnknownVariableType]
+        usage = as_object(as_object(choice).get("usage"))
+        if usage:
+            return usage
+    return {}
+
+
+# What is read from the object itself if a member is absent. It is looked up only then,
+# so that it costs nothing in usual responses.
+_SUBSTITUTES: Final[Mapping[tuple[type[Any], str], Callable[[Any], Any]]] = {
+    (Choice, "message"): _other_message,
+    (StreamingChoice, "delta"): _other_delta,
+    (ChatResponse, "usage"): choice_usage,
 }
 
 # Number of first fields that make up most chunks. If a chunk has these and no others,
@@ -217,6 +404,9 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
         indent = "  "
     for field in fields[common:]:
         lines += (f"{indent}{line}" for line in _lookup_lines(cls, field, namespace))
+    if cls is Choice:
+        namespace["add_text"] = _add_text
+        lines.append(" if not self.message.content: add_text(self.message, raw)")
     lines.append(" return self")
     exec("\n".join(lines), namespace)  # noqa: S102 - consists of our own field names
     reader: Callable[..., _T] = namespace["read"]
@@ -266,15 +456,11 @@ def _lookup_lines(
         ]
     if attrs.has(first):
         namespace[read] = _converter.get_structure_hook(first)
-        default = "None" if optional else f"{read}({{}})"
-        return [
-            lookup,
-            f"self.{name} = {read}(v) if v.__class__ is dict else {default}",
-        ]
+        return [lookup, _object_line(cls, name, namespace, optional=optional)]
     default = "None" if optional else repr(field.default)
-    convert: Callable[[Any], Any] | None = (
+    convert: Callable[[Any], Any] | None = _CONVERSIONS.get((cls, name)) or (
         {int: _exact_int, float: _exact_float}.get(first)
-    ) or _STRING_CONVERSIONS.get((cls, name))
+    )
     if convert is not None:
         namespace[f"convert_{name}"] = convert
         default = f"{default} if v is None else convert_{name}(v)"
@@ -283,7 +469,26 @@ def _lookup_lines(
         for t in types
         if t is not type(None)
     )
+    if name == "reasoning":
+        namespace["read_reasoning"] = _read_reasoning
+        matches, default = f"v and {matches}", "read_reasoning(raw)"
     return [lookup, f"self.{name} = v if {matches} else {default}"]
+
+
+def _object_line(
+    cls: type[Any], name: str, namespace: dict[str, Any], *, optional: bool
+) -> str:
+    """Return the source line that sets a field to a nested response object."""
+    default = "None" if optional else f"read_{name}({{}})"
+    matches = "v.__class__ is dict"
+    substitute = _SUBSTITUTES.get((cls, name))
+    if substitute is not None:
+        namespace[f"substitute_{name}"] = substitute
+        default = f"read_{name}(substitute_{name}(raw))"
+        if cls is not StreamingChoice:
+            # Each chunk has a delta, which is empty in the last ones.
+            matches = f"v and {matches}"
+    return f"self.{name} = read_{name}(v) if {matches} else {default}"
 
 
 def _union_members(annotation: Any) -> tuple[Any, ...]:
@@ -324,6 +529,25 @@ def parse_chunk(data: str) -> ChatStreamingResponseChunk:
                 f"The data of an event must be a JSON object, not {type(raw).__name__}."
             )
     return _read_chunk(raw)
+
+
+def parse_exact_chunk(
+    chunk: ChatStreamingResponseChunk, data: str
+) -> ChatStreamingResponseChunk:
+    """
+    Return a chunk in which all digits of its tool arguments are kept.
+
+    It is another chunk only if arguments are JSON values, which is rare; numbers in
+    them may have lost digits when `data` was decoded.
+    """
+    for choice in chunk.choices:
+        for call in choice.delta.tool_calls:
+            if (
+                as_object(call.raw.get("function")).get("arguments").__class__
+                in _NESTED
+            ):
+                return _read_chunk(_decode_leniently(data))
+    return chunk
 
 
 def read_chunk(raw: dict[str, Any]) -> ChatStreamingResponseChunk:

@@ -10,7 +10,7 @@ from ..sse import ServerSentEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
 from ..types.chunks import StreamingChoice
 from .accumulator.accumulator import Accumulator, has_token
-from .decode import parse_chunk, read_chunk, read_response
+from .decode import parse_chunk, parse_exact_chunk, read_chunk, read_response
 from .error_parsing import error_from_body, find_error, with_exchange
 from .headers import Secret, redact
 
@@ -102,6 +102,8 @@ class StreamState:
                 self.finished = suspect = True
             elif choice.error:
                 suspect = True
+            if choice.delta.tool_calls:
+                chunk = parse_exact_chunk(chunk, event.data)
         if suspect and find_error(chunk.raw) is not None:
             # All three are bound again: a traceback that shows local variables must
             # not show a key that the server echoed in its error.

@@ -56,7 +56,7 @@ class PromptCacheBreakpoint(TypedDict, total=False):
             default.
     """
 
-    mode: Required[Literal["explicit"]]
+    mode: Required[Literal["explicit"] | str]
     ttl: str | None
 
 

@@ -261,16 +261,16 @@ class DeferredTools(TypedDict, total=False):
     The search for tools that have `defer_loading`.
 
     Attributes:
-        profile: Always "portable".
-        protocol: Always "v1".
+        profile: "portable", "universal" or another value.
+        protocol: "v1" or another value.
         search: The kind of search.
-        validation: Always "runtime".
+        validation: "runtime" or another value.
     """
 
-    profile: Required[Literal["portable"]]
-    protocol: Required[Literal["v1"]]
+    profile: Required[Literal["portable", "universal"] | str]
+    protocol: Required[Literal["v1"] | str]
     search: Required[DeferredBm25Search | DeferredRegexSearch | DeferredCustomSearch]
-    validation: Required[Literal["runtime"]]
+    validation: Required[Literal["runtime"] | str]
 
 
 class PredictedText(TypedDict, total=False):
@@ -308,7 +308,7 @@ class PromptCacheOptions(TypedDict, total=False):
         ttl: Lifetime of the entries, such as "30m". Nullable.
     """
 
-    mode: Required[Literal["explicit"]]
+    mode: Required[Literal["explicit"] | str]
     ttl: str | None
 
 

@@ -1,5 +1,7 @@
 """Tools that a model may call, and its calls."""
 
+# ruff: noqa: PYI051 - open vocabularies list the known values.
+
 from collections.abc import Callable, Mapping
 from typing import (
     Any,
@@ -220,6 +222,7 @@ class ToolChoiceServerTool(TypedDict, total=False):
 
 ToolChoice = (
     Literal["none", "auto", "required"]
+    | str
     | ToolChoiceFunction
     | ToolChoiceServerTool
     | Mapping[str, Any]

@@ -123,6 +123,11 @@ def details(draw: st.DrawFn) -> list[Json]:
     return items
 
 
+def distinct(values: list[Any]) -> list[Any]:
+    """Return the values without repetitions, which a stream has once."""
+    return [each for n, each in enumerate(values) if each not in values[:n]]
+
+
 @st.composite
 def messages(draw: st.DrawFn) -> Json:
     result: Json = {"role": "assistant", "content": draw(texts)}
@@ -142,7 +147,7 @@ def messages(draw: st.DrawFn) -> Json:
                 ),
                 min_size=1,
                 max_size=3,
-            ),
+            ).map(distinct),
             images=st.integers(1, 3).map(
                 lambda count: [
                     {"type": "image_url", "image_url": {"url": f"data:{n}"}, "index": n}
@@ -550,9 +555,8 @@ def test_complete_message_in_a_chunk_is_used_unless_deltas_came() -> None:
     whole = {"role": "assistant", "content": "hi"}
 
     assert choice([{"choices": [{"message": whole}]}])["message"] == whole
-    assert choice([delta(content="hi"), {"choices": [{"message": whole}]}])[
-        "message"
-    ] == {"content": "hi"}
+    later = {"choices": [{"message": {**whole, "content": "Hi.", "name": "Ann"}}]}
+    assert choice([delta(content="hi"), later])["message"] == {**whole, "name": "Ann"}
 
 
 def test_logprobs_are_concatenated() -> None:

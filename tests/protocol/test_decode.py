@@ -87,8 +87,7 @@ def test_valid_json_is_decoded(data: bytes | bytearray | str, value: Any) -> Non
     "data",
     [
         *(b"", b"  ", b"<html>the-body</html>", b'{"the-body": ', b"{'the-body': 1}"),
-        *(b"NaN", b'["the-body", Infinity]', b"[-Infinity]", b"1e999", b"\xff\xfe"),
-        *(b'"the-body', b"9" * 5000, b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000),
+        *(b'"the-body', b"\xff\xfe", b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000),
     ],
 )
 def test_invalid_json_raises_an_error_without_the_body(data: bytes) -> None:

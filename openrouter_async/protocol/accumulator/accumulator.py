@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...types import ChatResponse, ChatStreamingResponseChunk
-from ..decode import read_response
+from ..decode import as_object, index_number, read_response
 from .choices import ChoiceAccumulator
-from .partial_object import as_string, deep_copy, keep_first, keep_last
+from .partial_object import as_list, as_string, deep_copy, keep_first, keep_last
 
 __all__ = ["Accumulator", "has_token"]
 
@@ -55,7 +55,13 @@ class Accumulator:
         self._final_keys = _SKIPPED
 
     def add(self, chunk: ChatStreamingResponseChunk) -> None:
-        """Add the next chunk. It is not modified, but parts of it are kept."""
+        """
+        Add the next chunk.
+
+        Its `raw` is not modified, but parts of it are kept. The texts of its choices
+        are set to what is new in them, if the chunk alone does not show that: see
+        `ChoiceAccumulator.add`.
+        """
         raw = chunk.raw
         if not raw.keys() <= self._final_keys:
             self._add_top(raw)
@@ -67,11 +73,13 @@ class Accumulator:
                 continue
             index = choice.get("index")
             if type(index) is not int:
-                index = position
+                index = index_number(index)
+                if index is None:
+                    index = position
             known = self._choices.get(index)
             if known is None:
                 known = self._choices[index] = ChoiceAccumulator()
-            known.add(choice)
+            known.add(choice, chunk)
 
     def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
@@ -118,8 +126,9 @@ def has_token(chunk: ChatStreamingResponseChunk) -> bool:
     """
     Return True if a chunk contains output of the model.
 
-    That is content, reasoning, a refusal, a tool call, an image or audio. A role, an
-    empty string and an empty list are not: servers send them before the model starts.
+    That is content, thinking in the content, reasoning, a refusal, a tool call, an
+    image or audio. A role, an empty string and an empty list are not: servers send them
+    before the model starts. The chunk must have been added to an accumulator before.
     """
     return any(
         delta.content
@@ -130,6 +139,17 @@ def has_token(chunk: ChatStreamingResponseChunk) -> bool:
         or delta.images
         or (delta.audio and (delta.audio.get("data") or delta.audio.get("transcript")))
         for delta in (choice.delta for choice in chunk.choices)
+    ) or any(map(_has_thinking, as_list(chunk.raw.get("choices"))))
+
+
+def _has_thinking(choice: Any) -> bool:
+    """Return True if the content of a choice has a part that is not empty."""
+    choice = as_object(choice)
+    message = as_object(choice.get("delta")) or as_object(choice.get("message"))
+    return any(
+        value and key not in ("type", "index")
+        for part in as_list(message.get("content"))
+        for key, value in as_object(part).items()
     )
 
 

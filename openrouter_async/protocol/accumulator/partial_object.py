@@ -8,6 +8,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ..decode import id_digits, index_number
+from ..surrogates import join_halves, mark
+
 
 class PartialObject:
     """
@@ -19,17 +22,20 @@ class PartialObject:
         texts: The fragments of each text, joined when the object is built.
     """
 
-    __slots__ = ("texts", "values")
+    __slots__ = ("_has_halves", "texts", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.texts: dict[str, list[str]] = {}
+        self._has_halves = False
 
     def append(self, key: str, value: Any) -> None:
         """Append to a text. Null, and values of other types, do not change it."""
         if isinstance(value, str):
             self.values.setdefault(key, "")
             self.texts.setdefault(key, []).append(value)
+            if type(value) is not str:
+                self._has_halves = True
         elif value is not None:
             self.values[key] = value
         elif not self.values.get(key):
@@ -37,7 +43,8 @@ class PartialObject:
 
     def text(self, key: str) -> str:
         """Return a text as far as received."""
-        return "".join(self.texts.get(key, ()))
+        text = "".join(self.texts.get(key, ()))
+        return mark(join_halves(text)) if self._has_halves else text
 
     def build(self) -> dict[str, Any]:
         """Return the object. An empty text is null if a null was received for it."""
@@ -70,12 +77,22 @@ def keep_first(values: dict[str, Any], key: str, value: Any) -> bool:
 def index_of(value: Any) -> int | None:
     """Return the `index` of a JSON object, or None if it has no valid one."""
     index = value.get("index") if isinstance(value, dict) else None
-    return index if type(index) is int else None
+    return index if type(index) is int else index_number(index)
 
 
 def as_string(value: Any) -> str:
     """Return a string unchanged, and "" in place of anything else."""
     return value if isinstance(value, str) else ""
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list unchanged, and an empty one in place of anything else."""
+    return value if isinstance(value, list) else []
+
+
+def as_id(value: Any) -> str:
+    """Return an id: a string, or the digits of a number; "" in place of the rest."""
+    return value if isinstance(value, str) else id_digits(value)
 
 
 def deep_copy(value: Any) -> Any:
