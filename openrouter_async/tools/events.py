@@ -247,14 +247,15 @@ class EventBuilder:
     def _call_events(self) -> list[ToolEvent]:
         events: list[ToolEvent] = []
         for index, call in enumerate(self._calls.items):
-            if not call.name:
+            if not call.name_is_complete:
                 continue
             if index not in self._reported:
                 self._reported[index] = ""
                 # It does not change any more, even if a fragment brings another one.
                 call_id = self._ids[index] = self._call_ids.add(call.id)
                 events.append(ToolCallStarted(index, call.name, self._turn, call_id))
-            text = str(call.build_function(complete=False)["arguments"])
+            # A half of a character at the end may be completed by the next fragment.
+            text = call.shown_arguments
             reported = self._reported[index]
             # Some providers replace the arguments at the end; a delta cannot say so.
             if len(text) > len(reported) and text.startswith(reported):

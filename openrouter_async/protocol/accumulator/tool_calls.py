@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...types import Delta
 from ..decode import to_json_text
-from ..surrogates import join_halves, mark, release
+from ..surrogates import join_halves, mark, readable, release
 from .partial_object import (
     as_id,
     as_string,
@@ -67,6 +67,12 @@ class PartialToolCall:
     def name_is_complete(self) -> bool:
         """True if no further piece of the name can follow: arguments have begun."""
         return bool(self.name) and "arguments" in self._function
+
+    @property
+    def shown_arguments(self) -> str:
+        """The arguments so far, as the joined chunks show them: without halves."""
+        text = str(self.build_function(complete=False)["arguments"])
+        return readable(text) if self._has_halves else text
 
     def add(self, fragment: Mapping[str, Any], *, other_id: bool = False) -> None:
         """
