@@ -265,10 +265,11 @@ class Journal:
         """
         # Cleared first, so that a write during the flush sets it again.
         self.has_unsynced = False
+        assert self._rows is not None
+        assert self._failures is not None
         try:
-            for file in (self._rows, self._failures):
-                if file is not None:
-                    file.sync()
+            self._rows.sync()
+            self._failures.sync()
         except OSError as error:
             raise _journal_error(self.path, error) from error
 
@@ -283,8 +284,8 @@ class Journal:
             return
         try:
             self.sync()
-            if self._failures is not None:
-                self._compact(self._failures)
+            assert self._failures is not None
+            self._compact(self._failures)
         except OSError as error:
             raise _journal_error(self.path, error) from error
         finally:

@@ -257,7 +257,7 @@ class WorkerPool:
         worker = Worker()
         self._workers.add(worker)
         self._idle += 1
-        task = self._loop.create_task(self._run(worker))
+        task = worker.task = self._loop.create_task(self._run(worker))
         task.add_done_callback(lambda task: self._ended(worker, task))
 
     def stop(self) -> None:

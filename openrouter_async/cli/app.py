@@ -63,7 +63,6 @@ def run(
 
 def _run(arguments: Sequence[str] | None, terminal: Terminal, *, debug: bool) -> int:
     try:
-        _check_arguments(sys.argv[1:] if arguments is None else arguments)
         # With --help and --version, Typer returns an exit code, not a command.
         command: Command | int | None = app(
             arguments, prog_name=NAME, standalone_mode=False
@@ -89,26 +88,6 @@ def _run(arguments: Sequence[str] | None, terminal: Terminal, *, debug: bool) ->
         terminal.error(failure.message)
         return failure.code
     return code
-
-
-def _check_arguments(arguments: Sequence[str]) -> None:
-    """
-    Check that the arguments are text; a path that is not can have another spelling.
-
-    Raises:
-        CommandError: If one of them is not valid in the encoding of the terminal.
-    """
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError as error:
-            if Path(argument).exists():
-                continue
-            raise CommandError(
-                f"an argument is not UTF-8 text: invalid byte at position "
-                f"{error.start} of {ascii(argument)[:80]}.",
-                ExitCode.USAGE,
-            ) from error
 
 
 def _expected(error: Exception) -> CommandError | None:

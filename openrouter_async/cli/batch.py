@@ -45,7 +45,7 @@ from openrouter_async.types import Usage
 
 from .connect import connect
 from .console import Terminal
-from .exit_codes import CommandError, ExitCode, exit_code_of
+from .exit_codes import CommandError, ExitCode, check_text, exit_code_of
 from .formatting import counted, dollars
 from .signals import run_async
 
@@ -185,6 +185,7 @@ def _is_same_file(source: str, out: Path) -> bool:
 
 
 def _open_rows(name: str, template: str | None, limit: int | None) -> JsonLinesSource:
+    check_text(template)
     path = None if name == STDIN else Path(name)
     try:
         if path is None:

@@ -16,7 +16,7 @@ from openrouter_async.types import (
 
 from .connect import connect
 from .console import ResponsePrinter, Terminal, printable
-from .exit_codes import CommandError, ExitCode
+from .exit_codes import CommandError, ExitCode, check_text
 from .formatting import summary
 from .signals import run_async
 
@@ -64,6 +64,7 @@ def chat(args: ChatArgs, terminal: Terminal) -> ExitCode:
         OpenRouterError: If the call fails.
     """
     terminal.require_stdout()
+    check_text(*args.prompt, args.system, args.model)
     params = _params(args, read_prompt(args.prompt))
     run_async(_chat(args, params, terminal))
     return ExitCode.OK

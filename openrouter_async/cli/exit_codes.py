@@ -70,6 +70,24 @@ class CommandError(Exception):
         self.code = code
 
 
+def check_text(*texts: str | None) -> None:
+    """
+    Check that texts of the command line can be sent; paths are not restricted.
+
+    Raises:
+        CommandError: If a text has bytes that are not valid UTF-8.
+    """
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise CommandError(
+                f"an argument is not UTF-8 text: invalid byte at position "
+                f"{error.start} of {ascii(text)[:80]}.",
+                ExitCode.USAGE,
+            ) from error
+
+
 def exit_code_of(error: OpenRouterError) -> ExitCode:
     """Return the exit code for an error of the library."""
     match error:

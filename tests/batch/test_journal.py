@@ -177,6 +177,18 @@ def test_complete_last_line_without_newline_is_kept(path: Path, end: bytes) -> N
     assert names(errors_path(path)) == ["r6", "r8"]
 
 
+@pytest.mark.parametrize(
+    ("tail", "kept"), [(b'{"a":2}', b'{"a":2}\n'), (b'{"a":', b""), (b'{"a":[]', b"")]
+)
+def test_file_of_any_lines_keeps_a_complete_last_line(
+    path: Path, tail: bytes, kept: bytes
+) -> None:
+    path.write_bytes(b'{"a":1}\n' + tail)
+    JsonLinesFile(path, (b'{"a":',)).close()
+
+    assert path.read_bytes() == b'{"a":1}\n' + kept
+
+
 def test_failure_is_resolved_by_a_response_to_the_same_row_only(path: Path) -> None:
     def line(index: int, fingerprint: int = 0) -> bytes:
         result = BatchResult(index, "same", error=ConfigurationError("no"))

@@ -39,7 +39,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def write_slowly(descriptor: int) -> None:
-    for part in (b"1\n2", b"2\n33", b"3\n"):
+    for part in (b"1\n2", b"2", b"\n33", b"3\n"):
         os.write(descriptor, part)
         time.sleep(0.01)
     os.close(descriptor)

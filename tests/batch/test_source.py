@@ -334,6 +334,24 @@ async def test_array_is_read_as_its_rows(
     assert source.total == 3
 
 
+async def test_array_of_several_blocks_is_read(path: Path) -> None:
+    path.write_text("[\n" + LINE.replace("\n", ",\n") * 600 + "[]]")
+    source = JsonLinesSource(path)
+    rows = await pull_all(source)
+    await source.aclose()
+
+    assert len(rows) == source.total == 601
+
+
+async def test_empty_array_has_no_rows(path: Path) -> None:
+    path.write_text("[]\n")
+    source = JsonLinesSource(path)
+
+    assert await pull_all(source) == []
+    assert source.total == 0
+    await source.aclose()
+
+
 async def test_array_of_objects_fills_a_template(path: Path) -> None:
     path.write_text('[{"role": "cook", "text": "a"}, {"text": null}]')
     source = JsonLinesSource(path, template="{text}")

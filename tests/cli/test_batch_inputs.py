@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from commands import ON_UNIX, start
 from support import custom_ids
 
 from openrouter_async.cli import app
-from openrouter_async.cli.console import Terminal
+from openrouter_async.cli.console import Terminal, blocking_streams
 from openrouter_async.testing import LocalOpenRouter, SeenRequest, error_reply
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -176,6 +177,21 @@ def test_fifo_without_a_writer_ends_with_ctrl_c(
     assert "Stopping: waiting for 0 requests in flight" in err
 
 
+@ON_UNIX
+def test_fifo_is_read_once(run: Run, tmp_path: Path) -> None:
+    fifo, out = tmp_path / "fifo", tmp_path / "out.jsonl"
+    os.mkfifo(fifo)
+    writer = threading.Thread(
+        target=lambda: write_named(fifo, ("u", "first"), ("v", "second")), daemon=True
+    )
+    writer.start()
+    done = run("run", fifo, "-o", out, "-m", "m")
+    writer.join()
+
+    assert done.returncode == 0
+    assert sorted(custom_ids(out)) == ["u", "v"]
+
+
 # --- outputs ------------------------------------------------------------------------
 
 
@@ -199,6 +215,24 @@ def test_reader_of_stderr_that_has_gone_does_not_end_the_command() -> None:
     terminal.out.file = Gone()
     with pytest.raises(BrokenPipeError):
         terminal.out.print("three")
+
+
+@ON_UNIX
+def test_streams_block_while_a_command_runs() -> None:
+    saved = os.dup(0)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.dup2(reading, 0)
+    try:
+        with blocking_streams():
+            during = os.get_blocking(0)
+        after = os.get_blocking(0)
+    finally:
+        os.dup2(saved, 0)
+        for descriptor in (saved, reading, writing):
+            os.close(descriptor)
+
+    assert (during, after) == (True, False)
 
 
 @ON_UNIX
