@@ -262,7 +262,8 @@ class HostedBatches:
         if any(status in ("finalizing", "cancelling") for status in statuses):
             return _error(400, "status is not a filter.")
         found: list[StoredBatch] = []
-        for batch in reversed(self._batches.values()):
+        # A copy, because other requests may add a batch meanwhile.
+        for batch in reversed(list(self._batches.values())):
             await self._refresh(batch)
             if now - batch.created >= self.script.list_lag or batch.is_foreign:
                 found.append(batch)
