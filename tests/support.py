@@ -31,7 +31,7 @@ class MakeClient(Protocol):
 
 
 class ScheduledFunction:
-    """A function that a `VirtualClock` will call."""
+    """A function that a `VirtualTime` will call."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.function: Callable[[], object] | None = function
@@ -41,7 +41,7 @@ class ScheduledFunction:
         self.function = None
 
 
-class VirtualClock:
+class VirtualTime:
     """
     A clock whose time passes only when the test says so.
 

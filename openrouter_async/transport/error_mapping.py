@@ -134,8 +134,11 @@ def broken_body(error: BaseException, http: Exchange) -> OpenRouterError:
 
 
 def _is_compression(error: BaseException) -> bool:
-    # aiohttp has no class for this before the headers, only these texts.
-    return "Can not decode" in str(error) or "ContentEncoding" in repr(error.__cause__)
+    # aiohttp has no class for this. The message names the encoding if its decoder is
+    # not installed; the name of the cause tells that the data is invalid.
+    return "decode content-encoding" in str(error) or (
+        "ContentEncoding" in repr(error.__cause__)
+    )
 
 
 def _is_no_tls(error: BaseException) -> bool:

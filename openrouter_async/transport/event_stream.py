@@ -91,7 +91,7 @@ class EventStream:
         """The error that ended the stream from outside; None if there was none."""
         return self._watchdog.failure
 
-    def hand_over(self) -> None:
+    def mark_open(self) -> None:
         """Let timeouts end the stream from now on, not the task that opens it."""
         self._watchdog.on_fail = self._fail
 

@@ -59,8 +59,8 @@ class Proxies:
 
         Args:
             explicit: The proxy for all URLs; None for none.
-            environment: If True, use HTTPS_PROXY, HTTP_PROXY and NO_PROXY when there
-                is no explicit proxy.
+            environment: If True, use HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the
+                absence of an explicit proxy.
 
         Raises:
             ConfigurationError: If the scheme of the explicit proxy is not supported.

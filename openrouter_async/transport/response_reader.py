@@ -156,7 +156,7 @@ class ResponseReader(Generic[T]):
             # Everything was received: no timeout runs while the caller reads it.
             watchdog.stage = Stage.IDLE
             state.feed_whole(response)
-        stream.hand_over()
+        stream.mark_open()
         return stream, state
 
     def partial(self) -> ChatResponse | None:

@@ -126,7 +126,7 @@ async def test_events_after_done_are_not_read(
     assert stream.response.text == "hi"
 
 
-async def test_completion_in_place_of_a_stream_is_one_read(
+async def test_completion_sent_for_a_stream_request_is_one_read(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     server.reply(json=completion("hello"))

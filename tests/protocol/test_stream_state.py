@@ -227,7 +227,7 @@ def test_body_that_ends_early_is_interrupted(finish_reason: str | None) -> None:
     assert caught.value.http is state.http
 
 
-def test_completion_in_place_of_a_stream_is_one_chunk() -> None:
+def test_completion_sent_for_a_stream_request_is_one_chunk() -> None:
     raw = {
         "id": "gen-1",
         "object": "chat.completion",

@@ -1,4 +1,4 @@
-"""Slots: how many calls run at once, in which order, and what `stats` tells."""
+"""Connection slots: order, limit, release and statistics."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,10 +18,9 @@ from openrouter_async.testing import (
 )
 
 
-async def test_calls_beyond_the_limit_queue_in_order(
+async def test_calls_beyond_max_connections_queue_in_order(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """First come, first served, and never more at once than `max_connections`."""
     client = make_client(max_connections=2)
     server.reply("hello", delay=0.05, times=None)
 
@@ -36,15 +35,14 @@ async def test_calls_beyond_the_limit_queue_in_order(
     order = [int(seen.fields["user"]) for seen in server.requests]
     assert (stats.in_use, stats.queued) == (2, 6)
     assert server.stats.in_flight_peak <= 2
-    assert all(abs(place - user) <= 1 for place, user in enumerate(order))
+    assert all(abs(position - user) <= 1 for position, user in enumerate(order))
     assert server.stats.connections_made == 2
     assert (client.stats.in_use, client.stats.queued, client.stats.idle) == (0, 0, 2)
 
 
-async def test_a_stream_holds_its_slot_to_the_end(
+async def test_stream_holds_its_slot_until_it_ends(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """The next call begins when the stream is read or left."""
     client = make_client(max_connections=1)
     async with client.chat.send(HELLO, stream=True) as stream:
         task = asyncio.create_task(client.chat.send(HELLO))
@@ -57,10 +55,9 @@ async def test_a_stream_holds_its_slot_to_the_end(
     assert reply.text == stream.response.text
 
 
-async def test_a_retry_wait_gives_the_slot_up(
+async def test_slot_is_released_during_the_wait_before_a_retry(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """Who sleeps before a repeat holds nobody up."""
     wake = asyncio.Event()
 
     async def sleep(_: float) -> None:
@@ -80,10 +77,9 @@ async def test_a_retry_wait_gives_the_slot_up(
     assert (await first).text == "first"
 
 
-async def test_a_failed_call_frees_its_slot(
+async def test_failed_call_releases_its_slot(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """Errors leave nothing behind."""
     client = make_client(max_connections=1)
     server.reply(error_reply(400), times=3)
 
@@ -95,16 +91,15 @@ async def test_a_failed_call_frees_its_slot(
     assert (await client.chat.send(HELLO)).text
 
 
-async def test_many_calls_at_once(
+async def test_hundred_calls_and_streams_share_twenty_slots(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """A hundred calls, plain and streamed, with failures in between, lose nothing."""
     client = make_client(max_connections=20)
 
-    def answer(seen: SeenRequest) -> str:
+    def echo_user(seen: SeenRequest) -> str:
         return f"re: {seen.fields['user']}"
 
-    server.reply(answer, times=None)
+    server.reply(echo_user, times=None)
 
     async def one(number: int) -> str:
         if number % 2:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from support import VirtualClock
+from support import VirtualTime
 
 from openrouter_async.errors import OpenRouterError
 from openrouter_async.transport.timer import SharedTimer
@@ -27,17 +27,17 @@ class Member:
 
 
 @pytest.fixture
-def time() -> VirtualClock:
-    return VirtualClock()
+def time() -> VirtualTime:
+    return VirtualTime()
 
 
 @pytest.fixture
-async def timer(time: VirtualClock) -> SharedTimer:
+async def timer(time: VirtualTime) -> SharedTimer:
     return SharedTimer(asyncio.get_running_loop(), time.clock)
 
 
 async def test_timer_checks_at_the_earliest_time_that_was_asked_for(
-    timer: SharedTimer, time: VirtualClock
+    timer: SharedTimer, time: VirtualTime
 ) -> None:
     """A later time creates no second timer, an earlier one replaces it."""
     member, start = Member(), time.time
@@ -53,7 +53,7 @@ async def test_timer_checks_at_the_earliest_time_that_was_asked_for(
 
 
 async def test_timer_checks_again_when_a_member_asks_for_it(
-    timer: SharedTimer, time: VirtualClock
+    timer: SharedTimer, time: VirtualTime
 ) -> None:
     member, start = Member(lambda now: now + 10.0), time.time
     timer.add(member)
@@ -67,7 +67,7 @@ async def test_timer_checks_again_when_a_member_asks_for_it(
 
 
 async def test_many_members_are_checked_less_often(
-    timer: SharedTimer, time: VirtualClock
+    timer: SharedTimer, time: VirtualTime
 ) -> None:
     """10,000 members that are always due do not keep the event loop busy."""
     members = [Member(lambda now: now) for _ in range(10_000)]
@@ -82,7 +82,7 @@ async def test_many_members_are_checked_less_often(
 
 
 async def test_member_may_discard_others_and_itself_while_it_is_checked(
-    timer: SharedTimer, time: VirtualClock
+    timer: SharedTimer, time: VirtualTime
 ) -> None:
     last = Member()
 
@@ -101,8 +101,8 @@ async def test_member_may_discard_others_and_itself_while_it_is_checked(
     assert time.scheduled == []
 
 
-async def test_timer_uses_the_event_loop_without_a_virtual_clock(
-    time: VirtualClock,
+async def test_timer_uses_the_event_loop_by_default(
+    time: VirtualTime,
 ) -> None:
     loop = asyncio.get_running_loop()
     clock = type(time.clock)(loop.time, asyncio.sleep, lambda: 0.5)

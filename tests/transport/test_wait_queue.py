@@ -68,7 +68,7 @@ async def test_cancelled_task_leaves_the_queue() -> None:
     assert len(queue) == 0
 
 
-async def test_task_cancelled_after_its_wake_up_hands_it_on() -> None:
+async def test_task_cancelled_after_its_wake_up_passes_it_on() -> None:
     queue, order = WaitQueue(), list[int]()
     first, second = await start(queue, 2, order)
 
