@@ -155,7 +155,7 @@ class Journal:
             raise _journal_error(self.path, error) from error
         self._lock = lock
         try:
-            self._rows = JsonLinesFile(self.path, _ROW_STARTS, _is_row)
+            self._rows = JsonLinesFile(self.path, _ROW_STARTS, is_row_line)
             # Opened now, although no row may fail: later, requests in flight may take
             # all file descriptors that this process is allowed to have.
             self._failures = JsonLinesFile(
@@ -387,7 +387,8 @@ def _object(line: bytes) -> Mapping[str, Any]:
         return {}
 
 
-def _is_row(line: bytes) -> bool:
+def is_row_line(line: bytes) -> bool:
+    """Return True if a line is that of a row in a journal."""
     return is_journal_line(_object(line))
 
 

@@ -195,7 +195,8 @@ def _columns(out: TextIO) -> int:
 
 def _truncate(text: str, columns: int) -> str:
     """Return the beginning of a text that fits into so many columns."""
-    width, shown = 0, []
+    width = 0
+    shown: list[str] = []
     for character in text:
         if not character.isprintable():
             continue

@@ -9,7 +9,7 @@ Errors as a run sees them: overload, a fatal problem of the account, or one bad 
 """
 
 import errno
-from typing import Final
+from typing import Final, cast
 
 from ..errors import (
     APIConnectionError,
@@ -49,7 +49,8 @@ def is_local_limit(error: BaseException) -> bool:
             return True
         # OSErrors of several addresses are collected in a group.
         if isinstance(cause, BaseExceptionGroup):
-            return any(map(is_local_limit, cause.exceptions))
+            group = cast("BaseExceptionGroup[BaseException]", cause)
+            return any(map(is_local_limit, group.exceptions))
         cause = cause.__cause__
     return False
 

@@ -157,18 +157,17 @@ def test_failure_line_with_its_request_is_an_item() -> None:
     assert row.fingerprint == 0xAB
 
 
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ((0, "text"), "tuple with a int in it"),
-        (["a", "b"], "list with a str in it"),
-        ([None], "NoneType"),
-        ([[]], "list with a list in it"),
-        ([{"custom_id": "a", "body": {}}], "a list of rows"),
-        ([{"messages": []}], "a list of rows"),
-    ],
-    ids=str,
-)
+NOT_MESSAGES: list[tuple[Any, str]] = [
+    ((0, "text"), "tuple with a int in it"),
+    (["a", "b"], "list with a str in it"),
+    ([None], "NoneType"),
+    ([[]], "list with a list in it"),
+    ([{"custom_id": "a", "body": {}}], "a list of rows"),
+    ([{"messages": []}], "a list of rows"),
+]
+
+
+@pytest.mark.parametrize(("item", "message"), NOT_MESSAGES, ids=str)
 def test_list_that_is_not_a_conversation_is_rejected(item: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         read_item(item, 3)

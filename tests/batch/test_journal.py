@@ -20,8 +20,8 @@ from openrouter_async import (
 from openrouter_async.batch import errors_path
 from openrouter_async.batch.journal import (
     Journal,
-    _is_row,
     count_failures,
+    is_row_line,
     journals_of,
 )
 from openrouter_async.batch.jsonl import JsonLinesFile
@@ -143,7 +143,7 @@ def test_incomplete_last_line_is_truncated_wherever_it_was_cut(path: Path) -> No
     # The cut that removes only the newline leaves a complete line.
     for cut in range(len(row(2)) - 1):
         path.write_bytes(row(1) + row(2)[:cut])
-        file = JsonLinesFile(path, (b'{"id":',), _is_row)
+        file = JsonLinesFile(path, (b'{"id":',), is_row_line)
         file.append(row(2))
         file.close()
 

@@ -317,7 +317,11 @@ async def test_first_line_that_is_cut_is_a_row_that_fails_alone(
     assert second == "fine"
 
 
-ROWS = [{"custom_id": "p", "messages": []}, "two", {"body": {"messages": []}}]
+ROWS: list[Any] = [
+    {"custom_id": "p", "messages": []},
+    "two",
+    {"body": {"messages": []}},
+]
 
 
 @pytest.mark.parametrize("indent", [None, 2])

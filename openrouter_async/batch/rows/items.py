@@ -114,7 +114,8 @@ def read_item(item: object, index: int) -> Row:
     if isinstance(item, BatchItem):
         return _named_row(index, item.custom_id, item.body)
     if isinstance(item, Sequence) and not isinstance(item, bytes | bytearray):
-        return Row(index, None, {"messages": _read_messages(item, index)})
+        messages = _read_messages(item, index)  # pyright: ignore[reportUnknownArgumentType]
+        return Row(index, None, {"messages": messages})
     raise ConfigurationError(
         f"Row {index} is not a prompt, a list of messages or a request: {item!r:.80}."
     )
@@ -124,7 +125,7 @@ def is_conversation(value: object) -> bool:
     """Return True if a JSON value is one row, a list of messages."""
     if not isinstance(value, list) or not value:
         return False
-    first: object = value[0]
+    first = cast("list[object]", value)[0]
     return (
         isinstance(first, Mapping) and "role" in first and not _ROW_KEYS & first.keys()
     )
@@ -141,7 +142,8 @@ def _read_messages(item: Sequence[Any], index: int) -> Sequence[Any]:
         if member is None or isinstance(member, str | bytes | float | int | Sequence):
             raise ConfigurationError(
                 f"Row {index} is a {type(item).__name__} with a "
-                f"{type(member).__name__} in it, not a list of messages: {item!r:.80}."
+                f"{type(cast('object', member)).__name__} in it, "
+                f"not a list of messages: {item!r:.80}."
             )
         if isinstance(member, Mapping) and _ROW_KEYS & member.keys():
             raise ConfigurationError(
