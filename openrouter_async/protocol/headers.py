@@ -1,5 +1,6 @@
 """Header names and values: validation, and keeping keys out of tracebacks."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, AnyStr, Final
@@ -12,6 +13,11 @@ from ..errors import ConfigurationError
 _HEADER_VALUE: Final = r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?"
 # RFC 9110, 5.6.2: a token.
 _HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# Keys are longer than this; what is shorter is a placeholder such as "any".
+_MIN_SECRET: Final = 16
+_NUMBER: Final = r"[-+.0-9eE]+"
+# A string that is cut off is one, too.
+_JSON_STRING: Final = rb'"(?:[^"\\\n]|\\.)*"?'
 _CONNECTION_HEADERS: Final = frozenset(
     {"connection", "content-length", "host", "transfer-encoding"}
 )
@@ -86,11 +92,38 @@ def redact(received: AnyStr, authorization: Secret) -> AnyStr:
     """
     Return received text without the key, in case the server echoed it.
 
+    A key of fewer than 16 characters is not masked: it is a test key, which may be an
+    ordinary word of the text, or even the name of a field. Of JSON, only strings are
+    changed, so that the text remains JSON.
+
     Args:
         received: A body, or the data of an event.
         authorization: The header that was sent.
     """
-    key = authorization.removeprefix("Bearer ")
     if isinstance(received, bytes):
-        return received.replace(key.encode(), b"***")
-    return received.replace(key, "***")
+        return _redact(received, authorization.removeprefix("Bearer "))
+    text = received.encode("utf-8", "surrogatepass")
+    masked = _redact(text, authorization.removeprefix("Bearer "))
+    if masked is text:
+        return received
+    return masked.decode("utf-8", "surrogatepass")
+
+
+def _redact(received: bytes, key: str) -> bytes:
+    if len(key) < _MIN_SECRET:
+        return received
+    # Some servers escape a slash inside JSON.
+    for form in {key, json.dumps(key)[1:-1], key.replace("/", "\\/")}:
+        encoded = form.encode()
+        if encoded not in received:
+            continue
+        if re.fullmatch(_NUMBER, form) and b'"' in received:
+            # The only keys that may also be found outside the strings of JSON.
+            received = re.sub(
+                _JSON_STRING,
+                lambda found: found[0].replace(key.encode(), b"***"),
+                received,
+            )
+        else:
+            received = received.replace(encoded, b"***")
+    return received

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from openrouter_async.errors import ConfigurationError
 from openrouter_async.protocol.headers import (
+    Secret,
     check_header_value,
     check_headers,
     mask,
+    redact,
 )
 
 KEY = "sk-or-v1-0123456789abcdef"
@@ -95,3 +97,57 @@ def test_mask_changes_strings_only() -> None:
     assert mask(KEY) == KEY
     assert mask(key_function) is key_function
     assert mask(None) is None
+
+
+# --- masked keys -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key", ["k", "null", "error", "code", "test", "any-key-of-15ch"]
+)
+def test_short_key_is_never_masked(key: str) -> None:
+    body = b'{"error": {"code": 429, "message": null, "any-key-of-15ch": "test k"}}'
+
+    assert redact(body, Secret(f"Bearer {key}")) is body
+    assert redact(body.decode(), Secret(f"Bearer {key}")) == body.decode()
+
+
+@pytest.mark.parametrize(
+    ("received", "masked"),
+    [
+        ('{"m": "%s is bad"}', '{"m": "*** is bad"}'),
+        ('{"a%s": [1, "%s', '{"a***": [1, "***'),
+        ("The key %s is bad.", "The key *** is bad."),
+        ("\ud83d %s", "\ud83d ***"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_long_key_is_masked_in_any_text(received: str, masked: str) -> None:
+    text = received.replace("%s", KEY)
+    header = Secret(f"Bearer {KEY}")
+
+    assert redact(text, header) == masked
+    assert redact(text.encode("utf-8", "surrogatepass"), header) == masked.encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def test_key_with_escaped_characters_is_masked() -> None:
+    header = Secret('Bearer abc/def/ghi/jkl"mno')
+
+    assert redact(r'"abc/def/ghi/jkl\"mno"', header) == '"***"'
+    assert redact(r'"x abc\/def\/ghi\/jkl"mno', header) == '"x ***'
+
+
+def test_key_of_digits_is_masked_in_strings_only() -> None:
+    header = Secret("Bearer 1790000000123456")
+    body = (
+        '{"created": 1790000000123456, "a\\"b": "x 1790000000123456",\n'
+        '"c": 1790000000123456, "d": "1790000000123456'
+    )
+
+    assert redact(body, header) == (
+        '{"created": 1790000000123456, "a\\"b": "x ***",\n'
+        '"c": 1790000000123456, "d": "***'
+    )
+    assert redact("no 1790000000123456", header) == "no ***"
