@@ -49,6 +49,9 @@ class SSEDecoder:
         limit_bytes: Maximum size of an unfinished event in memory. Audio and images
             arrive as one line of several MB; without a limit, a server that never
             ends its line would fill the memory.
+        bare_json: If True, JSON on lines of its own, without `data:`, becomes an event
+            whose `event` is "". Some servers send an error in this way. The standard
+            ignores such lines.
 
     Attributes:
         comments: Number of comment lines so far. Servers send them to keep the
@@ -57,6 +60,8 @@ class SSEDecoder:
 
     __slots__ = (
         "_after_cr",
+        "_bare",
+        "_bare_json",
         "_data",
         "_event",
         "_failed",
@@ -68,8 +73,13 @@ class SSEDecoder:
         "comments",
     )
 
-    def __init__(self, limit_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self, limit_bytes: int = 64 * 1024 * 1024, *, bare_json: bool = False
+    ) -> None:
         self.comments = 0
+        self._bare_json = bare_json
+        # The lines of JSON without a field name.
+        self._bare = bytearray()
         self._limit = limit_bytes
         self._failed = False
         # The first bytes, as long as they may be the start of a byte order mark.
@@ -111,11 +121,25 @@ class SSEDecoder:
         if end < len(data):
             self._tail += data[end:] if end else data
 
-        if len(self._tail) + len(self._data) > self._limit:
+        if len(self._tail) + len(self._data) + len(self._bare) > self._limit:
             self._failed = True
-            self._tail = self._data = bytearray()
+            self._tail = self._data = self._bare = bytearray()
             if not events:
                 raise self._too_large()
+        return events
+
+    def end(self) -> list[ServerSentEvent]:
+        """
+        Return the event that the end of the stream left without its empty line.
+
+        The standard discards such an event, because it may be incomplete: the last
+        line may have been cut off. It is for the caller to find out if it is whole.
+        """
+        events: list[ServerSentEvent] = []
+        if not self._failed:
+            line, self._tail = bytes(self._tail), bytearray()
+            for part in (line, b"") if line else (b"",):
+                self._process_line(part, events)
         return events
 
     def _too_large(self) -> MalformedResponseError:
@@ -153,6 +177,7 @@ class SSEDecoder:
             data.startswith(b"data: ")
             and not self._data
             and not self._event
+            and not self._bare
             and self._retry is None
             and (stop := data.rfind(b"\n\n", 0, end)) > 0
         ):
@@ -180,6 +205,7 @@ class SSEDecoder:
         if not name:
             self.comments += 1
         elif name == b"data":
+            self._dispatch_bare(events)
             self._data += value
             self._data += b"\n"
         elif name == b"event":
@@ -190,6 +216,8 @@ class SSEDecoder:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
             self._retry = int(value)
+        elif self._bare_json:
+            self._add_bare(line)
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         # A block without a `data` line is not dispatched (9.2.6); its event type and
@@ -201,3 +229,17 @@ class SSEDecoder:
             self._data = bytearray()
         self._event = ""
         self._retry = None
+        self._dispatch_bare(events)
+
+    def _add_bare(self, line: bytes) -> None:
+        # JSON may be spread over several lines.
+        if self._bare or line.lstrip()[:1] in (b"{", b"["):
+            self._bare += line
+            self._bare += b"\n"
+
+    def _dispatch_bare(self, events: list[ServerSentEvent]) -> None:
+        if not self._bare:
+            return
+        text = self._bare[:-1].decode("utf-8", "replace")
+        self._bare = bytearray()
+        events.append(ServerSentEvent("", text, self._id))

@@ -365,3 +365,68 @@ def test_lines_without_data_take_no_memory(part: bytes) -> None:
         tracemalloc.stop()
 
     assert grown < 2000
+
+
+# --- the end of a body, and JSON without a field ---------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stream", "rest"),
+    [
+        (b"", []),
+        (b"data: a\n\n", []),
+        (b"data: a\n\ndata: b", [Event(data="b")]),
+        (b"data: a\n\ndata: b\n", [Event(data="b")]),
+        (b"data: a\n\ndata: b\r", [Event(data="b")]),
+        (b"event: x\nid: 1\ndata: b\ndata: c", [Event("x", "b\nc", "1")]),
+        (b"event: x", []),
+        (b"dat", []),
+        (b"\xef\xbb", []),
+        (b': x\n\n{"a": 1}', []),
+    ],
+)
+def test_end_returns_the_event_without_an_empty_line(
+    stream: bytes, rest: list[ServerSentEvent]
+) -> None:
+    decoder = SSEDecoder()
+    decoder.feed(stream)
+
+    assert decoder.end() == rest
+    assert decoder.end() == []
+
+
+def test_end_returns_nothing_after_an_event_that_was_too_large() -> None:
+    decoder = SSEDecoder(limit_bytes=10)
+    with pytest.raises(MalformedResponseError):
+        decoder.feed(b"data: 0123456789")
+
+    assert decoder.end() == []
+
+
+BARE = b'data: a\n\n{"b": 1}\n\ndata: c\n{\n  "d": [2\n]}\n: e\n\n [3]\ndata: f\n\nx\n{'
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, len(BARE)])
+def test_json_without_a_field_is_an_event_on_request(size: int) -> None:
+    decoder, standard = SSEDecoder(bare_json=True), SSEDecoder()
+    pieces = [BARE[i : i + size] for i in range(0, len(BARE), size)]
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+
+    assert [*events, *decoder.end()] == [
+        Event(data="a"),
+        Event("", '{"b": 1}'),
+        Event(data="c"),
+        Event("", '{\n  "d": [2\n]}'),
+        Event("", " [3]"),
+        Event(data="f"),
+        Event("", "{"),
+    ]
+    assert [event.data for event in standard.feed(BARE)] == ["a", "c", "f"]
+
+
+def test_json_without_a_field_counts_for_the_limit() -> None:
+    decoder = SSEDecoder(limit_bytes=20, bare_json=True)
+    decoder.feed(b'{"a": 1234,\n')
+
+    with pytest.raises(MalformedResponseError, match="20 bytes"):
+        decoder.feed(b'"b": 12345}\n')
