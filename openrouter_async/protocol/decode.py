@@ -106,6 +106,21 @@ def _decode_leniently(data: bytes | bytearray | str, *, strict: bool = False) ->
     raise MalformedResponseError(f"Invalid JSON: {problem}.")
 
 
+def decode_first(text: str, default: Any) -> Any:
+    """
+    Return the JSON value at the beginning of a text, whatever follows it.
+
+    Args:
+        text: The text; white space in front of the value is skipped.
+        default: Returned if the text does not begin with a JSON value.
+    """
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text.lstrip("\ufeff \t\r\n"))
+    except (ValueError, RecursionError):
+        return default
+    return value
+
+
 class _LiteralFloat(float):
     """A number with more digits than a float has; `to_json_text` writes them all."""
 

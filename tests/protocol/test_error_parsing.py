@@ -911,8 +911,8 @@ def test_random_json_in_a_200_is_a_response_or_a_documented_error(body: Any) -> 
             response = read_chat(raw, exchange(200, Content_Type="x/y"), WALL)
         except APIError as error:
             assert 400 <= error.status_code < 600  # noqa: PT017 - a response is allowed, too
-        except MalformedResponseError:
-            assert not isinstance(body, dict)
+        except MalformedResponseError as error:
+            assert error.partial or raw != text or not isinstance(body, dict)  # noqa: PT017 - as above
         else:
             assert response.usage is not None
 
@@ -1111,3 +1111,129 @@ def test_recorded_responses_contain_no_error(wire: Path) -> None:
             state.feed(event)
     assert plain
     assert streams
+
+
+# --- errors by name, and messages wherever they are ------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"code": "context_length_exceeded"}, 400),
+        ({"type": "invalid_request_error"}, 400),
+        ({"type": "invalid_request_error", "code": "invalid_api_key"}, 401),
+        ({"type": "invalid_request_error", "code": "model_not_found"}, 404),
+        ({"type": "invalid_request_error", "code": None, "param": "n"}, 400),
+        ({"type": "authentication_error"}, 401),
+        ({"type": "billing_error"}, 402),
+        ({"type": "permission_error"}, 403),
+        ({"type": "not_found_error"}, 404),
+        ({"type": "request_too_large"}, 413),
+        ({"type": "rate_limit_error"}, 429),
+        ({"code": "rate_limit_exceeded", "type": "tokens"}, 429),
+        ({"code": "rate_limit_reached"}, 429),
+        ({"type": "insufficient_quota", "code": "insufficient_quota"}, 429),
+        ({"code": "server_error"}, 500),
+        ({"type": "api_error"}, 500),
+        ({"code": "service_unavailable"}, 503),
+        ({"type": "timeout_error"}, 504),
+        ({"type": "overloaded_error"}, 529),
+        ({"type": "BadRequestError"}, 400),
+        ({"type": "RateLimitError"}, 429),
+        ({"status": "PERMISSION_DENIED"}, 403),
+        ({"status": "RESOURCE_EXHAUSTED"}, 429),
+        ({"code": "Too-Many-Requests"}, 429),
+        ({"code": "NotFoundException"}, 404),
+        ({"code": " invalid_api_key "}, 401),
+        ({"code": "413"}, 413),
+        ({"code": 1, "status": 404}, 404),
+        ({"code": "nobody_knows"}, 500),
+        ({"metadata": {"error_type": "not_found"}, "code": "rate_limit_error"}, 404),
+    ],
+)
+def test_name_of_an_error_in_a_200_decides_its_status(
+    fields: dict[str, Any], status: int
+) -> None:
+    error = error_from_body({"error": fields}, exchange(), wall_time=WALL)
+
+    assert error.status_code == status
+    assert isinstance(error, status_class(status, envelope=True))
+
+
+def test_name_beside_the_error_decides_its_status() -> None:
+    body = {"error": "No.", "code": "invalid_api_key"}
+
+    assert error_from_body(body, exchange(), wall_time=WALL).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([{"error": {"message": "No."}}], "No."),
+        ([7, {"message": "No.", "code": 5}], "No."),
+        (["No.", "Never."], "No.; Never."),
+        ({"detail": [{"loc": ["body", 0], "msg": "No."}]}, "body.0: No."),
+        ({"detail": [{"loc": 5, "msg": "No."}, {"msg": "No."}]}, "No."),
+        ({"detail": {"msg": "No."}}, "No."),
+        ({"detail": {"error": {"message": "No."}}}, "No."),
+        ({"errors": ["No.", {"detail": "Never."}]}, "No.; Never."),
+        ({"errors": {"model": ["No."], "code": "x"}}, "model: No."),
+        ({"error": {"message": {"detail": "No."}}}, "No."),
+        ({"error": {"message": ["No."]}}, "No."),
+        ({"error": {"message": '{"error": {"message": "No."}}'}}, "No."),
+        ({"error": {"message": '{"x": 1}'}}, '{"x": 1}'),
+        ({"error": '{"error": {"message": "No."}}'}, "No."),
+        ({"error": '{"message": "No."}'}, "No."),
+        ({"error": ["No."]}, "No."),
+        ({"error": [{"msg": "No."}]}, "No."),
+        ({"error": {"error": "No."}}, "No."),
+        ({"error": {"code": 5}, "message": "No."}, "No."),
+        ({"error": True, "message": "No."}, "No."),
+        ({"error": "Bad", "message": "No.", "statusCode": 400}, "Bad: No."),
+        ({"error": "No.", "message": "No."}, "No."),
+        ({"error": "{broken"}, "{broken"),
+        ({"error_message": "No."}, "No."),
+        ({"title": "Bad", "detail": "No.", "type": "about:blank"}, "No."),
+        ({"description": "No."}, "No."),
+        ({"x": 1}, "the server sent no message"),
+        ({"error": {"message": " "}}, "the server sent no message"),
+        ({"error": " "}, "the server sent no message"),
+    ],
+)
+def test_message_is_found_wherever_it_is(body: Any, message: str) -> None:
+    assert error_of(body).message == message
+
+
+def test_message_that_is_nested_too_deeply_is_not_looked_for() -> None:
+    body: Any = "No."
+    for _ in range(30):
+        body = {"error": body}
+
+    assert error_of(body).message == "the server sent no message"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'event: error\ndata: {"error": {"message": "No.", "code": 400}}\n\n',
+        b': hi\n\ndata: {"error": {"message": "No.", "code": 400}}',
+        b'data: {"choices": [{}]}\n\ndata: {"error": {"message": "No."}}\n\n',
+        b"event: error\ndata: No.\n\n",
+        b'event: error\ndata: {"message": "No."}\n\n',
+        b': hi\n\n{"error": "No."}\n',
+        b'{"error": {"message": "No."}}\ndata: [DONE]\n\n',
+        b'\xef\xbb\xbf{"error": {"message": "No."}}',
+    ],
+)
+def test_error_status_with_events_has_the_message_of_the_error(body: bytes) -> None:
+    error = error_of(body, 400)
+
+    assert type(error) is BadRequestError
+    assert error.message == "No."
+
+
+def test_error_status_with_events_that_are_no_error_keeps_the_text() -> None:
+    error = error_of(b'data: {"choices": [{}]}\n\ndata: x\n\n', 503)
+
+    assert type(error) is ServiceUnavailableError
+    assert error.message == 'data: {"choices": [{}]} data: x'
