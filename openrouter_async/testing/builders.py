@@ -6,7 +6,7 @@ import random
 import string
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from ..protocol.decode import as_object
 from .catalogue import DEFAULT_MODEL, provider_of, split_tokens, usage_body
@@ -139,7 +139,7 @@ def completion(
 
 
 def _arguments(call: Mapping[str, Any]) -> str:
-    return str(call.get("function", {}).get("arguments") or "")
+    return str(as_object(call.get("function")).get("arguments") or "")
 
 
 def _reasoning_detail(text: str, model: str) -> dict[str, Any]:
@@ -196,8 +196,8 @@ def head_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choices(body: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    listed = cast("list[Mapping[str, Any]]", body.get("choices") or [])
-    return [(choice.get("index", n), choice) for n, choice in enumerate(listed)]
+    listed = enumerate(as_list(body.get("choices")))
+    return [(c.get("index", n), c) for n, c in listed if isinstance(c, Mapping)]
 
 
 def _choice(index: int, delta: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
@@ -218,8 +218,8 @@ def _deltas(
 
     Each comes with further members of its choice, which are the log probabilities.
     """
-    message = cast("Mapping[str, Any]", choice.get("message") or {})
-    for annotation in message.get("annotations") or ():
+    message = as_object(choice.get("message"))
+    for annotation in as_list(message.get("annotations")):
         yield _delta(annotations=[annotation]), {}
     for fields in _reasoning_deltas(message):
         yield _delta(**fields), {}
@@ -232,10 +232,11 @@ def _deltas(
         if len(logprobs) == len(parts):
             rest = {"logprobs": {"content": [logprobs[index]], "refusal": None}}
         yield _delta(content=part), rest
-    for part in _split(message.get("refusal") or ""):
+    refusal = message.get("refusal")
+    for part in _split(refusal if isinstance(refusal, str) else ""):
         yield _delta(refusal=part), {}
-    for call in message.get("tool_calls") or ():
-        for fragment in _fragments(call):
+    for call in as_list(message.get("tool_calls")):
+        for fragment in _fragments(as_object(call)):
             yield _delta(content=None, tool_calls=[fragment]), {}
     for kind in ("images", "audio"):
         if message.get(kind):
@@ -254,10 +255,11 @@ def _reasoning_deltas(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     Text and summaries are split, a signature comes after its text, and any other
     detail is sent as a whole.
     """
-    details = cast("list[dict[str, Any]]", message.get("reasoning_details") or [])
-    if not details and message.get("reasoning"):
-        yield from ({"reasoning": part} for part in _split(message["reasoning"]))
-    for detail in details:
+    details = as_list(message.get("reasoning_details"))
+    reasoning = message.get("reasoning")
+    if not details and isinstance(reasoning, str):
+        yield from ({"reasoning": part} for part in _split(reasoning))
+    for detail in map(as_object, details):
         key = {"reasoning.text": "text", "reasoning.summary": "summary"}.get(
             detail.get("type", "")
         )
@@ -276,7 +278,7 @@ def _reasoning_deltas(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 def _fragments(call: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """Split a tool call: its name, an empty fragment, then its arguments."""
     index = call.get("index", 0)
-    function = cast("Mapping[str, Any]", call.get("function") or {})
+    function = as_object(call.get("function"))
     yield {
         "index": index,
         "id": call.get("id"),

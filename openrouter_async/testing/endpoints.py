@@ -6,10 +6,11 @@ from typing import Any
 
 from attrs import define, field
 
+from ..protocol.decode import as_object
 from .catalogue import cost_of, endpoints_body, models_body
 from .error_replies import error_reply
 from .reply import Reply
-from .seen_requests import SeenRequest
+from .seen_requests import SeenRequest, as_list
 from .simulated_model import complete
 from .stored_batch import BatchScript
 
@@ -45,17 +46,17 @@ class Account:
 
         One that the client did not read to its end costs as much.
         """
-        usage: dict[str, Any] = body.get("usage") or {}
+        usage = as_object(body.get("usage"))
         cost = cost_of(usage)
         self.spent += cost
         self._lookups_left[seen.generation_id] = self.lag
         if len(self._generations) > self.keep:
             oldest = next(iter(self._generations))
             del self._generations[oldest], self._lookups_left[oldest]
-        choice: dict[str, Any] = body["choices"][0]
+        choice = as_object(next(iter(as_list(body.get("choices"))), None))
         milliseconds = round(((seen.closed or seen.time) - seen.time) * 1000)
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        details: dict[str, Any] = usage.get("completion_tokens_details") or {}
+        details = as_object(usage.get("completion_tokens_details"))
         self._generations[seen.generation_id] = {
             "id": seen.generation_id,
             "upstream_id": None,

@@ -1,17 +1,19 @@
 """Encoding of a reply: the bytes that a request gets, apart from faults."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import orjson
 from attrs import define
 
+from ..protocol.decode import as_object
 from .builders import chunks, head_of
 from .catalogue import provider_of
 from .error_replies import default_message
 from .reply import Chunk, Reply, StreamError
-from .seen_requests import SeenRequest
+from .seen_requests import SeenRequest, as_list
 from .simulated_model import complete_with
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
@@ -87,7 +89,7 @@ def _plain(reply: Reply, body: Any, seen: SeenRequest) -> Rendered:
             completion = fields
             if reply.error is not None:
                 fields = _with_error(reply.error, fields)
-        generation_id, body = str(fields.get("id") or generation_id), fields
+        generation_id, body = _header_value(fields.get("id"), generation_id), fields
     content_type = reply.content_type or "application/json"
     return Rendered(content_type, generation_id, dumps(body), completion=completion)
 
@@ -97,7 +99,14 @@ def _with_error(error: StreamError, body: Mapping[str, Any]) -> dict[str, Any]:
     event = error.events(head_of(body))[-1]
     inner = event.get("error") or event["choices"][0].get("error")
     members = {"finish_reason": "error", **({"error": inner} if inner else {})}
-    return {**body, "choices": [{**body["choices"][0], **members}]}
+    first = as_object(next(iter(as_list(body["choices"])), None))
+    return {**body, "choices": [{**first, **members}]}
+
+
+def _header_value(value: object, default: str) -> str:
+    """Return an id as the value of a header; the default if it cannot be one."""
+    text = str(value or "")
+    return text if re.fullmatch(r"[\x21-\x7e]+", text) else default
 
 
 def _stream(
@@ -106,7 +115,7 @@ def _stream(
     mappings = [event for event in events if isinstance(event, Mapping)]
     first = mappings[0] if mappings else dict[str, Any]()
     head = {k: v for k, v in head_of(first).items() if v is not None}
-    generation_id = str(head.get("id") or seen.generation_id)
+    generation_id = _header_value(head.get("id"), seen.generation_id)
     done = reply.done is not False
     if reply.error is not None:
         default_head = {

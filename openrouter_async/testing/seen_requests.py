@@ -61,7 +61,7 @@ class SeenRequest:
     @property
     def model(self) -> str:
         """The value of `model`, or the first one of `models`; "" if neither is set."""
-        models = self.fields.get("models")
+        models = as_list(self.fields.get("models"))
         return str(self.fields.get("model") or (models[0] if models else ""))
 
     @property

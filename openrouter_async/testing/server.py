@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 import attrs
-import orjson
 from aiohttp import web
 
+from ..errors import MalformedResponseError
+from ..protocol.decode import decode
 from .builders import generation_id
 from .capacity import Capacity
 from .counters import Condition, ServerCounters, ServerStats
@@ -419,6 +420,7 @@ class LocalOpenRouter:
 async def _read_body(request: web.Request, seen: SeenRequest) -> None:
     seen.body = await request.read()
     try:
-        seen.json = orjson.loads(seen.body)
-    except orjson.JSONDecodeError:
+        # As the client reads responses: orjson alone rejects lone surrogates.
+        seen.json = decode(seen.body)
+    except MalformedResponseError:
         seen.json = None
