@@ -119,11 +119,11 @@ class ChatStream:
                 # The next call raises it, because it is now the end of the stream.
                 self._fail(error)
                 break
-            if chunk is None:
+            if chunk is not None:
+                chunks.append(chunk)
+            elif self._state.done:
                 # The next call waits for the end of the body, and returns [].
                 self._events = []
-                break
-            chunks.append(chunk)
         return chunks
 
     async def aclose(self) -> None:
@@ -150,20 +150,23 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatStreamingResponseChunk:
-        if not self._events:
-            first = await self._read()
-            if first is not None:
-                return first
-        try:
-            # The event is not bound to a name: a traceback that shows local variables
-            # must not show a key that the server echoed.
-            chunk = self._state.feed(self._events.pop())
-        except OpenRouterError as error:
-            raise self._fail(error) from error.__cause__
-        if chunk is None:
-            await self._finish()
-            raise StopAsyncIteration
-        return chunk
+        while True:
+            if not self._events:
+                first = await self._read()
+                if first is not None:
+                    return first
+            try:
+                # The event is not bound to a name: a traceback that shows local
+                # variables must not show a key that the server echoed.
+                chunk = self._state.feed(self._events.pop())
+            except OpenRouterError as error:
+                raise self._fail(error) from error.__cause__
+            if chunk is not None:
+                return chunk
+            # A heartbeat has no chunk, either.
+            if self._state.done:
+                await self._finish()
+                raise StopAsyncIteration
 
     async def _read(self) -> ChatStreamingResponseChunk | None:
         """

@@ -1,17 +1,26 @@
 """Status, headers and body of a plain response -> its value or an exception."""
 
-from collections.abc import Sequence
+import re
 from typing import Any, Final
 
 from ..errors import MalformedResponseError, OpenRouterError
-from ..sse import ServerSentEvent, SSEDecoder
+from ..sse import SSEDecoder
 from ..types import ChatResponse, Exchange, Usage
 from .decode import decode, read_response
-from .error_parsing import error_from_body, find_error, page_title, with_exchange
-from .stream_state import StreamState
+from .error_parsing import (
+    FIELD_LINE,
+    error_from_body,
+    find_error,
+    page_title,
+    with_exchange,
+)
+from .stream_state import DONE, NO_CHOICES, StreamState, is_whole
 
 _EVENT_STREAM: Final = "text/event-stream"
-_RELIABLE_TYPES: Final = frozenset({_EVENT_STREAM, "application/json", "text/html"})
+# Some servers add the end of a stream to a plain response.
+_DONE_AT_END: Final = r"(?:\s*(?:data:)?\s*\[DONE\])+\Z"
+# The longest field name of an event, with its colon.
+_FIELD_BYTES: Final = 6
 _OK: Final = 200
 # A page's title is near its beginning.
 _TITLE_BYTES: Final = 2048
@@ -48,29 +57,32 @@ def read_chat(body: bytes, http: Exchange, wall_time: float) -> ChatResponse:
         wall_time: Seconds since the epoch, now; for a `Retry-After` that is a date.
 
     Raises:
-        MalformedResponseError: If the body is not a JSON object.
+        MalformedResponseError: If the body is not a JSON object, or has neither
+            choices nor an error; `partial` has what it holds.
         StreamInterruptedError: If the body is a stream without an end.
         APIError: If the body is an error, in spite of its status; `partial` has its
             choices.
     """
     if is_event_stream(http, body):
-        events = SSEDecoder(limit_bytes=len(body) + 1).feed(body)
-        if events or media_type(http) == _EVENT_STREAM:
-            return _accumulate(events, http, wall_time)
+        return _accumulate(body, http, wall_time)
     raw = _decode(body, http)
+    error = find_error(raw)
     if not isinstance(raw, dict):
+        if error is not None:
+            raise error_from_body(raw, http, wall_time=wall_time, error=error)
         raise MalformedResponseError(
             f"The response is JSON, but not an object: a {type(raw).__name__}.",
             http=http,
         )
     response = read_response(raw, http)  # pyright: ignore[reportUnknownArgumentType]
     http.generation_id = http.generation_id or response.id
-    error = find_error(raw)  # pyright: ignore[reportUnknownArgumentType]
     if error is not None:
         partial = response if response.choices else None
         raise error_from_body(
             raw, http, wall_time=wall_time, error=error, partial=partial
         )
+    if not response.choices:
+        raise MalformedResponseError(NO_CHOICES, http=http, partial=response)
     return response
 
 
@@ -85,11 +97,13 @@ def partial_of(body: bytes, http: Exchange) -> ChatResponse | None:
         return None
     # An exchange of its own: an error event must not change what was billed.
     state = StreamState(Exchange(), wall_time=lambda: 0.0)
-    for event in SSEDecoder(limit_bytes=len(body) + 1).feed(body):
+    decoder = SSEDecoder(limit_bytes=len(body) + 1, bare_json=True)
+    for event in decoder.feed(body):
         try:
-            if state.feed(event) is None:
-                break
+            state.feed(event)
         except OpenRouterError:
+            break
+        if state.done:
             break
     partial = state.partial
     if partial is not None:
@@ -97,12 +111,13 @@ def partial_of(body: bytes, http: Exchange) -> ChatResponse | None:
     return partial
 
 
-def _accumulate(
-    events: Sequence[ServerSentEvent], http: Exchange, wall_time: float
-) -> ChatResponse:
+def _accumulate(body: bytes, http: Exchange, wall_time: float) -> ChatResponse:
     state = StreamState(http, wall_time=lambda: wall_time)
-    for event in events:
-        if state.feed(event) is None:
+    decoder = SSEDecoder(limit_bytes=len(body) + 1, bare_json=True)
+    events = decoder.feed(body)
+    for event in (*events, *filter(is_whole, decoder.end())):
+        state.feed(event)
+        if state.done:
             break
     state.end()
     response = state.response
@@ -114,13 +129,28 @@ def is_event_stream(http: Exchange, start: bytes) -> bool:
     """
     Return True if a body is a stream of server-sent events.
 
-    The content type decides if it is one of the usual three, else the first byte of
-    the body that is not white space: a comment, or the field `data` or `event`.
+    The first bytes that are not white space decide, because servers label bodies
+    wrongly: `{` or `[` is JSON, `<` is a page, and a comment or a field of an event is
+    a stream. Only if they are none of these, the content type decides.
+
+    Args:
+        http: The exchange, with its headers.
+        start: The body, or the beginning of it for which `is_decisive` returns True.
     """
-    media = media_type(http)
-    if media in _RELIABLE_TYPES:
-        return media == _EVENT_STREAM
-    return start.lstrip()[:1] in (b":", b"d", b"e")
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if re.match(FIELD_LINE, start[: _FIELD_BYTES + 1].decode("latin-1")):
+        return True
+    return start[:1] not in (b"{", b"[", b"<") and media_type(http) == _EVENT_STREAM
+
+
+def is_decisive(start: bytes) -> bool:
+    """Return True if the beginning of a body is long enough for `is_event_stream`."""
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return (
+        start[:1] in (b"{", b"[", b"<", b":")
+        or len(start) >= _FIELD_BYTES
+        or b"\n" in start
+    )
 
 
 def media_type(http: Exchange) -> str:
@@ -155,6 +185,10 @@ def _decode(body: bytes, http: Exchange) -> Any:
     except MalformedResponseError as error:
         malformed: OpenRouterError = error
     text = body.strip()
+    if text.endswith(DONE.encode()):
+        value = _decode_before_done(text.decode("utf-8", "replace"))
+        if value is not None:
+            return value
     if not text:
         status = "" if http.status == _OK else f", with status {http.status}"
         raise MalformedResponseError(f"The response is empty{status}.", http=http)
@@ -166,3 +200,12 @@ def _decode(body: bytes, http: Exchange) -> Any:
             hint="A proxy or another server may have sent it; check base_url.",
         ) from malformed
     raise with_exchange(malformed, http)
+
+
+def _decode_before_done(text: str) -> Any:
+    """Return the JSON that is followed by nothing but `data: [DONE]`; else None."""
+    before = re.sub(_DONE_AT_END, "", text)
+    try:
+        return decode(before)
+    except MalformedResponseError:
+        return None

@@ -5,17 +5,75 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from ..errors import MalformedResponseError, StreamInterruptedError
+from ..errors import APIError, MalformedResponseError, StreamInterruptedError
 from ..sse import ServerSentEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
 from ..types.chunks import StreamingChoice
 from .accumulator.accumulator import Accumulator, has_token
-from .decode import parse_chunk, parse_exact_chunk, read_chunk, read_response
-from .error_parsing import error_from_body, find_error, with_exchange
+from .decode import (
+    decode,
+    decode_first,
+    parse_chunk,
+    parse_exact_chunk,
+    read_chunk,
+    read_response,
+)
+from .error_parsing import error_from_body, find_error, first_object, with_exchange
 from .headers import Secret, redact
 
 DONE: Final = "[DONE]"
 """The data of the event that ends a stream."""
+
+
+NO_CHOICES: Final = (
+    "The response has neither choices nor an error; partial has what was received."
+)
+# Members that the accumulated response has even if nothing was received.
+_EMPTY_KEYS: Final = frozenset({"object", "choices"})
+# Some servers send one of these with every chunk that does not end the response.
+_NOT_FINISHED: Final = frozenset({"", "null", "none"})
+
+
+def is_finish_reason(value: str) -> bool:
+    """Return True if a finish reason says that the choice has ended."""
+    return value.strip().lower() not in _NOT_FINISHED
+
+
+def is_relevant(event: ServerSentEvent) -> bool:
+    """
+    Return True if an event is about the response: a chunk, an error or its end.
+
+    Blank data is a heartbeat. An event of another name than "message" and "error" is
+    only about the response if its data has choices or an error, or is `[DONE]`.
+    """
+    data = event.data
+    kind = event.event
+    if kind == "error":
+        return True
+    if not data or data.isspace():
+        return False
+    if kind == "message" or data.strip() == DONE:
+        return True
+    raw = first_object(decode_first(data, None))
+    if isinstance(raw.get("choices"), list) or raw.get("error"):
+        return True
+    # JSON on a line of its own, without `data:`.
+    return not kind and find_error(raw) is not None
+
+
+def is_whole(event: ServerSentEvent) -> bool:
+    """
+    Return True if an event is complete although no empty line followed it.
+
+    It may have been cut off anywhere, and half a JSON object is not JSON.
+    """
+    data = event.data.strip()
+    if data == DONE:
+        return True
+    try:
+        return isinstance(decode(data), dict | list)
+    except MalformedResponseError:
+        return False
 
 
 class StreamState:
@@ -80,49 +138,118 @@ class StreamState:
 
     def feed(self, event: ServerSentEvent) -> ChatStreamingResponseChunk | None:
         """
-        Return the chunk of the next event; None if the event is `[DONE]`.
+        Return the chunk of the next event; None if the event has none.
+
+        An event without a chunk is `[DONE]`, which sets `done`; a heartbeat, whose
+        data is blank; or an event of another name that is not about the response.
 
         Raises:
             APIError: If the event is an error, or one of its choices failed.
-            MalformedResponseError: If the event is not a JSON object.
+            MalformedResponseError: If the event is not a JSON object, or if it is
+                `[DONE]` and no choice was received before.
         """
         if event.data == DONE:
-            self.done = True
+            self._end_at_done()
+            return None
+        if event.event != "message" and self._is_skipped(event):
             return None
         try:
             chunk = parse_chunk(event.data)
         except MalformedResponseError as error:
-            error.partial = self.partial
-            raise with_exchange(error, self.http) from error.__cause__
-        # Most chunks have none of the three, and `find_error` is not called.
-        suspect = "error" in chunk.raw
+            self._feed_other(event, error)
+            return None
+        choices = chunk.choices
+        # Most chunks have none of the four, and `find_error` is not called.
+        suspect = "error" in chunk.raw or not choices
         choice: StreamingChoice | None
-        for choice in chunk.choices:
+        for choice in choices:
             if choice.finish_reason:
-                self.finished = suspect = True
+                suspect = True
+                self.finished |= is_finish_reason(choice.finish_reason)
             elif choice.error:
                 suspect = True
             if choice.delta.tool_calls:
                 chunk = parse_exact_chunk(chunk, event.data)
         if suspect and find_error(chunk.raw) is not None:
-            # All three are bound again: a traceback that shows local variables must
-            # not show a key that the server echoed in its error.
+            # All are bound again: a traceback that shows local variables must not
+            # show a key that the server echoed in its error.
+            choice, choices = None, []
             event = self._redact(event)
             chunk = parse_chunk(event.data)
-            choice = None
-            self._accumulator.add(chunk)
-            self.http.generation_id = self.http.generation_id or chunk.id
-            raise error_from_body(
-                chunk.raw,
-                self.http,
-                wall_time=self._wall_time(),
-                error=find_error(chunk.raw),
-                partial=self.partial,
-            )
+            raise self._error_in(chunk)
         self._accumulator.add(chunk)
         if not self.token_seen:
             self._await_token(chunk)
         return chunk
+
+    def _is_skipped(self, event: ServerSentEvent) -> bool:
+        """
+        Return True if an event of another name is not about the response.
+
+        Raises:
+            APIError: If the event is named "error", whatever its data.
+        """
+        if event.event == "error":
+            raise self._error_event(self._redact(event))
+        return not is_relevant(event)
+
+    def _feed_other(
+        self, event: ServerSentEvent, malformed: MalformedResponseError
+    ) -> None:
+        """
+        Process an event whose data is not a JSON object.
+
+        Raises:
+            APIError: If the event is an error.
+            MalformedResponseError: If the data cannot be parsed.
+        """
+        data = event.data.strip()
+        if data == DONE:
+            self._end_at_done()
+            return
+        if not data:
+            return
+        if find_error(decode_first(data, None)) is not None:
+            event = self._redact(event)
+            raw = decode_first(event.data, None)
+            raise self._error(raw, find_error(raw))
+        malformed.partial = self.partial
+        raise with_exchange(malformed, self.http) from malformed.__cause__
+
+    def _error_event(self, event: ServerSentEvent) -> APIError:
+        """Return the exception for an event named "error", whatever its data."""
+        raw = decode_first(event.data, event.data)
+        if raw.__class__ is dict and "choices" in raw:
+            self._accumulator.add(read_chunk(raw))
+        return self._error(raw, find_error(raw) or raw)
+
+    def _error_in(self, chunk: ChatStreamingResponseChunk) -> APIError:
+        """Return the exception for a chunk that has an error."""
+        self._accumulator.add(chunk)
+        self.http.generation_id = self.http.generation_id or chunk.id
+        return self._error(chunk.raw, find_error(chunk.raw))
+
+    def _error(self, body: Any, error: Any) -> APIError:
+        return error_from_body(
+            body,
+            self.http,
+            wall_time=self._wall_time(),
+            error=error,
+            partial=self.partial,
+        )
+
+    def _end_at_done(self) -> None:
+        self.done = True
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        if not self._accumulator.has_choices:
+            response = self.response
+            raise MalformedResponseError(
+                NO_CHOICES,
+                http=self.http,
+                partial=response if response.raw.keys() > _EMPTY_KEYS else None,
+            )
 
     def _await_token(self, chunk: ChatStreamingResponseChunk) -> None:
         self.http.generation_id = self.http.generation_id or chunk.id
@@ -132,7 +259,12 @@ class StreamState:
                 self._on_first_token()
 
     def feed_whole(self, response: ChatResponse) -> None:
-        """Set `first` from a completion that was received in place of a stream."""
+        """
+        Set `first` from a completion that was received in place of a stream.
+
+        Args:
+            response: The completion; it has a choice.
+        """
         chunk = chunk_of(response)
         self._accumulator.add(chunk)
         self.first = chunk
@@ -146,6 +278,7 @@ class StreamState:
             StreamInterruptedError: If neither a finish reason nor `[DONE]` was
                 received before it.
         """
+        # A finish reason is part of a choice, and `[DONE]` has checked for one.
         if not self.finished and not self.done:
             raise StreamInterruptedError(
                 "The stream ended without a finish reason and without [DONE]: "

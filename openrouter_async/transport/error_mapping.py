@@ -10,6 +10,7 @@ import aiohttp
 
 from ..errors import APIConnectionError, MalformedResponseError, OpenRouterError
 from ..types import Billing, Exchange
+from .decoded_body import BodyDecodingError
 
 # An error this soon after a pooled connection was reused means that the connection was
 # dead before. A server that read the request and then crashed would take longer.
@@ -35,8 +36,6 @@ def translate(
         return _not_connected(error, address, http)
     _set_billing(http, "maybe")
     if isinstance(error, aiohttp.ClientResponseError):
-        if _is_compression(error):
-            return broken_body(error, http)
         return MalformedResponseError(
             f"The response of {address} is not valid HTTP: {_unquote(error)}.",
             http=http,
@@ -126,18 +125,10 @@ def is_stale(error: BaseException, *, reused: bool, seconds: float) -> bool:
 
 def broken_body(error: BaseException, http: Exchange) -> OpenRouterError:
     """Return the exception for a body that broke off or cannot be decompressed."""
-    if _is_compression(error):
+    if isinstance(error, BodyDecodingError):
         return MalformedResponseError("The response cannot be decompressed.", http=http)
     return APIConnectionError(
         "The connection broke before the end of the response.", http=http
-    )
-
-
-def _is_compression(error: BaseException) -> bool:
-    # aiohttp has no class for this. The message names the encoding if its decoder is
-    # not installed; the name of the cause tells that the data is invalid.
-    return "decode content-encoding" in str(error) or (
-        "ContentEncoding" in repr(error.__cause__)
     )
 
 

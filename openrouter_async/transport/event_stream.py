@@ -8,9 +8,10 @@ from typing import Final
 import aiohttp
 
 from ..errors import OpenRouterError
+from ..protocol.stream_state import is_relevant, is_whole
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import Exchange
-from .aiohttp_compat import take_buffered
+from .decoded_body import Body, take_buffered
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
 from .watchdog import Watchdog
@@ -26,7 +27,8 @@ class EventStream:
     """
     The open body of a streamed response: bytes in, server-sent events out.
 
-    It knows bytes, events and timeouts, but not what the events mean. It holds a
+    It knows bytes, events and timeouts. Of the meaning of events it only asks if they
+    are about the response: heartbeats do not count for the timeouts. It holds a
     connection slot until it ends, and it ends once, by whichever comes first: the
     reader at the end of the body, a timeout, `close` from another task, or the end of
     the client.
@@ -52,6 +54,7 @@ class EventStream:
     def __init__(
         self,
         response: aiohttp.ClientResponse,
+        content: Body,
         http: Exchange,
         pool: Pool,
         watchdog: Watchdog,
@@ -64,6 +67,7 @@ class EventStream:
 
         Args:
             response: The response.
+            content: Its body, decompressed.
             http: The exchange of the call, for errors.
             pool: Holds the slot that is released at the end.
             watchdog: The timeouts of the call.
@@ -72,8 +76,8 @@ class EventStream:
                 None if it was read to its end.
         """
         self._response = response
-        self._content = response.content
-        self._decoder = SSEDecoder(limit_bytes=limit_bytes)
+        self._content = content
+        self._decoder = SSEDecoder(limit_bytes=limit_bytes, bare_json=True)
         self._http = http
         self._pool = pool
         self._watchdog = watchdog
@@ -117,7 +121,7 @@ class EventStream:
         while True:
             if data:
                 events = feed(data)
-                if events:
+                if events and any(map(is_relevant, events)):
                     watchdog.last_data = watchdog.last_byte
                     watchdog.waiting_since = None
                     return events
@@ -137,7 +141,9 @@ class EventStream:
             if not data:
                 if watchdog.failure is not None:
                     raise watchdog.failure
-                return None
+                # The body has ended as HTTP says that it does: what it holds was not
+                # cut off by the connection.
+                return list(filter(is_whole, self._decoder.end())) or None
 
     async def finish(self) -> None:
         """

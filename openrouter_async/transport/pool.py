@@ -125,6 +125,9 @@ class Pool:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
             request_class=WatchedRequest,
+            # `open_body` does it: aiohttp would lose the status of a response that it
+            # cannot decompress.
+            auto_decompress=False,
             trust_env=False,
         )
 

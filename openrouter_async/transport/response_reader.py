@@ -20,13 +20,14 @@ from ..protocol.call import Call
 from ..protocol.error_parsing import error_from_response
 from ..protocol.headers import Secret, redact
 from ..protocol.response_parsing import (
+    is_decisive,
     is_empty,
     is_event_stream,
-    media_type,
     partial_of,
 )
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse, Exchange
+from .decoded_body import Body, open_body, take_buffered
 from .error_mapping import CAUGHT
 from .event_stream import EventStream
 from .pool import Pool
@@ -46,7 +47,17 @@ class ResponseReader(Generic[T]):
     Sizes are limited by the call's `SizeLimits`, times by the watchdog.
     """
 
-    __slots__ = ("_call", "_http", "_key", "_parts", "_pool", "_response", "_watchdog")
+    __slots__ = (
+        "_call",
+        "_content",
+        "_http",
+        "_key",
+        "_parts",
+        "_pool",
+        "_response",
+        "_start",
+        "_watchdog",
+    )
 
     def __init__(
         self,
@@ -69,11 +80,15 @@ class ResponseReader(Generic[T]):
             key: The Authorization header that was sent; a server may echo it.
         """
         self._response = response
+        self._content: Body = response.content
         self._call = call
         self._http = http
         self._pool = pool
         self._watchdog = watchdog
         self._key = key
+        # The bytes that were read to find out what the body is. They are no local
+        # variable, because tracebacks may show those.
+        self._start = b""
         # The body so far, if it arrives in several reads.
         self._parts: list[bytes] = []
 
@@ -88,6 +103,7 @@ class ResponseReader(Generic[T]):
         """
         if self._response.status not in _OK:
             raise await self._read_error()
+        self._content = open_body(self._response)
         if self._call.sink is not None:
             await self._read_into(self._call.sink)
             return self._parse(b"")
@@ -124,9 +140,10 @@ class ResponseReader(Generic[T]):
         """
         if self._response.status not in _OK:
             raise await self._read_error()
+        self._content = open_body(self._response)
         watchdog = self._watchdog
         watchdog.enter(Stage.STREAM, self._pool.now())
-        start, is_stream = await self._read_start()
+        is_stream = await self._read_start()
         state = StreamState(
             self._http,
             wall_time=time.time,
@@ -135,6 +152,7 @@ class ResponseReader(Generic[T]):
         )
         stream = EventStream(
             self._response,
+            self._content,
             self._http,
             self._pool,
             watchdog,
@@ -142,17 +160,11 @@ class ResponseReader(Generic[T]):
             on_end=partial(on_end, state),
         )
         if is_stream:
-            events = await stream.read(start)
-            if events is None:
-                raise StreamInterruptedError("The stream ended before its first event.")
-            events.reverse()
-            # The event is not bound to a name: tracebacks may show local variables.
-            state.first = state.feed(events.pop())
-            stream.unread = events
+            await self._read_first(stream, state)
         else:
             # A completion in place of a stream.
             watchdog.stage = Stage.RESPONSE
-            response = self._parse(await self._read_body(start))
+            response = self._parse(await self._read_body(self._take_start()))
             # Everything was received: no timeout runs while the caller reads it.
             watchdog.stage = Stage.IDLE
             state.feed_whole(response)
@@ -165,18 +177,41 @@ class ResponseReader(Generic[T]):
             return None
         return partial_of(redact(b"".join(self._parts), self._key), self._http)
 
-    async def _read_start(self) -> tuple[bytes, bool]:
-        """Return the bytes read to find out if the body is a stream, and if it is."""
-        http = self._http
-        media = media_type(http)
-        if media in ("text/event-stream", "application/json", "text/html"):
-            return b"", media == "text/event-stream"
-        content = self._response.content
-        start = b""
-        while not start and (data := await content.readany()):
+    async def _read_start(self) -> bool:
+        """Read until it is known if the body is a stream, and return if it is."""
+        content = self._content
+        while not is_decisive(self._start):
+            try:
+                data = await content.readany()
+            except CAUGHT:
+                data = take_buffered(content)
+                if not data:
+                    raise
+            if not data:
+                break
             self._watchdog.last_byte = self._pool.now()
-            start = data.lstrip()
-        return start, is_event_stream(http, start)
+            self._start = (self._start + data).lstrip()
+        return is_event_stream(self._http, self._start)
+
+    def _take_start(self) -> bytes:
+        start, self._start = self._start, b""
+        return start
+
+    async def _read_first(self, stream: EventStream, state: StreamState) -> None:
+        """
+        Read until the first chunk or the end; what came with it stays in `unread`.
+
+        Heartbeats before it are skipped.
+        """
+        while state.first is None and not state.done:
+            events = await stream.read(self._take_start())
+            if events is None:
+                raise StreamInterruptedError("The stream ended before its first event.")
+            events.reverse()
+            stream.unread = events
+            while state.first is None and events and not state.done:
+                # The event is not bound to a name: tracebacks may show local variables.
+                state.first = state.feed(events.pop())
 
     def _parse(self, body: bytes) -> T:
         try:
@@ -203,10 +238,10 @@ class ResponseReader(Generic[T]):
         If it breaks off or stalls, the status alone still tells what happened and
         decides whether the request is retried.
         """
-        content = self._response.content
         parts: list[bytes] = []
         size = 0
         try:
+            content = self._content = open_body(self._response)
             while size < limit and (data := await content.readany()):
                 parts.append(data)
                 size += len(data)
@@ -215,6 +250,8 @@ class ResponseReader(Generic[T]):
                 self._watchdog.received(self._pool.now())
         except CAUGHT:
             logger.debug("The body of an error response broke off.")
+        except MalformedResponseError as error:
+            logger.debug("%s", error.message)
         except asyncio.CancelledError:
             failure = self._watchdog.failure
             if (
@@ -228,7 +265,7 @@ class ResponseReader(Generic[T]):
 
     async def _read_into(self, sink: Callable[[bytes], object]) -> None:
         """Pass a whole body to a function, in pieces; its size is not limited."""
-        content, watchdog = self._response.content, self._watchdog
+        content, watchdog = self._content, self._watchdog
         now = self._pool.now
         while data := await content.readany():
             if not watchdog.token_seen:
@@ -245,7 +282,7 @@ class ResponseReader(Generic[T]):
         servers send it to keep the connection alive.
         """
         limit = self._call.size_limits.body_bytes
-        content = self._response.content
+        content = self._content
         watchdog = self._watchdog
         now = self._pool.now
         parts = self._parts

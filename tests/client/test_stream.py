@@ -123,7 +123,7 @@ async def test_data_behind_done_is_not_read(
     """`[DONE]` is the end, whatever follows; a body that goes on is cut."""
     server.reply("hello", suffix=b'data: {"choices": 1}\n\ndata: nonsense\n\n')
     server.reply(
-        body=b"data: {}\n\ndata: [DONE]\n\n: more" + b"." * 5000,
+        body=b'data: {"choices": [{}]}\n\ndata: [DONE]\n\n: more' + b"." * 5000,
         content_type="text/event-stream",
         stop="silence",
         stop_at=60,
@@ -463,17 +463,29 @@ async def test_the_opening_raises_until_the_first_event(
     assert client.stats.in_use == 0
 
 
-async def test_done_alone_is_an_empty_reply(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+@pytest.mark.parametrize("stream", [False, True])
+async def test_response_without_choices_and_without_an_error_is_malformed(
+    server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
 ) -> None:
-    """A stream of nothing but its end has ended well."""
+    """What was received is in `partial`: it may have been paid for."""
+    body = {"id": "gen-5", "choices": [], "usage": {"total_tokens": 31}}
+    server.reply(chunks=[body], done=True) if stream else server.reply(json=body)
     server.reply(chunks=[], done=True)
 
-    async with client.chat.send(HELLO, stream=True) as stream:
-        reply = await stream.collect()
+    async def ask() -> object:
+        if stream:
+            return await (await open_stream(client)).collect()
+        return await client.chat.send(HELLO)
 
-    assert (reply.text, reply.choices) == ("", [])
-    assert stream.partial is None
+    with pytest.raises(MalformedResponseError, match="neither choices nor") as caught:
+        await ask()
+    with pytest.raises(MalformedResponseError) as empty:
+        await open_stream(client)
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.usage.total_tokens == 31
+    assert caught.value.partial.id == "gen-5"
+    assert empty.value.partial is None
 
 
 async def test_a_stream_without_an_event_is_interrupted(

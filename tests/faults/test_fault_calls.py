@@ -382,7 +382,7 @@ async def test_a_close_in_the_moment_of_the_end_is_a_close() -> None:
         server.script(read, send(start), wait(0.02), send(end))
         stream = await open_stream(client)
         reader = asyncio.create_task(stream.collect())
-        content = stream._event_stream._content
+        content = stream._event_stream._response.content
         while not content.is_eof():  # noqa: ASYNC110 -- the very moment is meant
             await asyncio.sleep(0)
         await stream.aclose()

@@ -10,11 +10,14 @@ from openrouter_async.errors import (
     APIError,
     BadGatewayError,
     MalformedResponseError,
+    OpenRouterError,
+    PaymentRequiredError,
     StreamInterruptedError,
 )
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.error_parsing import with_exchange
 from openrouter_async.protocol.response_parsing import (
+    is_decisive,
     is_empty,
     is_event_stream,
     media_type,
@@ -107,11 +110,17 @@ def test_any_json_is_read_as_it_came() -> None:
     ("media", "start", "stream"),
     [
         ("text/event-stream", b"", True),
-        ("text/event-stream; charset=utf-8", b"{", True),
-        ("Text/Event-Stream", b"{", True),
-        ("application/json", b"data: {}", False),
-        ("application/json; charset=utf-8", b": x", False),
-        ("text/html", b"data: {}", False),
+        ("text/event-stream; charset=utf-8", b"{", False),
+        ("Text/Event-Stream", b" [", False),
+        ("text/event-stream", b"<", False),
+        ("Text/Event-Stream; charset=latin-1", b"upstream error", True),
+        ("application/json", b"data: {}", True),
+        ("application/json; charset=utf-8", b": x", True),
+        ("text/html", b"\xef\xbb\xbf data: {}", True),
+        ("application/json", b"retry: 5", True),
+        ("application/json", b"id:5", True),
+        ("text/plain", b"data", True),
+        ("text/plain", b"datum: 5", False),
         ("text/plain", b"data: {}", True),
         ("text/plain", b" \n: OPENROUTER PROCESSING", True),
         ("application/octet-stream", b"event: x", True),
@@ -123,12 +132,11 @@ def test_any_json_is_read_as_it_came() -> None:
         ("", b"[1]", False),
     ],
 )
-def test_a_stream_is_known_by_its_type_or_its_start(
+def test_first_bytes_of_a_body_decide_if_it_is_a_stream(
     media: str | None,
     start: bytes,
     stream: bool,
 ) -> None:
-    """The media type tells; any other type is judged by the first byte."""
     assert is_event_stream(exchange(media), start) is stream
 
 
@@ -289,3 +297,88 @@ def test_an_error_gets_the_exchange() -> None:
     assert with_exchange(known, http) is known
     assert (known.http, known.generation_id) == (http, "gen-0")
     assert with_exchange(MalformedResponseError("No."), http).generation_id == "gen-1"
+
+
+# --- wrong labels, ends and bare lines -------------------------------------------
+
+CHUNK = b'data: {"id": "gen-2", "choices": [{"delta": {"content": "so far"}}]}\n\n'
+FINISH = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}'
+MEDIA = ["text/event-stream", "application/json", "text/html", None]
+
+
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE]\n\n", b"\n\ndata:[DONE]", b" [DONE]\ndata: [DONE]\n", b""]
+)
+def test_completion_before_done_is_read(media: str | None, end: bytes) -> None:
+    assert read_chat(REPLY.strip() + end, exchange(media), WALL).text == "hello"
+
+
+@pytest.mark.parametrize("body", [b"{nothing data: [DONE]", b"data [DONE]", b"[DONE]"])
+def test_done_after_anything_but_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(OpenRouterError):
+        read_chat(body, exchange(), WALL)
+
+
+@pytest.mark.parametrize("media", MEDIA)
+def test_events_are_read_under_any_label(media: str | None) -> None:
+    body = b"\xef\xbb\xbf" + CHUNK + FINISH + b"\n\n"
+
+    assert read_chat(body, exchange(media), WALL).text == "so far"
+
+
+def test_last_event_without_an_empty_line_counts_if_it_is_whole() -> None:
+    assert read_chat(CHUNK + FINISH, exchange(), WALL).text == "so far"
+    with pytest.raises(StreamInterruptedError):
+        read_chat(CHUNK + FINISH[:-2], exchange(), WALL)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"error": {"code": 402, "message": "No credits."}}',
+        b'{\n "error": {\n  "code": 402,\n  "message": "No credits."}\n}\n\n',
+        b'{"message": "No credits.", "code": 402}\ndata: [DONE]\n\n',
+        b'[{"error": {"code": 402, "message": "No credits."}}]\n',
+    ],
+)
+def test_error_on_a_line_without_data_is_raised(line: bytes) -> None:
+    with pytest.raises(PaymentRequiredError, match="No credits") as caught:
+        read_chat(CHUNK + line, exchange(), WALL)
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "so far"
+
+
+def test_completion_after_comments_is_read() -> None:
+    body = b': PROCESSING\n\n{"choices": [\n{"message": {"content": "hello"},\n'
+    body += b'"finish_reason": "stop"}]}'
+
+    assert read_chat(body, exchange("text/event-stream"), WALL).text == "hello"
+
+
+def test_error_in_an_array_is_raised_from_a_200() -> None:
+    with pytest.raises(BadGatewayError, match="Gone"):
+        read_chat(b'[{"error": {"code": 502, "message": "Gone."}}]', exchange(), WALL)
+
+
+@pytest.mark.parametrize(
+    ("start", "decisive"),
+    [
+        (b"", False),
+        (b"  \n", False),
+        (b"d", False),
+        (b"event", False),
+        (b"event:", True),
+        (b"data\n", True),
+        (b"{", True),
+        (b"\xef\xbb\xbf [", True),
+        (b":", True),
+        (b"<", True),
+        (b"upstream", True),
+    ],
+)
+def test_start_of_a_body_is_decisive_if_a_field_name_fits(
+    start: bytes, *, decisive: bool
+) -> None:
+    assert is_decisive(start) is decisive

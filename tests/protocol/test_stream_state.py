@@ -9,13 +9,19 @@ import pytest
 from openrouter_async.errors import (
     APIError,
     BadGatewayError,
+    BadRequestError,
     MalformedResponseError,
     RateLimitError,
     StreamInterruptedError,
 )
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.headers import Secret
-from openrouter_async.protocol.stream_state import DONE, StreamState
+from openrouter_async.protocol.stream_state import (
+    DONE,
+    StreamState,
+    is_relevant,
+    is_whole,
+)
 from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import Attempt, Exchange
 
@@ -105,7 +111,6 @@ def test_first_token_is_recognized(delta: dict[str, Any], token: bool) -> None:
         ("[1]", "must be a JSON object"),
         ("null", "must be a JSON object"),
         ("{", "JSON"),
-        ("", "JSON"),
     ],
 )
 def test_event_that_is_not_an_object_is_malformed(data: str, message: str) -> None:
@@ -196,11 +201,11 @@ def test_key_echoed_by_an_error_event_is_masked(data: Any) -> None:
 
 def test_done_is_the_end() -> None:
     state = new_state()
+    state.feed(content("hello"))
 
     assert state.feed(event(DONE)) is None
     state.end()
     assert state.done
-    assert state.partial is None
 
 
 def test_finish_reason_is_an_end() -> None:
@@ -280,3 +285,204 @@ def test_completion_without_choices_is_a_chunk_without_choices(
     assert state.first is not None
     assert state.first.choices == []
     assert state.first.raw == {**raw, "object": "chat.completion.chunk"}
+
+
+# --- ends, heartbeats and events of other names ----------------------------------
+
+
+@pytest.mark.parametrize("reason", ["", " ", "null", "None", "NULL"])
+def test_finish_reason_without_a_meaning_is_not_an_end(reason: str) -> None:
+    state = new_state()
+    state.feed(content("half", reason))
+
+    with pytest.raises(StreamInterruptedError) as caught:
+        state.end()
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "half"
+
+
+@pytest.mark.parametrize("error", [{}, "", None, [], 0, False])
+@pytest.mark.parametrize("in_choice", [False, True])
+def test_empty_error_is_neither_an_error_nor_an_end(
+    error: object, *, in_choice: bool
+) -> None:
+    state = new_state()
+    choice: dict[str, Any] = {"index": 0, "delta": {"content": "half"}}
+    body: dict[str, Any] = {"id": "gen-1", "choices": [choice]}
+    (choice if in_choice else body)["error"] = error
+
+    chunk = state.feed(event(body))
+
+    assert chunk is not None
+    assert chunk.text == "half"
+    with pytest.raises(StreamInterruptedError):
+        state.end()
+
+
+@pytest.mark.parametrize("data", ["", " ", "\n", "\t\n "])
+def test_blank_data_is_skipped(data: str) -> None:
+    state = new_state()
+    state.feed(content("hel"))
+
+    assert state.feed(event(data)) is None
+    assert not state.done
+    assert not is_relevant(event(data))
+    state.feed(content("lo"))
+    assert state.partial is not None
+    assert state.partial.text == "hello"
+
+
+@pytest.mark.parametrize("data", ["[DONE]", "[DONE] ", " [DONE]", "\t[DONE]\n"])
+@pytest.mark.parametrize("name", ["message", "done"])
+def test_done_with_blanks_or_under_another_name_is_the_end(
+    data: str, name: str
+) -> None:
+    state = new_state()
+    state.feed(content("hello"))
+
+    assert state.feed(ServerSentEvent(name, data)) is None
+    assert state.done
+    assert is_relevant(ServerSentEvent(name, data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["ping", "{", "[1]", "{}", '{"id": "job-1", "model": "x"}', '{"choices": null}'],
+)
+def test_event_of_another_name_is_skipped(data: str) -> None:
+    state = new_state()
+    named = ServerSentEvent("progress", data)
+
+    assert state.feed(named) is None
+    assert not is_relevant(named)
+    state.feed(content("hello", "stop"))
+    assert state.response.id == "gen-1"
+    assert state.response.model is None
+    assert "model" not in state.response.raw
+
+
+def test_event_of_another_name_with_choices_is_a_chunk() -> None:
+    state = new_state()
+
+    chunk = state.feed(ServerSentEvent("completion.chunk", content("hello").data))
+
+    assert chunk is not None
+    assert chunk.text == "hello"
+
+
+@pytest.mark.parametrize("name", ["message", "update", ""])
+def test_error_in_an_event_of_any_name_is_raised(name: str) -> None:
+    state = new_state()
+    state.feed(content("so far"))
+
+    with pytest.raises(RateLimitError, match="Wait") as caught:
+        state.feed(
+            ServerSentEvent(name, '{"error": {"code": 429, "message": "Wait."}}')
+        )
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "so far"
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "message"),
+    [
+        ('{"code": 502, "message": "Gone."}', 502, "Gone."),
+        ('{"error": {"code": 502, "message": "Gone."}}', 502, "Gone."),
+        ('{"type": "overloaded_error", "message": "Busy."}', 529, "Busy."),
+        ('[{"error": {"code": 502, "message": "Gone."}}]', 502, "Gone."),
+        ('"Gone."', 500, "Gone."),
+        ("Gone.", 500, "Gone."),
+        ("{Gone", 500, "{Gone"),
+        ("", 500, "the server sent no message"),
+        ("null", 500, "the server sent no message"),
+    ],
+)
+def test_event_named_error_is_an_error_whatever_its_data(
+    data: str, status: int, message: str
+) -> None:
+    state = new_state()
+    state.feed(content("so far"))
+
+    with pytest.raises(APIError) as caught:
+        state.feed(ServerSentEvent("error", data))
+
+    assert caught.value.status_code == status
+    assert caught.value.message == message
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "so far"
+    assert is_relevant(ServerSentEvent("error", data))
+
+
+def test_choices_of_an_event_named_error_are_kept() -> None:
+    state = new_state()
+
+    with pytest.raises(APIError) as caught:
+        state.feed(ServerSentEvent("error", content("last words").data))
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "last words"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "choices": None,
+            "error_message": "Too long.",
+            "error_type": "BadRequestError",
+        },
+        {"detail": "Too long.", "code": "context_length_exceeded"},
+        {"errors": [{"message": "Too long."}], "status": 400},
+        {"message": "Too long.", "code": 400},
+        {"object": "error", "message": "Too long.", "code": "400"},
+        {"success": False, "message": "Too long.", "type": "invalid_request_error"},
+        {"choices": [], "errorMessage": "Too long.", "statusCode": 400},
+        [{"error": {"code": 400, "message": "Too long."}}],
+        {"error": True, "message": "Too long.", "code": 400},
+    ],
+)
+def test_error_without_an_envelope_is_raised(body: object) -> None:
+    with pytest.raises(BadRequestError, match=r"Too long\."):
+        new_state().feed(event(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": "gen-1", "usage": {"total_tokens": 5}, "choices": []},
+        {"message": "ok", "code": 0, "choices": []},
+        {"message": "ok", "code": "200"},
+        {"message": "working on it"},
+        {"detail": "", "errors": [], "error_message": None},
+        {"code": 400},
+    ],
+)
+def test_event_without_choices_may_be_no_error(body: object) -> None:
+    chunk = new_state().feed(event(body))
+
+    assert chunk is not None
+    assert chunk.choices == []
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        ('{"a": 1}', True),
+        ("[1]", True),
+        ("[DONE] ", True),
+        ('{"a": 1', False),
+        ("[DON", False),
+        ("12", False),
+        ("", False),
+    ],
+)
+def test_event_is_whole_if_its_data_is_complete(data: str, *, whole: bool) -> None:
+    assert is_whole(event(data)) is whole
+
+
+def test_error_in_a_line_without_data_needs_no_envelope() -> None:
+    assert is_relevant(ServerSentEvent("", '{"message": "No.", "code": 403}'))
+    assert not is_relevant(ServerSentEvent("", "{not json"))
+    assert not is_relevant(ServerSentEvent("x", '{"message": "No.", "code": 403}'))

@@ -81,6 +81,11 @@ class Accumulator:
                 known = self._choices[index] = ChoiceAccumulator()
             known.add(choice, chunk)
 
+    @property
+    def has_choices(self) -> bool:
+        """True once a choice was received."""
+        return bool(self._choices)
+
     def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
         Return the body that a plain call would have returned, as far as received.
