@@ -18,10 +18,12 @@ from .console import Terminal, blocking_streams, library_log
 from .demo import DemoArgs, demo
 from .exit_codes import CommandError, ExitCode, exit_code_of, message_of
 from .serve import ServeArgs, serve
+from .web_demo import WebDemoArgs, web_demo
 
 NAME = "openrouter-async"
 DEFAULT_MODEL = "openai/gpt-4o-mini"
 DEFAULT_PORT = 8484
+DEFAULT_WEB_PORT = 8485
 
 Command = Callable[[Terminal], ExitCode]
 """A command whose options have been read; the functions below return it."""
@@ -180,9 +182,29 @@ def _demo(
             "The eight short calls cost less than a cent.",
         ),
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve a chat page on the local server.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port of the page, with --web; 0 takes a free one.",
+        ),
+    ] = DEFAULT_WEB_PORT,
     verbose: Verbose = False,
 ) -> Command:
     """Make example calls on a local server; needs no API key."""
+    if web and live:
+        raise typer.BadParameter("--web and --live cannot be combined.")
+    if web:
+        return _with_log(
+            lambda terminal: web_demo(WebDemoArgs(port), terminal), verbose=verbose
+        )
     args = DemoArgs(model=model if live else DEFAULT_MODEL, live=live)
     return _with_log(lambda terminal: demo(args, terminal), verbose=verbose)
 

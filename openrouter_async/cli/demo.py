@@ -96,6 +96,7 @@ class Demo:
         if not self.args.live:
             self._title("Next steps")
             self._print('openrouter-async chat --local "Hello"')
+            self._print("openrouter-async demo --web  (a chat page for the browser)")
             self._print("openrouter-async serve")
             self._print("openrouter-async demo --live  (needs OPENROUTER_API_KEY)")
         return code

@@ -76,7 +76,7 @@ async def _serve(args: ServeArgs, terminal: Terminal) -> None:
         try:
             await stack.enter_async_context(server)
         except OSError as error:
-            raise _listen_error(args, error) from error
+            raise listen_error(args.host, args.port, error) from error
         _print_start(server, terminal)
         await stopped.wait()
     stats = server.stats
@@ -86,13 +86,14 @@ async def _serve(args: ServeArgs, terminal: Terminal) -> None:
     )
 
 
-def _listen_error(args: ServeArgs, error: OSError) -> CommandError:
+def listen_error(host: str, port: int, error: OSError) -> CommandError:
+    """Return the error of a command that cannot listen on an address."""
     # asyncio's message for an error number is long; that for an unknown host is not.
     number = error.errno or 0
     reason = os.strerror(number) if number > 0 else error.strerror
     hint = " --port 0 takes a free port." if number == errno.EADDRINUSE else ""
     return CommandError(
-        f"cannot listen on {args.host}:{args.port}: {reason}.{hint}", ExitCode.OTHER
+        f"cannot listen on {host}:{port}: {reason}.{hint}", ExitCode.OTHER
     )
 
 

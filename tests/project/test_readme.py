@@ -15,7 +15,7 @@ import pytest
 from support import without_slow_callbacks
 
 import openrouter_async
-from openrouter_async import AsyncOpenRouter, Retries, testing, types
+from openrouter_async import AsyncOpenRouter, Retries, relay, testing, types
 from openrouter_async.chat import Chat
 from openrouter_async.testing import LocalOpenRouter
 
@@ -23,12 +23,15 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PROSE = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-NAMESPACES: tuple[ModuleType, ...] = (openrouter_async, types, testing, builtins)
+NAMESPACES: tuple[ModuleType, ...] = (
+    *(openrouter_async, types, testing, relay, builtins),
+)
 
 # Names of Python, of web frameworks, and of OpenRouter's SDK for Go.
 FOREIGN = {
     *("Annotated", "Any", "Decimal", "Literal", "Path", "SSLContext", "TypedDict"),
-    *("Stream", "StreamingResponse"),
+    *("Stream", "StreamingResponse", "StreamingHttpResponse", "Response"),
+    *("EventSourceResponse", "AbortController"),
     *("WithClient", "WithRetryConfig", "WithSecurity", "WithServerURL"),
     *("WithSetHeaders", "WithTimeout"),
 }

@@ -1,0 +1,265 @@
+"""The recipes in docs/examples, each in its real server, with clients that leave."""
+
+import asyncio
+import importlib.util
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from openrouter_async.testing import LocalOpenRouter, Reply, error_reply
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+APPS = Path(__file__).parent / "apps"
+
+# Seconds from the end of the client's connection to the end of the upstream's. The
+# design says 0.1; the rest is for a busy machine.
+CLOSE_SECONDS = 0.4
+
+BODY = json.dumps(
+    {"messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
+).encode()
+
+
+def command(example: str, server: str, port: int) -> list[str]:
+    """Return the arguments of Python that start an example in a server."""
+    if server == "aiohttp":
+        return [str(EXAMPLES / f"{example}.py"), str(port)]
+    name = f"{example}:app"
+    if server == "uvicorn":
+        # h11 is pure Python; httptools may be absent.
+        more = ["--port", str(port), "--log-level", "warning", "--http", "h11"]
+    elif server == "hypercorn":
+        more = ["--bind", f"127.0.0.1:{port}"]
+    else:
+        more = ["--interface", "asgi", "--port", str(port)]
+    return ["-m", server, name, *more]
+
+
+class Running:
+    """An example in its server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def post(
+        self, body: bytes = BODY
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(
+            b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        return reader, writer
+
+    async def read_all(self, body: bytes = BODY) -> tuple[int, bytes]:
+        """Return the status and the raw body of a response."""
+        reader, writer = await self.post(body)
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = int(head.split()[1])
+        data = b""
+        if b"chunked" in head.lower():
+            while not data.endswith(b"0\r\n\r\n"):
+                part = await reader.read(65536)
+                assert part, "the body is incomplete"
+                data += part
+        else:
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            assert length is not None
+            data = await reader.readexactly(int(length[1]))
+        writer.close()
+        return status, data
+
+
+def start(
+    name: str, server: str, upstream: LocalOpenRouter, **more: str
+) -> tuple["subprocess.Popen[str]", int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    folder = EXAMPLES if (EXAMPLES / f"{name}.py").exists() else APPS
+    environment = {
+        **os.environ,
+        "OPENROUTER_BASE_URL": upstream.url,
+        "OPENROUTER_API_KEY": upstream.api_key,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        **more,
+    }
+    process = subprocess.Popen(
+        [sys.executable, *command(name, server, port)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return process, port
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"{name} did not start: {process.communicate()[1]}")
+
+
+def stop(process: "subprocess.Popen[str]") -> str:
+    """Stop a server and return its log."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        return process.communicate(timeout=10)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"The server did not stop: {process.communicate()[1]}")
+
+
+SERVED = [
+    ("relay_aiohttp", "aiohttp", "aiohttp"),
+    ("relay_fastapi", "uvicorn", "fastapi"),
+    ("relay_starlette", "uvicorn", "starlette"),
+    ("relay_starlette", "hypercorn", "starlette"),
+    ("relay_starlette", "granian", "starlette"),
+    ("relay_sse_starlette", "uvicorn", "sse_starlette"),
+    ("relay_litestar", "uvicorn", "litestar"),
+    ("relay_quart", "hypercorn", "quart"),
+    ("relay_django", "uvicorn", "django"),
+]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[LocalOpenRouter]:
+    with LocalOpenRouter() as server:
+        yield server
+
+
+@pytest.fixture(
+    scope="module", params=SERVED, ids=lambda param: f"{param[0]}-{param[1]}"
+)
+def running(
+    request: pytest.FixtureRequest, upstream: LocalOpenRouter
+) -> Iterator[Running]:
+    name, server, library = request.param
+    for needed in (server, library):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is in the [interop] extra")
+    process, port = start(name, server, upstream)
+    yield Running(port)
+    log = stop(process)
+    assert "Traceback" not in log, log
+    assert "Warning" not in log, log
+    assert "never" not in log, log
+
+
+@pytest.fixture(autouse=True)
+def idle(upstream: LocalOpenRouter) -> Iterator[None]:
+    upstream.clear()
+    yield
+    assert upstream.stats.in_flight == 0
+
+
+async def test_whole_response_is_relayed(
+    running: Running, upstream: LocalOpenRouter
+) -> None:
+    upstream.reply(["he", "llo"])
+    status, data = await running.read_all()
+
+    assert status == 200
+    assert data.index(b": keep-alive") < data.index(b'"he"') < data.index(b'"llo"')
+    assert b"DONE" in data or b"event: done" in data
+    assert upstream.requests[-1].prompt == "hi"
+
+
+async def test_malformed_request_is_rejected_with_400(
+    running: Running, upstream: LocalOpenRouter
+) -> None:
+    for body in (b'{"messages": 1}', b"{"):
+        status, _ = await running.read_all(body)
+        assert status == 400
+
+    assert upstream.stats.requests == 0
+
+
+async def test_error_is_the_last_event(
+    running: Running, upstream: LocalOpenRouter
+) -> None:
+    upstream.reply(error_reply(400, "secret"))
+    status, data = await running.read_all()
+
+    assert status == 200
+    assert b"The request could not be processed." in data
+    assert b"secret" not in data
+
+
+@pytest.mark.parametrize(
+    ("moment", "reply", "seen"),
+    [
+        ("mid-stream", Reply(["x"] * 999, chunk_delay=0.01), b'"x"'),
+        ("in a stall", Reply(["x", "y"], chunk_delay=30), b'"x"'),
+        ("before the first token", Reply("x", before_token=30), b": keep-alive"),
+        ("before the headers", Reply("x", delay=30), b": keep-alive"),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+)
+async def test_client_that_leaves_closes_the_upstream(
+    running: Running,
+    upstream: LocalOpenRouter,
+    moment: str,
+    reply: Reply,
+    seen: bytes,
+) -> None:
+    upstream.reply(reply)
+    reader, writer = await running.post()
+    await reader.readuntil(seen)
+    await upstream.until(requests=1)
+    await asyncio.sleep(0.05)
+    left = time.monotonic()
+    writer.transport.abort()
+    await upstream.until(closed=1, timeout=3)
+    seconds = time.monotonic() - left
+
+    # Shown by: pytest --log-cli-level=INFO
+    logging.getLogger("interop").info("%s: closed after %.3f s", moment, seconds)
+    assert seconds < CLOSE_SECONDS
+
+
+@pytest.mark.parametrize("middleware", ["", "1"], ids=["plain", "BaseHTTPMiddleware"])
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+async def test_browser_that_does_not_read_ends_the_stream(
+    upstream: LocalOpenRouter,
+    middleware: str,
+    leaves: bool,
+) -> None:
+    """The app blocks in its `send`; `reader_timeout` of the app is 0.5 s."""
+    pytest.importorskip("starlette", reason="starlette is in the [interop] extra")
+    pytest.importorskip("uvicorn", reason="uvicorn is in the [interop] extra")
+    upstream.reply(["x" * 200_000] * 500, chunk_delay=0.002)
+    process, port = start(
+        "blocked_app", "uvicorn", upstream, WITH_MIDDLEWARE=middleware
+    )
+    try:
+        reader, writer = await Running(port).post()
+        await reader.readuntil(b"xxx")
+        # The socket's buffers and the app's are full soon.
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.5)
+        if leaves:
+            writer.transport.abort()
+        await upstream.until(closed=1, timeout=8)
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+    finally:
+        log = stop(process)
+
+    assert "Warning" not in log, log
+    assert "never" not in log, log
