@@ -1,11 +1,13 @@
 """Content in `delta`, `message`, lists of parts and `text`: one text in all forms."""
 
+import pickle
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openrouter_async.errors import MalformedResponseError
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.decode import (
     decode,
@@ -20,7 +22,7 @@ from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import ChatResponse, Exchange
 
 Json = dict[str, Any]
-WORDS = st.text(st.sampled_from("ab \u00e9\ud83e\udd80"), max_size=3)
+SNIPPETS = st.text(st.sampled_from("ab \u00e9\ud83e\udd80"), max_size=3)
 THINKING: Json = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 
 
@@ -42,16 +44,16 @@ def choices(draw: st.DrawFn) -> list[Json]:
     whole = ""
     result: list[Json] = []
     for _ in range(draw(st.integers(0, 6))):
-        word = draw(WORDS)
-        whole += word
+        piece = draw(SNIPPETS)
+        whole += piece
         parts = draw(st.sampled_from([[], [THINKING]]))
         forms: list[Json] = [
-            {"delta": {"content": word}},
-            {"delta": {"content": [*parts, {"type": "text", "text": word}]}},
+            {"delta": {"content": piece}},
+            {"delta": {"content": [*parts, {"type": "text", "text": piece}]}},
             {"message": {"role": "assistant", "content": whole}},
-            {"delta": {"content": word}, "message": {"content": whole}},
-            {"text": word},
-            {"delta": {}, "text": word},
+            {"delta": {"content": piece}, "message": {"content": whole}},
+            {"text": piece},
+            {"delta": {}, "text": piece},
             {"delta": {"role": "assistant"}, "message": {"content": whole}},
         ]
         result.append(draw(st.sampled_from(forms)))
@@ -68,20 +70,20 @@ def test_joined_chunk_texts_are_the_text_of_the_response(parts: list[Json]) -> N
     assert read_response(decode(encode(response.raw))).text == joined
 
 
-@pytest.mark.parametrize(
-    ("parts", "texts"),
-    [
-        ([{"message": {"content": "a"}}, {"message": {"content": "ab"}}], ["a", "b"]),
-        ([{"message": {"content": "ab"}}, {"message": {"content": "a"}}], ["ab", ""]),
-        ([{"message": {"content": "a"}}, {"message": {"content": "b"}}], ["a", "b"]),
-        ([{"delta": {"content": "a "}}, {"message": {"content": "A"}}], ["a ", ""]),
-        ([{"text": "a", "delta": {"content": "b"}}], ["b"]),
-        ([{"text": "a", "message": {"content": "b"}}], ["b"]),
-        ([{"message": {"content": [THINKING]}}], [""]),
-        ([{"delta": {"content": "a"}}, {"delta": {"content": [THINKING, "b"]}}], ["a", "b"]),
-        ([{"delta": {"content": []}}, {"delta": {"content": "a"}}], ["", "a"]),
-    ],
-)  # fmt: skip
+NEW_TEXTS: list[tuple[list[Json], list[str]]] = [
+    ([{"message": {"content": "a"}}, {"message": {"content": "ab"}}], ["a", "b"]),
+    ([{"message": {"content": "ab"}}, {"message": {"content": "a"}}], ["ab", ""]),
+    ([{"message": {"content": "a"}}, {"message": {"content": "b"}}], ["a", "b"]),
+    ([{"delta": {"content": "a "}}, {"message": {"content": "A"}}], ["a ", ""]),
+    ([{"text": "a", "delta": {"content": "b"}}], ["b"]),
+    ([{"text": "a", "message": {"content": "b"}}], ["b"]),
+    ([{"message": {"content": [THINKING]}}], [""]),
+    ([{"delta": {"content": "a"}}, {"delta": {"content": [THINKING, "b"]}}], ["a", "b"]),
+    ([{"delta": {"content": []}}, {"delta": {"content": "a"}}], ["", "a"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "texts"), NEW_TEXTS)
 def test_new_text_of_each_chunk(parts: list[Json], texts: list[str]) -> None:
     shown, response = stream(*parts)
 
@@ -117,6 +119,20 @@ def test_parts_and_members_of_a_message_are_kept() -> None:
     assert response.message.raw == whole
 
 
+def test_reasoning_of_a_chunk_with_both_names_is_the_first() -> None:
+    whole = {"reasoning": "a", "reasoning_content": "b", "name": None, "refusal": "no"}
+    _, response = stream({"delta": {"refusal": "no"}, "message": whole})
+
+    assert response.reasoning == "a"
+    assert response.message.raw == whole
+    # The second one of two choices is shown in its own delta.
+    first = {"index": 0, "delta": {"content": "a"}}
+    second = {"index": 1, "message": {"content": "b"}}
+    chunk = read_chunk({"choices": [first, second]})
+    Accumulator().add(chunk)
+    assert [choice.delta.content for choice in chunk.choices] == ["a", "b"]
+
+
 def test_text_of_a_prompt_is_kept_and_read() -> None:
     _, response = stream({"text": "a"}, {"text": "b", "finish_reason": "stop"})
     plain = read_response({"choices": [{"text": "ab"}]})
@@ -125,7 +141,7 @@ def test_text_of_a_prompt_is_kept_and_read() -> None:
     assert response.text == plain.text == "ab"
 
 
-def test_delta_in_place_of_a_message_is_read() -> None:
+def test_delta_instead_of_a_message_is_read() -> None:
     plain = read_response({"choices": [{"delta": {"content": "a"}}]})
 
     assert plain.text == "a"
@@ -205,9 +221,9 @@ def test_index_of_another_kind_is_none(index: Any) -> None:
     assert read_chunk({"choices": [{"index": index}]}).choices[0].index is None
 
 
-@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
-def test_number_that_is_not_finite_is_none(word: str) -> None:
-    data = f'{{"a":{word},"b":0.5,"c":18446744073709551617}}'
+@pytest.mark.parametrize("piece", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
+def test_number_that_is_not_finite_is_none(piece: str) -> None:
+    data = f'{{"a":{piece},"b":0.5,"c":18446744073709551617}}'
 
     assert decode(data) == {"a": None, "b": 0.5, "c": 2**64 + 1}
     assert parse_chunk(data).raw == decode(data.encode())
@@ -223,6 +239,7 @@ def test_numbers_in_json_arguments_keep_their_digits(space: str) -> None:
     chunk = state.feed(ServerSentEvent(data=body.replace("KEY", "delta")))
 
     assert chunk is not None
+    assert pickle.loads(pickle.dumps(plain)) == plain
     assert plain.usage.cost == 0.1234567890123456789
     for calls in (
         plain.tool_calls,
@@ -230,6 +247,12 @@ def test_numbers_in_json_arguments_keep_their_digits(space: str) -> None:
         state.response.tool_calls,
     ):
         assert [call.function.arguments for call in calls] == [value]
+
+
+@pytest.mark.parametrize("piece", ["NaN", "1e999", "9" * 5000])
+def test_finite_decoding_rejects_numbers_that_are_not_finite(piece: str) -> None:
+    with pytest.raises(MalformedResponseError, match="not finite or has too many"):
+        decode_finite(f'{{"a": [0.5, {piece}]}}')
 
 
 def test_finite_decoding_accepts_what_decoding_does() -> None:

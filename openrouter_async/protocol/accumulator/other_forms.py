@@ -9,7 +9,7 @@ from .partial_object import keep_last
 
 class OtherForms:
     """
-    What was received of one choice in other members than `delta`.
+    The members of one choice that were received outside `delta`.
 
     Attributes:
         message: The latest value of each member of `message`.

@@ -87,7 +87,7 @@ class PartialToolCall:
                 # None keeps the position of the key; `build` sets the value.
                 self._values[key] = None
                 if isinstance(value, dict):
-                    if self._continues_name(fragment, value):
+                    if "name" in value and self._continues_name(fragment, value):
                         self.name += value["name"]
                         self._function["name"] = self.name
                     self.add_function(value)
@@ -110,7 +110,7 @@ class PartialToolCall:
         Return True if a fragment has the next piece of the name.
 
         Only then has it neither an id nor arguments, and comes before all arguments.
-        The same name again is no piece: providers repeat names.
+        The same name again is not a piece: providers repeat names.
         """
         name = as_string(function.get("name"))
         return (
@@ -137,7 +137,7 @@ class PartialToolCall:
         if isinstance(arguments, str):
             if not arguments or self._is_repetition(arguments):
                 return
-            if self._length == len(_EMPTY_OBJECT) and self.has(_EMPTY_OBJECT):
+            if self._length == 2 and self.has(_EMPTY_OBJECT):
                 # Some providers begin with an empty object. More can only replace it.
                 if not arguments.strip():
                     return
@@ -156,7 +156,8 @@ class PartialToolCall:
         # Some providers send the complete arguments again at the end. A complete
         # document cannot be continued; a part of one can, by the same text again.
         return (
-            arguments.lstrip()[:1] in ("{", "[")
+            len(arguments) == self._length
+            and arguments.lstrip().startswith(("{", "["))
             and self.has(arguments)
             and _is_json(arguments)
         )
@@ -268,8 +269,8 @@ class ToolCallAccumulator:
             else:
                 call = self._add_fragment(fragment, index)
             self._in_chunk.add(id(call))
-            text = _arguments_of(fragment)
-            if call.held or (isinstance(text, str) and type(text) is not str):
+            text = function.get("arguments") if type(function) is dict else None
+            if call.held or (type(text) is not str and isinstance(text, str)):
                 piece = call.show(as_string(text))
                 for each in shown().tool_calls[position : position + 1]:
                     each.function.arguments = piece
