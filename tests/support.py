@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from openrouter_async import (
     AsyncOpenRouter,
@@ -18,6 +18,8 @@ from openrouter_async import (
     UserMessage,
 )
 from openrouter_async.testing import Clock
+
+T = TypeVar("T")
 
 HELLO = ChatGenerationParams(model="m", messages=[UserMessage("Say hello")])
 
@@ -69,14 +71,34 @@ class VirtualTime:
     async def advance(self, seconds: float) -> None:
         """Let time pass; call what is due, in order, and let tasks that wake up run."""
         end = self.time + seconds
+        while self._call_next(end):  # noqa: ASYNC110 - not a wait for something
+            await asyncio.sleep(0)
+        self.time = end
+        await asyncio.sleep(0)
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass; call what is due, in order, but let no task run."""
+        end = self.time + seconds
+        while self._call_next(end):
+            pass
+        self.time = end
+
+    async def finish(self, task: "asyncio.Task[T]") -> T:
+        """Let time pass until a task is done, a tenth of a second per millisecond."""
+        while not task.done():
+            await self.advance(0.1)
+            await asyncio.sleep(0.001)
+        return task.result()
+
+    def _call_next(self, end: float) -> bool:
+        """Call the next function that is due until `end`; return False if none is."""
         while self._scheduled and self._scheduled[0][0] <= end:
             due, _, entry = heapq.heappop(self._scheduled)
             if entry.function is not None:
                 self.time = max(self.time, due)
                 entry.function()
-                await asyncio.sleep(0)
-        self.time = end
-        await asyncio.sleep(0)
+                return True
+        return False
 
     async def _sleep(self, seconds: float) -> None:
         woken = asyncio.Event()
@@ -89,6 +111,13 @@ class VirtualTime:
         entry = ScheduledFunction(function)
         heapq.heappush(self._scheduled, (self.time + seconds, next(self._count), entry))
         return entry
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition is true, for at most 5 seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the condition has no event
+            await asyncio.sleep(0.001)
 
 
 async def read_all(stream: ChatStream) -> str:

@@ -1,19 +1,23 @@
-"""The clocks of a call: which runs when, what resets it, and what it leaves."""
+"""The timeouts of a call: which run when, what resets them, and what they leave."""
+
+# Time is virtual, so a test has to know how far a call is before it lets time pass.
+# pyright: reportPrivateUsage=false
 
 import asyncio
 import math
 import socket
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import pytest
-from support import HELLO, MakeClient
+from support import HELLO, MakeClient, VirtualTime, until
 
 from openrouter_async import (
     APITimeoutError,
     AsyncOpenRouter,
     CallRecord,
+    ChatResponse,
     ChatStream,
     ClosedError,
     ConfigurationError,
@@ -21,315 +25,391 @@ from openrouter_async import (
     Timeouts,
 )
 from openrouter_async.testing import LocalOpenRouter, error_reply
+from openrouter_async.transport.watchdog import Stage, Watchdog
 
 ROLE = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
 
 
-async def read(stream: ChatStream) -> tuple[float, APITimeoutError]:
-    """Read until a clock runs out; return after how many seconds, and the error."""
-    started = time.monotonic()
+def contents(*texts: str) -> list[dict[str, object]]:
+    """One chunk for each text."""
+    return [
+        {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+        for text in texts
+    ]
+
+
+@pytest.fixture
+def time() -> VirtualTime:
+    return VirtualTime()
+
+
+@pytest.fixture
+def client(make_client: MakeClient, time: VirtualTime) -> AsyncOpenRouter:
+    """A client of `server` whose time is virtual."""
+    return make_client(clock=time.clock)
+
+
+def send(
+    client: AsyncOpenRouter, timeouts: Timeouts | float, **options: Any
+) -> "asyncio.Task[ChatResponse]":
+    """Start a plain call."""
+    call = client.chat.send(HELLO, timeouts=timeouts, **options)
+    return asyncio.create_task(cast("Any", call))
+
+
+async def open_stream(
+    client: AsyncOpenRouter, timeouts: Timeouts | float
+) -> ChatStream:
+    return await client.chat.send(HELLO, stream=True, timeouts=timeouts)
+
+
+def collect(stream: ChatStream) -> "asyncio.Task[ChatResponse]":
+    """Start to read the rest of a stream."""
+    return asyncio.create_task(stream.collect())
+
+
+async def reached(client: AsyncOpenRouter, stage: Stage) -> Watchdog:
+    """Wait until a call of the client is in this stage, and return its watchdog."""
+
+    def found() -> list[Watchdog]:
+        pools = client._transport._pools._pools.values()
+        members = cast("list[Watchdog]", [m for p in pools for m in p.timer.members])
+        return [watchdog for watchdog in members if watchdog.stage is stage]
+
+    await until(found)
+    return found()[0]
+
+
+async def expires(
+    task: "asyncio.Task[ChatResponse]", time: VirtualTime, seconds: float
+) -> APITimeoutError:
+    """Check that a timeout ends the task after exactly these seconds."""
+    await asyncio.sleep(0)
+    await time.advance(seconds - 0.01)
+    assert not task.done()
+    await time.advance(0.02)
     with pytest.raises(APITimeoutError) as caught:
-        await stream.collect()
-    return time.monotonic() - started, caught.value
+        await task
+    return caught.value
 
 
-async def test_a_stream_of_comments_ends_by_first_token(
-    server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
+async def goes_on(
+    task: "asyncio.Task[ChatResponse]", time: VirtualTime, seconds: float = 10_000.0
 ) -> None:
-    """Signs of life are no token: the first one must come in its time."""
-    server.reply("hello", before_token=math.inf, keepalive=0.01)
+    """Check that no timeout ends the task within these seconds; cancel it then."""
+    await asyncio.sleep(0)
+    await time.advance(seconds)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, stream=True, timeouts=Timeouts(first_token=0.15))
+
+# --- first_token -----------------------------------------------------------------
+
+
+async def test_comments_do_not_reset_first_token(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    time: VirtualTime,
+    records: list[CallRecord],
+) -> None:
+    server.reply("hello", before_token=math.inf, keepalive=0.005)
+    opening = asyncio.ensure_future(open_stream(client, Timeouts(first_token=100.0)))
+    await reached(client, Stage.STREAM)
+
+    error = await expires(cast("Any", opening), time, 100.0)
     await server.until(closed=1)
 
-    assert isinstance(caught.value, TimeoutError)
-    assert (caught.value.phase, caught.value.seconds) == ("first_token", 0.15)
-    assert "0.15 seconds (first_token)" in str(caught.value)
+    assert isinstance(error, TimeoutError)
+    assert (error.phase, error.seconds) == ("first_token", 100.0)
+    assert "100 seconds (first_token)" in str(error)
     assert len(server.requests) == 1
     assert [record.outcome for record in records] == ["error"]
 
 
 async def test_events_without_a_token_do_not_stop_first_token(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A role is no token; the clock runs on behind it, and not faster than time."""
-    server.reply(chunks=[ROLE] * 100, chunk_delay=0.02, comments=0)
-    started = time.monotonic()
+    server.reply(chunks=[ROLE] * 3, stop="silence", stop_after=2)
+    timeouts = Timeouts(first_token=100.0, idle=1000.0, read=1000.0)
 
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(first_token=0.3, idle=0.2)
-    ) as stream:
-        _, error_reply = await read(stream)
+    async with await open_stream(client, timeouts) as stream:
+        await anext(stream)
+        await time.advance(60.0)
+        await anext(stream)
+        # The caller was busy for 60 seconds, which do not count.
+        error = await expires(collect(stream), time, 100.0)
 
-    assert error_reply.phase == "first_token"
-    assert time.monotonic() - started >= 0.3
-    assert error_reply.partial is not None
+    assert error.phase == "first_token"
+    assert error.partial is not None
 
 
-async def test_a_token_stops_first_token(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_first_token_stops_at_the_first_token(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """Once a token is there, the stream may take longer than `first_token`."""
-    server.reply(chunks=_words("a", "b"), chunk_delay=0.3)
+    server.reply(chunks=contents("a", "b"), stop="silence", stop_after=1)
 
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(first_token=0.25)
+    async with await open_stream(
+        client, Timeouts(first_token=100.0, idle=None, read=None)
     ) as stream:
-        reply = await stream.collect()
+        await anext(stream)
+        await goes_on(collect(stream), time)
 
-    assert reply.text == "ab"
-    assert stream.http.timings.first_token is not None
-    assert stream.http.timings.first_token < 0.25
+    assert stream.http.timings.first_token == 0.0
+
+
+async def test_white_space_before_a_plain_body_is_not_the_first_token(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
+) -> None:
+    server.reply("hello", before_token=math.inf, keepalive=0.005)
+    call = send(client, Timeouts(first_token=100.0))
+    await reached(client, Stage.BODY)
+
+    error = await expires(call, time, 100.0)
+
+    assert error.phase == "first_token"
+
+
+async def test_first_token_of_a_plain_call_is_the_first_byte_of_its_body(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
+) -> None:
+    server.reply("hello", prefix=b"\n   \n", stop="silence", stop_at=30)
+    call = send(client, Timeouts(first_token=100.0, read=None))
+    watchdog = await reached(client, Stage.BODY)
+    await until(lambda: watchdog.token_seen)
+
+    await goes_on(call, time)
+
+
+# --- idle and read ---------------------------------------------------------------
 
 
 async def test_comments_do_not_reset_idle(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """Between the data events of a stream comments do not count."""
-    server.reply(["a", "b"], stop="silence", stop_after=1, keepalive=0.01)
+    server.reply(["a", "b"], stop="silence", stop_after=1, keepalive=0.005)
 
-    async with client.chat.send(HELLO, stream=True, timeouts=Timeouts(idle=0.1)) as s:
-        seconds, error_reply = await read(s)
+    async with await open_stream(client, Timeouts(idle=100.0)) as stream:
+        await anext(stream)
+        error = await expires(collect(stream), time, 100.0)
     await server.until(closed=1)
 
-    assert (error_reply.phase, error_reply.seconds) == ("idle", 0.1)
-    assert seconds >= 0.09
-    assert error_reply.partial is not None
-    assert error_reply.http is s.http
+    assert (error.phase, error.seconds) == ("idle", 100.0)
+    assert error.partial is not None
+    assert error.http is stream.http
     assert client.stats.in_use == 0
 
 
-async def test_comments_reset_silence(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_comments_reset_read(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A comment is a byte: only a dead line is silent."""
-    server.reply("hello", before_token=0.35, keepalive=0.02)
+    server.reply("hello", before_token=math.inf, keepalive=0.005)
+    opening = asyncio.ensure_future(
+        open_stream(client, Timeouts(read=100.0, idle=None, first_token=None))
+    )
+    watchdog = await reached(client, Stage.STREAM)
 
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(read=0.25)
-    ) as stream:
-        reply = await stream.collect()
+    for _ in range(5):
+        await time.advance(60.0)
+        await until(lambda: watchdog.last_byte == time.time)
 
-    assert reply.text == "hello"
+    await goes_on(cast("Any", opening), time, 60.0)
 
 
 @pytest.mark.parametrize("events", [0, 1])
-async def test_no_byte_at_all_is_silence(
-    server: LocalOpenRouter, client: AsyncOpenRouter, events: int
+async def test_read_ends_a_stream_without_any_byte(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime, events: int
 ) -> None:
-    """`silence` ends a stream whose headers or events were the last that came."""
-    server.reply("hello", stop="silence", stop_after=events)
+    server.reply("hello", stop="silence", stop_after=events, comments=0)
+    opening = asyncio.ensure_future(open_stream(client, Timeouts(read=100.0)))
+    if events:
+        task = collect(await opening)
+    else:
+        task = cast("Any", opening)
+        await reached(client, Stage.STREAM)
 
-    with pytest.raises(APITimeoutError) as caught:
-        async with client.chat.send(
-            HELLO, stream=True, timeouts=Timeouts(read=0.05)
-        ) as stream:
-            await stream.collect()
+    error = await expires(task, time, 100.0)
     await server.until(closed=1)
 
-    assert caught.value.phase == "read"
+    assert error.phase == "read"
     assert len(server.requests) == 1
 
 
 async def test_idle_does_not_apply_to_a_plain_call(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A plain response may be late, and may pause for less than `silence`."""
-    server.reply("hello", delay=0.4, write_bytes=300, write_every=0.1)
+    server.reply("hello", stop="silence", stop_at=30)
+    call = send(client, Timeouts(idle=1.0, read=None))
+    await reached(client, Stage.BODY)
 
-    reply = await client.chat.send(HELLO, timeouts=Timeouts(read=0.3, idle=0.02))
-
-    assert reply.text == "hello"
+    await goes_on(call, time)
 
 
-@pytest.mark.parametrize("first_token", [None, 9.0])
-async def test_silence_ends_a_plain_body_that_stalls(
+@pytest.mark.parametrize("first_token", [None, 900.0])
+async def test_read_ends_a_plain_body_that_stalls(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
+    time: VirtualTime,
     records: list[CallRecord],
     first_token: float | None,
 ) -> None:
-    """A body that stalls after its first byte ends, and leaves nothing behind."""
     server.reply("hello", stop="silence", stop_at=30)
-    started = time.monotonic()
+    timeouts = Timeouts(first_token=first_token, read=100.0, idle=900.0, total=500.0)
+    call = send(client, timeouts)
+    await reached(client, Stage.BODY)
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(
-            HELLO,
-            timeouts=Timeouts(first_token=first_token, read=0.2, idle=9, total=5),
-        )
+    error = await expires(call, time, 100.0)
     in_use = client.stats.in_use
-    seconds = time.monotonic() - started
-    await asyncio.wait_for(server.until(closed=1), 0.1)
+    await server.until(closed=1)
 
-    error = caught.value
-    assert (error.phase, error.seconds, error.retryable) == ("read", 0.2, False)
-    assert 0.19 <= seconds < 0.3
+    assert (error.phase, error.seconds, error.retryable) == ("read", 100.0, False)
     assert [attempt.billing for attempt in error.attempts] == ["maybe"]
     assert error.partial is None
     assert in_use == 0
     assert [record.error for record in records] == [error]
 
 
-async def test_a_plain_body_that_stalls_may_be_sent_again(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_stalled_plain_body_is_retried_only_with_ambiguous(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A stalled body may have been billed, as any silence: `ambiguous` opts in."""
     server.reply("hello", stop="silence", stop_at=30).then("hello")
+    call = send(client, Timeouts(read=100.0), retries=Retries(ambiguous=True))
+    await reached(client, Stage.BODY)
+    await time.advance(100.0)
 
-    reply = await client.chat.send(
-        HELLO, timeouts=Timeouts(read=0.1, total=5), retries=Retries(ambiguous=True)
-    )
+    response = await time.finish(call)
 
-    assert reply.text == "hello"
-    assert [a.billing for a in reply.http.attempts] == ["maybe", "billed"]
+    assert response.text == "hello"
+    assert [a.billing for a in response.http.attempts] == ["maybe", "billed"]
 
 
-async def test_silence_ends_any_other_endpoint_that_stalls(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_read_ends_any_other_endpoint_that_stalls(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """`request` reads its body under the same clocks."""
-    client = client.with_options(timeouts=Timeouts(read=0.05, total=5))
+    client = client.with_options(timeouts=Timeouts(read=100.0))
     server.reply("hello", stop="silence", stop_at=30)
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    call = asyncio.create_task(client.request("POST", "/chat/completions", json=body))
+    await reached(client, Stage.BODY)
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.request("POST", "/chat/completions", json=body)
+    error = await expires(call, time, 100.0)
 
-    assert caught.value.phase == "read"
+    assert error.phase == "read"
 
 
-async def test_a_plain_body_makes_no_timer_for_a_read(
-    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+async def test_plain_body_creates_one_timer_for_all_its_reads(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
 ) -> None:
-    """A read stores the time; the timer is set again only when it runs out."""
+    """A read stores the time; the timer is set again only when it expires."""
     server.reply("hello " * 100, write_bytes=20, write_every=0.001)
-    loop: Any = asyncio.get_running_loop()
-    made: list[str] = []
-    call_at = loop.call_at
+    delays: list[float] = []
+    call_later = time.clock.call_later
+    assert call_later is not None
 
-    def counted(when: float, callback: Any, *args: Any, **more: Any) -> Any:
-        made.append(repr(callback))
-        return call_at(when, callback, *args, **more)
+    def record_delay(seconds: float, function: Callable[[], object]) -> Any:
+        delays.append(seconds)
+        return call_later(seconds, function)
 
-    monkeypatch.setattr(loop, "call_at", counted)
-    times = Timeouts(read=9.0, first_token=None, connect=None)
-    await client.chat.send(HELLO, timeouts=times)
-
-    assert sum("SharedTimer" in name for name in made) == 1
-
-
-async def test_a_completion_in_place_of_a_stream_waits_for_its_reader(
-    server: LocalOpenRouter, client: AsyncOpenRouter
-) -> None:
-    """Once all of it is here, no clock but `total` runs."""
-    server.reply(
-        json={"choices": [{"message": {"content": "hello"}}]},
-        write_bytes=20,
-        write_every=0.01,
+    client = make_client(clock=attrs.evolve(time.clock, call_later=record_delay))
+    await client.chat.send(
+        HELLO, timeouts=Timeouts(read=9.0, first_token=None, connect=None)
     )
 
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(read=0.2)
-    ) as stream:
-        await asyncio.sleep(0.4)
-        reply = await stream.collect()
-
-    assert reply.text == "hello"
+    assert delays == [9.0]
 
 
-async def test_white_space_is_no_first_token(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_only_total_runs_for_a_completion_sent_for_a_stream_request(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """What keeps a plain reply alive is not its first byte."""
-    server.reply("hello", before_token=math.inf, keepalive=0.01)
+    """All of it was received; the caller may take its time."""
+    server.reply(json={"choices": [{"message": {"content": "hello"}}]})
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, timeouts=Timeouts(first_token=0.1))
+    async with await open_stream(client, Timeouts(read=10.0, idle=10.0)) as stream:
+        await time.advance(10_000.0)
+        response = await stream.collect()
 
-    assert caught.value.phase == "first_token"
+    assert response.text == "hello"
 
 
-async def test_the_first_byte_of_a_plain_body_stops_first_token(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_no_timeout_runs_while_the_caller_is_busy(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A body that has begun may take longer."""
-    server.reply("hello", prefix=b"\n   \n", write_bytes=900, write_every=0.3)
+    server.reply(chunks=[ROLE, ROLE, *contents("a", "b")])
+    timeouts = Timeouts(first_token=100.0, idle=100.0, read=100.0)
 
-    reply = await client.chat.send(HELLO, timeouts=Timeouts(first_token=0.25))
-
-    assert reply.text == "hello"
-    assert reply.http.timings.first_token is not None
-    assert reply.http.timings.first_token < 0.25
-
-
-async def test_a_slow_consumer_never_trips_a_clock(
-    server: LocalOpenRouter, client: AsyncOpenRouter
-) -> None:
-    """The clocks of a stream stand still while the caller is busy."""
-    server.reply(chunks=[ROLE, ROLE, *_words("a", "b")], chunk_delay=0.01)
-    times = Timeouts(first_token=0.4, idle=0.4, read=0.4)
-    text = ""
-
-    async with client.chat.send(HELLO, stream=True, timeouts=times) as stream:
+    async with await open_stream(client, timeouts) as stream:
         await anext(stream)
-        await asyncio.sleep(0.5)
+        await time.advance(10_000.0)
+        response = await stream.collect()
+
+    assert response.text == "ab"
+
+
+async def test_timeouts_start_again_when_a_busy_caller_returns(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
+) -> None:
+    server.reply(chunks=[ROLE, *contents("a", "b")], stop="silence", stop_after=2)
+
+    async with await open_stream(client, Timeouts(idle=100.0)) as stream:
+        await anext(stream)
+        await anext(stream)
+        await time.advance(150.0)
+        error = await expires(collect(stream), time, 100.0)
+
+    assert error.phase == "idle"
+
+
+async def test_idle_after_the_finish_reason_is_not_an_error(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    time: VirtualTime,
+    records: list[CallRecord],
+) -> None:
+    """The response is complete; only `[DONE]` is missing."""
+    server.reply("hello", stop="silence", stop_after=5)
+
+    async with await open_stream(client, Timeouts(idle=100.0)) as stream:
         async for chunk in stream:
-            text += chunk.text
+            if chunk.choices and chunk.choices[0].finish_reason:
+                break
+        reading = collect(stream)
+        await asyncio.sleep(0)
+        await time.advance(101.0)
+        response = await reading
 
-    assert text == "ab"
-    assert stream.response.text == "ab"
+    assert (response.text, response.finish_reason) == ("hello", "stop")
+    assert [record.outcome for record in records] == ["ok"]
+    assert response.http.attempts[0].billing == "billed"
 
 
-def _words(*words: str) -> list[dict[str, object]]:
-    return [
-        {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
-        for word in words
-    ]
+# --- total -----------------------------------------------------------------------
 
 
-async def test_a_clock_runs_on_when_a_slow_consumer_comes_back(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_number_for_timeouts_is_total(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """The limit is counted from when the caller waits again, no earlier, no later."""
-    server.reply(chunks=[ROLE, *_words("a", "b")], stop="silence", stop_after=2)
-
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(idle=0.1)
-    ) as stream:
-        await anext(stream)
-        await anext(stream)
-        await asyncio.sleep(0.15)
-        seconds, error_reply = await read(stream)
-
-    assert error_reply.phase == "idle"
-    assert 0.09 <= seconds < 0.5
-
-
-async def test_total_ends_a_plain_call(
-    server: LocalOpenRouter, client: AsyncOpenRouter
-) -> None:
-    """A number for `timeouts` is `total`: it ends the call wherever it is."""
     server.reply("hello", stop="silence", stop_at=30)
+    call = send(client, 100)
+    await reached(client, Stage.BODY)
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, timeouts=0.05)
+    error = await expires(call, time, 100.0)
     await server.until(closed=1)
 
-    assert (caught.value.phase, caught.value.seconds) == ("total", 0.05)
+    assert (error.phase, error.seconds) == ("total", 100)
     assert client.stats.in_use == 0
 
 
-async def test_total_ends_a_stream_that_never_pauses(
-    server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
+async def test_total_runs_while_the_caller_of_a_stream_is_busy(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    time: VirtualTime,
+    records: list[CallRecord],
 ) -> None:
-    """`total` runs on beside a stream in full flow, a busy caller's too."""
     server.reply(["a"] * 500, chunk_delay=0.01)
 
-    async with client.chat.send(HELLO, stream=True, timeouts=0.3) as stream:
+    async with await open_stream(client, 100.0) as stream:
         await anext(stream)
-        await asyncio.sleep(0.35)
+        await time.advance(101.0)
         with pytest.raises(APITimeoutError) as caught:
             await stream.collect()
 
@@ -338,134 +418,175 @@ async def test_total_ends_a_stream_that_never_pauses(
     assert [record.error for record in records] == [caught.value]
 
 
-async def test_total_covers_attempts_and_waits(
-    server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
+async def test_wait_that_would_exceed_total_is_not_begun(
+    server: LocalOpenRouter, make_client: MakeClient, slept: list[float]
 ) -> None:
-    """What earlier attempts and waits used up is missing to the last one."""
-    client = client.with_options(retries=Retries(max_attempts=9, base=1, cap=8))
+    client = make_client(retries=Retries(max_attempts=9, base=1, cap=8))
     server.reply(error_reply(500), times=None)
 
     with pytest.raises(Exception, match="500"):
         await client.chat.send(HELLO, timeouts=10)
 
-    # Halves of 2, 4, 8 and 8 seconds are 11: the last is not begun.
+    # Halves of 2, 4, 8 and 8 seconds are 11.
     assert slept == [1.0, 2.0, 4.0]
 
 
 async def test_total_runs_across_attempts(
-    server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """The second attempt has only what the first one left."""
-    client = make_client(clock=None, retries=Retries(base=0.0))
-    server.reply(error_reply(500, delay=0.2)).then("hello", delay=math.inf)
-    started = time.monotonic()
+    """The second attempt has only what the first one and the wait left."""
+    server.reply(error_reply(500)).then("hello", delay=math.inf)
+    start = time.time
+    call = send(client, 100.0, retries=Retries(base=4.0))
+    await until(lambda: start + 4.0 in time.scheduled)
+    await time.advance(4.0)
+    await server.until(requests=2)
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, timeouts=0.3)
+    error = await expires(call, time, 96.0)
 
-    assert caught.value.phase == "total"
-    assert [attempt.status for attempt in caught.value.attempts] == [500, None]
-    assert time.monotonic() - started < 0.48
+    assert error.phase == "total"
+    assert [attempt.status for attempt in error.attempts] == [500, None]
 
 
-async def test_queueing_is_left_out_of_the_clocks(
-    server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+async def test_total_covers_the_key_function_of_a_later_attempt(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
 ) -> None:
-    """The time in the queue is charged to no clock but `queue`, of both attempts."""
-    client = make_client(max_connections=1, retries=Retries(base=0.0))
-    server.reply("first", delay=0.3).then(error_reply(500)).then("x", delay=0.3).then(
-        "last"
+    asked: list[None] = []
+
+    async def find_key() -> str:
+        asked.append(None)
+        if len(asked) > 1:
+            await asyncio.Event().wait()
+        return "sk-or-test"
+
+    client = make_client(api_key=find_key, clock=time.clock)
+    server.reply(error_reply(503))
+    call = send(client, 100.0, retries=Retries(base=4.0))
+    await until(lambda: len(time.scheduled) == 2)
+    await time.advance(4.0)
+    await until(lambda: len(asked) == 2)
+
+    error = await expires(call, time, 96.0)
+
+    assert error.phase == "total"
+    assert [attempt.status for attempt in error.attempts] == [503]
+    assert (client.stats.in_use, client.stats.queued) == (0, 0)
+
+
+# --- pool and connect ------------------------------------------------------------
+
+
+async def test_queueing_counts_for_no_timeout_but_pool(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
+) -> None:
+    """The first attempt waits for a slot, and so does the second."""
+    client = make_client(max_connections=1, clock=time.clock)
+    server.reply("a", stop="silence", stop_after=1).then(error_reply(500)).then(
+        "b", stop="silence", stop_after=1
+    ).then("hello")
+    first = await open_stream(client, Timeouts())
+    start = time.time
+    call = send(
+        client, Timeouts(first_token=50.0, total=50.0), retries=Retries(base=4.0)
     )
-    times = Timeouts(first_token=0.25, total=0.25)
-    first = asyncio.create_task(client.chat.send(HELLO))
-    await server.until(requests=1)
+    await reached(client, Stage.QUEUE)
+    await time.advance(1000.0)
+    await first.aclose()
+    await until(lambda: start + 1004.0 in time.scheduled)
+    second = await open_stream(client, Timeouts())
+    await time.advance(4.0)
+    await reached(client, Stage.QUEUE)
+    await time.advance(1000.0)
+    await second.aclose()
 
-    second = asyncio.create_task(client.chat.send(HELLO, timeouts=times))
-    await asyncio.sleep(0)
-    third = asyncio.create_task(client.chat.send(HELLO))
-    replies = await asyncio.gather(first, second, third)
+    response = await call
 
-    assert [reply.text for reply in replies] == ["first", "last", "x"]
-    queued = replies[1].http.timings.queued
-    assert queued is not None
-    assert queued >= 0.5
+    assert response.text == "hello"
+    assert response.http.timings.queued == 2000.0
 
 
-async def test_the_queue_has_a_clock(
-    server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+async def test_pool_ends_a_call_that_gets_no_slot(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
 ) -> None:
-    """`queue` ends a call that gets no slot, before anything is sent."""
-    client = make_client(max_connections=1)
-    async with client.chat.send(HELLO, stream=True):
-        with pytest.raises(APITimeoutError) as caught:
-            await client.chat.send(HELLO, timeouts=Timeouts(pool=0.05))
+    client = make_client(max_connections=1, clock=time.clock)
+    async with await open_stream(client, Timeouts()):
+        call = send(client, Timeouts(pool=100.0))
+        await reached(client, Stage.QUEUE)
+        error = await expires(call, time, 100.0)
         queued = client.stats.queued
 
-    assert (caught.value.phase, caught.value.attempts) == ("pool", [])
+    assert (error.phase, error.attempts) == ("pool", [])
     assert queued == 0
     assert len(server.requests) == 1
 
 
-async def test_a_queue_in_time_is_forgotten(
-    server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
+async def test_pool_stops_when_a_slot_is_granted(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
 ) -> None:
-    """The clock of the queue ends with the queue."""
-    client = make_client(max_connections=1)
-    server.reply("first", delay=0.01).then("second", delay=0.3)
+    client = make_client(max_connections=1, clock=time.clock)
+    server.reply("a").then("b", delay=math.inf)
+    stream = await open_stream(client, Timeouts())
+    call = send(client, Timeouts(pool=100.0, first_token=None))
+    await reached(client, Stage.QUEUE)
+    await stream.aclose()
+    await server.until(requests=2)
 
-    replies = await asyncio.gather(
-        client.chat.send(HELLO),
-        client.chat.send(HELLO, timeouts=Timeouts(pool=0.25)),
-    )
-
-    assert [reply.text for reply in replies] == ["first", "second"]
+    await goes_on(call, time)
 
 
-async def test_connect_covers_the_hand_shake(
-    make_client: Callable[..., AsyncOpenRouter], slept: list[float]
+async def test_connect_covers_the_tls_handshake_and_is_retried(
+    make_client: MakeClient, time: VirtualTime
 ) -> None:
-    """A host that takes the connection and says nothing is tried again: nothing left us."""
+    """A host that accepts the connection and is silent has not received the request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        client = make_client(base_url=url, timeouts=Timeouts(connect=0.05))
-        with pytest.raises(APITimeoutError) as caught:
-            await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+        client = make_client(base_url=url, clock=time.clock)
+        start = time.time
+        call = send(
+            client, Timeouts(connect=10.0), retries=Retries(max_attempts=2, base=4.0)
+        )
+        await reached(client, Stage.CONNECT)
+        await time.advance(10.0)
+        await until(lambda: start + 14.0 in time.scheduled)
+        await time.advance(4.0)
+        await reached(client, Stage.CONNECT)
+        error = await expires(call, time, 10.0)
 
-    assert (caught.value.phase, caught.value.retryable) == ("connect", True)
-    assert [a.billing for a in caught.value.attempts] == ["not_accepted"] * 2
-    assert len(slept) == 1
+    assert (error.phase, error.retryable) == ("connect", True)
+    assert [a.billing for a in error.attempts] == ["not_accepted"] * 2
 
 
-async def test_connect_ends_with_the_connection(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_connect_stops_when_the_connection_is_made(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """A server that is slow to answer is not slow to connect."""
-    server.reply("hello", delay=0.3)
+    server.reply("hello", delay=math.inf)
+    call = send(client, Timeouts(connect=10.0, first_token=None))
+    await reached(client, Stage.RESPONSE)
 
-    reply = await client.chat.send(HELLO, timeouts=Timeouts(connect=0.25))
-
-    assert reply.text == "hello"
+    await goes_on(call, time)
 
 
-async def test_timeouts_may_be_off(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+# --- options, timings, ends ------------------------------------------------------
+
+
+async def test_none_turns_each_timeout_off(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """None is no limit, for each of them."""
     none = Timeouts(
         pool=None, connect=None, first_token=None, idle=None, read=None, total=None
     )
 
-    reply = await client.chat.send(HELLO, timeouts=none)
+    response = await client.chat.send(HELLO, timeouts=none)
     async with client.chat.send(HELLO, stream=True, timeouts=none) as stream:
         streamed = await stream.collect()
 
-    assert reply.text == streamed.text
+    assert response.text == streamed.text
+    assert time.scheduled == []
 
 
-async def test_an_impossible_limit_is_told_before_anything_is_sent(
+async def test_invalid_timeout_is_rejected_before_anything_is_sent(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A limit of 0 seconds is a ConfigurationError, one that is no number a TypeError."""
     soon: Any = "soon"
 
     with pytest.raises(ConfigurationError, match="more than 0"):
@@ -476,114 +597,64 @@ async def test_an_impossible_limit_is_told_before_anything_is_sent(
     assert server.requests == []
 
 
-async def test_a_clock_behind_the_finish_reason_is_no_error(
-    server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
+async def test_all_calls_share_one_timer(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """All that was promised has come: silence where `[DONE]` should be is no loss."""
-    server.reply("hello", stop="silence", stop_after=5)
-
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(idle=0.05)
-    ) as stream:
-        reply = await stream.collect()
-
-    assert reply.text == "hello"
-    assert reply.finish_reason == "stop"
-    assert [record.outcome for record in records] == ["ok"]
-    assert reply.http.attempts[0].billing == "billed"
-
-
-async def test_total_covers_the_key_of_a_later_attempt(
-    server: LocalOpenRouter, make_client: MakeClient
-) -> None:
-    """A function that has to find a key, and hangs, hangs no longer than the call."""
-    asked: list[None] = []
-
-    async def find_key() -> str:
-        asked.append(None)
-        if len(asked) > 1:
-            await asyncio.sleep(3600)
-        return "sk-or-test"
-
-    client = make_client(api_key=find_key, retries=Retries(base=0.01))
-    server.reply(error_reply(503))
-
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, timeouts=1.0)
-
-    assert caught.value.phase == "total"
-    assert len(asked) == 2
-    assert [attempt.status for attempt in caught.value.attempts] == [503]
-    assert (client.stats.in_use, client.stats.queued) == (0, 0)
-
-
-async def test_one_timer_serves_all_calls(
-    server: LocalOpenRouter, client: AsyncOpenRouter
-) -> None:
-    """However many there are; and none is left when the client is closed."""
-
-    def timers() -> int:
-        loop: Any = asyncio.get_running_loop()
-        scheduled: list[asyncio.TimerHandle] = loop._scheduled
-        return sum(not h.cancelled() and "SharedTimer" in repr(h) for h in scheduled)
-
     async with client.chat.send(HELLO, stream=True) as stream:
         await asyncio.gather(*(client.chat.send(HELLO) for _ in range(20)))
-        running = timers()
+        scheduled = time.scheduled
         await stream.collect()
     await client.aclose()
 
-    assert running == 1
-    assert timers() == 0
+    assert len(scheduled) == 1
+    assert time.scheduled == []
 
 
-async def test_timings_tell_where_the_time_went(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_each_part_of_a_call_is_timed(
+    server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
-    """Each part of a call is timed, in order."""
     server.reply("hello", delay=0.05, before_token=0.05)
 
-    async with client.chat.send(HELLO, stream=True) as stream:
+    async with make_client().chat.send(HELLO, stream=True) as stream:
         await stream.collect()
 
-    times = stream.http.timings
-    assert times.queued is not None
-    assert times.queued < 0.01
-    assert times.connect is not None
-    assert times.headers is not None
-    assert times.first_token is not None
-    assert times.total is not None
-    assert times.connect <= times.headers - 0.04
-    assert times.headers <= times.first_token - 0.04
-    assert times.first_token <= times.total
+    timings = stream.http.timings
+    assert timings.queued is not None
+    assert timings.queued < 0.01
+    assert timings.connect is not None
+    assert timings.headers is not None
+    assert timings.first_token is not None
+    assert timings.total is not None
+    assert timings.connect <= timings.headers - 0.04
+    assert timings.headers <= timings.first_token - 0.04
+    assert timings.first_token <= timings.total
 
 
-async def test_a_failed_call_has_timings_as_far_as_it_got(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_parts_that_a_failed_call_did_not_reach_have_no_time(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """What was not reached is None."""
     server.reply(delay=math.inf)
+    call = send(client, 100.0)
+    await server.until(requests=1)
 
-    with pytest.raises(APITimeoutError) as caught:
-        await client.chat.send(HELLO, timeouts=0.05)
+    error = await expires(call, time, 100.0)
 
-    times = caught.value.http.timings
-    assert (times.headers, times.first_token) == (None, None)
-    assert times.total is not None
-    assert times.total >= 0.04
+    timings = error.http.timings
+    assert (timings.headers, timings.first_token) == (None, None)
+    assert timings.total == pytest.approx(100.0, abs=0.1)
 
 
-async def test_a_clock_and_a_close_at_once_are_one_error(
-    server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
+async def test_stream_that_timed_out_stays_timed_out_when_it_is_closed(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    time: VirtualTime,
+    records: list[CallRecord],
 ) -> None:
-    """The first end of a stream is its only one."""
     server.reply("a b", stop="silence", stop_after=1)
 
-    async with client.chat.send(
-        HELLO, stream=True, timeouts=Timeouts(idle=0.03)
-    ) as stream:
+    async with await open_stream(client, Timeouts(idle=100.0)) as stream:
         await anext(stream)
-        await read(stream)
+        await expires(collect(stream), time, 100.0)
         await stream.aclose()
         with pytest.raises(APITimeoutError):
             await anext(stream)
@@ -594,17 +665,14 @@ async def test_a_clock_and_a_close_at_once_are_one_error(
     assert [record.outcome for record in records] == ["error", "closed"]
 
 
-async def test_a_clock_that_ran_out_before_a_close_counts(
-    server: LocalOpenRouter, client: AsyncOpenRouter
+async def test_timeout_that_expires_just_before_a_close_is_the_error(
+    server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
-    """Two ends in one moment: the call fails of the first."""
     server.reply(stop="silence")
-    call = asyncio.create_task(client.chat.send(HELLO, timeouts=Timeouts(total=0.02)))
+    call = send(client, 100.0)
     await server.until(requests=1)
-    # The clock's turn comes behind ours, and then ours before the call's.
-    time.sleep(0.03)  # noqa: ASYNC251
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    # The timeout cancels the task of the call, which does not run before the close.
+    time.jump(101.0)
     await client.aclose()
 
     with pytest.raises(APITimeoutError) as caught:
