@@ -92,7 +92,7 @@ class AsyncOpenRouter:
             ssl: True, or an SSLContext, for example one that trusts a private
                 certificate authority.
             env_proxies: If True, use the proxies in HTTPS_PROXY and HTTP_PROXY, except
-                for the hosts in NO_PROXY.
+                for the hosts and networks in NO_PROXY.
             allow_http: If True, allow sending the key unencrypted to other machines.
             on_call: A function that is called with the record of each finished call.
                 It must not block.

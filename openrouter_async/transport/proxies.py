@@ -1,7 +1,7 @@
 """Proxies: which proxy a URL goes through."""
 
 import base64
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from attrs import frozen
 from yarl import URL
@@ -10,6 +10,7 @@ from ..errors import ConfigurationError
 from ..protocol.base_url import is_loopback
 from ..protocol.headers import Secret
 from ..types.shape import Value
+from .no_proxy import NoProxy
 
 
 @frozen(eq=False, repr=False)
@@ -50,7 +51,7 @@ class Proxies:
     call, and a netrc entry would replace our Authorization header. Requests to this
     machine use no proxy of the environment.
 
-    Source: Go's `http.ProxyFromEnvironment` and curl's variables.
+    Source: the variables of curl and Go; `NoProxy` has the rules for NO_PROXY.
     """
 
     def __init__(self, explicit: str | None, *, environment: bool) -> None:
@@ -66,7 +67,15 @@ class Proxies:
             ConfigurationError: If the scheme of the explicit proxy is not supported.
         """
         self._explicit = _parse_proxy(explicit) if explicit else None
-        self._environment = getproxies() if environment and not explicit else {}
+        self._environment: dict[str, str] = {}
+        self._no_proxy: NoProxy | None = None
+        if environment and not explicit:
+            self._environment = getproxies_environment()
+            if self._environment:
+                self._no_proxy = NoProxy(self._environment.get("no", ""))
+            else:
+                # macOS and Windows have system settings, which the variables override.
+                self._environment = getproxies()
         self._by_origin: dict[str, Proxy | None] = {}
 
     def choose(self, url: URL) -> Proxy | None:
@@ -78,7 +87,7 @@ class Proxies:
         """
         if self._explicit is not None or not self._environment:
             return self._explicit
-        origin = f"{url.scheme}://{url.host}:{url.port}"
+        origin = f"{url.scheme}://{url.raw_host}:{url.port}"
         if origin not in self._by_origin:
             self._by_origin[origin] = self._look_up(url)
         return self._by_origin[origin]
@@ -88,8 +97,8 @@ class Proxies:
         # No proxy on another machine leads back to this one.
         if not found or not url.host or is_loopback(url.host):
             return None
-        # An entry of NO_PROXY may have a port.
-        address = url.host if ":" in url.host else f"{url.host}:{url.port}"
-        if proxy_bypass(address):
-            return None
-        return _parse_proxy(found)
+        if self._no_proxy is None:
+            is_excluded = bool(proxy_bypass(url.host))
+        else:
+            is_excluded = self._no_proxy.matches(url)
+        return None if is_excluded else _parse_proxy(found)
