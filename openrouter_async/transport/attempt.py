@@ -233,10 +233,19 @@ class AttemptRunner(Generic[T, R]):
                     self._http.attempts[-1].billing = "not_accepted"
                 raise with_exchange(failure, self._http) from None
             raise
+        except (OpenRouterError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            # The connector or resolver of a session that belongs to the caller may
+            # raise anything. Its traceback is kept: nothing was written yet, so that
+            # no frame holds the key.
+            if watchdog.connected_at is not None:
+                raise
+            raise self._translate(error) from error
         finally:
             current_watchdog.reset(token)
 
-    def _translate(self, error: Exception) -> Exception:
+    def _translate(self, error: BaseException) -> Exception:
         """Return the exception for an error before the headers of the response."""
         connected_at = self._watchdog.connected_at
         if connected_at is not None:
@@ -253,6 +262,7 @@ class AttemptRunner(Generic[T, R]):
             self._call.base_url.address,
             self._http,
             connected=connected_at is not None,
+            proxy=self._pool.proxy_address(self._call.url),
         )
 
     def _record(self, response: aiohttp.ClientResponse) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 
 from ..errors import APIConnectionError, MalformedResponseError, OpenRouterError
+from ..protocol.overload import is_local_limit
 from ..types import Billing, Exchange
 from .decoded_body import BodyDecodingError
 
@@ -19,21 +20,32 @@ _STALE_SECONDS: Final = 1.0
 CAUGHT: Final = (aiohttp.ClientError, OSError, ssl.SSLError, EOFError)
 """The exceptions that aiohttp raises while it sends and reads."""
 
+_LOCAL_LIMIT_HINT: Final = (
+    "This machine has no room for another connection: lower max_connections= or "
+    "concurrency=, or raise the limit on open files (ulimit -n)."
+)
+
 
 def translate(
-    error: BaseException, address: str, http: Exchange, *, connected: bool
+    error: BaseException,
+    address: str,
+    http: Exchange,
+    *,
+    connected: bool,
+    proxy: tuple[str, int] | None = None,
 ) -> OpenRouterError:
     """
     Return the exception for an error before the headers of a response.
 
     Args:
-        error: aiohttp's exception.
+        error: aiohttp's exception, or that of a connector that belongs to the caller.
         address: Host and port, for the message.
         http: The exchange; the billing of its last attempt is set.
         connected: True if the request was on a connection.
+        proxy: Host and port of the proxy; None without one.
     """
     if not connected:
-        return _not_connected(error, address, http)
+        return _not_connected(error, address, http, proxy)
     _set_billing(http, "maybe")
     if isinstance(error, aiohttp.ClientResponseError):
         return MalformedResponseError(
@@ -61,12 +73,19 @@ def _unquote(error: aiohttp.ClientResponseError) -> str:
 
 
 def _not_connected(
-    error: BaseException, address: str, http: Exchange
+    error: BaseException, address: str, http: Exchange, proxy: tuple[str, int] | None
 ) -> OpenRouterError:
     _set_billing(http, "not_accepted")
+    # aiohttp's errors name the host that was tried: of the server, or of the proxy.
+    peer = via = address
+    if proxy is not None:
+        name = "the proxy {}:{}".format(*proxy)
+        via = f"{address} through {name}"
+        if (getattr(error, "host", None), getattr(error, "port", None)) == proxy:
+            peer = via = f"{name} for {address}"
     if _is_certificate(error):
         return APIConnectionError(
-            f"The certificate of {address} was rejected: {_reason(error)}.",
+            f"The certificate of {peer} was rejected: {_reason(error)}.",
             http=http,
             hint="Trust a private certificate authority with ssl=SSLContext(...).",
         )
@@ -77,15 +96,16 @@ def _not_connected(
             http=http,
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        problem = f"Cannot resolve the name of {address}"
-    elif isinstance(error, aiohttp.ClientProxyConnectionError):
-        problem = f"Cannot connect to the proxy for {address}"
+        problem = f"Cannot resolve the name of {peer}"
     elif isinstance(error, ssl.SSLError):
-        problem = f"The TLS handshake with {address} failed"
+        problem = f"The TLS handshake with {peer} failed"
     else:
-        problem = f"Cannot connect to {address}"
+        problem = f"Cannot connect to {via}"
     return APIConnectionError(
-        f"{problem}: {_reason(error)}.", http=http, retryable=not _is_no_tls(error)
+        f"{problem}: {_reason(error)}.",
+        http=http,
+        hint=_LOCAL_LIMIT_HINT if is_local_limit(error) else None,
+        retryable=not _is_no_tls(error),
     )
 
 
@@ -159,7 +179,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(number, int) and number in errno.errorcode and not verify:
         # asyncio replaces the system's message by one that has the address.
         text = text if isinstance(found, ssl.SSLError) else os.strerror(number)
-    return str(text or type(found).__name__).rstrip(".")
+    reason = str(text or type(found).__name__).rstrip(".")
+    if isinstance(error, (*CAUGHT, ValueError)) or reason == type(found).__name__:
+        return reason
+    # The class of a foreign exception says more than its text, such as "1".
+    return f"{type(found).__name__}: {reason}"
 
 
 def _set_billing(http: Exchange, billing: Billing) -> None:

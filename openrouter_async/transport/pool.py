@@ -202,6 +202,13 @@ class Pool:
             proxy_headers=tunnel_headers,
         )
 
+    def proxy_address(self, url: str) -> tuple[str, int] | None:
+        """Return host and port of the proxy for a URL; None without a proxy."""
+        proxy = self._proxies.choose(self._urls.get(url) or self._parse(url))
+        if proxy is None:
+            return None
+        return proxy.url.raw_host or "", proxy.url.port or 0
+
     def _parse(self, url: str) -> URL:
         """Parse a URL and keep it, because yarl caches the parts that aiohttp reads."""
         parsed = self._urls[url] = URL(url, encoded=True)

@@ -214,7 +214,8 @@ class RetryLoop(Generic[T, R]):
         # A server that names the time of a retry knows what it asks for.
         is_named = isinstance(error, APIError) and error.retry_after is not None
         if not is_named and not self._budget.try_retry(now, retries.budget):
-            error.hint = "It was not retried, because the retry budget is used up."
+            reason = "It was not retried, because the retry budget is used up."
+            error.hint = f"{error.hint} {reason}" if error.hint else reason
             return None
         return wait
 
