@@ -1,6 +1,7 @@
 """Retries: which errors, what a failed attempt may have cost, how long to wait."""
 
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from ..config import Retries
@@ -110,6 +111,8 @@ class RetryBudget:
     keeps retries from adding to the load of a server that is failing because of load.
     Retries at a time that the server set (Retry-After) are not counted.
 
+    Threads may share it. Its counts may then be off by a few.
+
     Source: Finagle's RetryBudget.
     """
 
@@ -132,5 +135,7 @@ class RetryBudget:
 
     def _expire(self, now: float) -> None:
         for times in (self._calls, self._retries):
-            while times and times[0] <= now - _BUDGET_WINDOW:
-                times.popleft()
+            # Another thread may have removed the last one meanwhile.
+            with suppress(IndexError):
+                while times[0] <= now - _BUDGET_WINDOW:
+                    times.popleft()

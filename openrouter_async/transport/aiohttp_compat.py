@@ -136,4 +136,19 @@ def count_idle(connector: Any) -> int:
     """
     if connector is None:
         return 0
-    return sum(map(len, connector._conns.values()))  # noqa: SLF001 - no public way
+    # A copy: the connector of another thread's loop may change meanwhile.
+    pooled = list(connector._conns.values())  # noqa: SLF001 - no public way
+    return sum(map(len, pooled))
+
+
+def close_now(session: aiohttp.ClientSession) -> None:
+    """
+    Close a session and its connections without waiting for them.
+
+    `ClientSession.close` waits. `BaseConnector.close` creates a task that waits, which
+    nobody would own.
+    """
+    connector: Any = session.connector
+    if connector is not None and session.connector_owner:
+        connector._close(abort_ssl=True)  # noqa: SLF001 - no public way
+    session.detach()

@@ -274,7 +274,7 @@ class LimiterScope:
 
 
 class LimiterRegistry:
-    """The limiter scopes of a client."""
+    """The limiter scopes of a client. Threads may share it."""
 
     def __init__(self) -> None:
         self._scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
@@ -284,6 +284,7 @@ class LimiterRegistry:
         scope = self._scopes.get(key)
         if scope is None:
             for old in [k for k in self._scopes if k[0].is_closed()]:
-                del self._scopes[old]
+                # Another thread may have removed it meanwhile.
+                self._scopes.discard(old)
             scope = self._scopes[key] = LimiterScope(key[0])
         return scope

@@ -16,7 +16,7 @@ from ..config import Clock
 from ..errors import ClosedError, ConfigurationError
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
-from .aiohttp_compat import WatchedRequest, count_idle, loop_of
+from .aiohttp_compat import WatchedRequest, close_now, count_idle, loop_of
 from .connector import make_connector
 from .proxies import Proxies
 from .slots import Slots
@@ -218,18 +218,41 @@ class Pool:
         """End the calls in progress and close the session; further calls do nothing."""
         if self.closed:
             return
-        self.closed = True
-        for member in self.timer.members:
-            member.fail(ClosedError(reason))
-        self.timer.stop()
+        self._end_calls(reason)
         await self._session.close()
         guard, self.guard = self.guard, None
         if guard is not None:
             await guard.aclose()
 
+    def close_now(self, reason: str) -> None:
+        """Close the pool without waiting for its connections; once."""
+        if not self.closed:
+            self._end_calls(reason)
+            close_now(self._session)
+
+    def _end_calls(self, reason: str) -> None:
+        self.closed = True
+        for member in self.timer.members:
+            member.fail(ClosedError(reason))
+        self.timer.stop()
+
+
+def _is_run_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return True if a loop is running in another thread."""
+    try:
+        return loop.is_running() and asyncio.get_running_loop() is not loop
+    except RuntimeError:
+        # No loop is running in this thread.
+        return True
+
 
 class PoolRegistry:
-    """The pools of a client: one for each process and event loop."""
+    """
+    The pools of a client: one for each process and event loop.
+
+    Threads may share it: each reads and writes the entry of its own loop, and copies
+    the others before it iterates over them.
+    """
 
     def __init__(self, network: NetworkOptions, clock: Clock) -> None:
         self._network = network
@@ -259,7 +282,7 @@ class PoolRegistry:
             ClosedError: As `Pool`.
             ConfigurationError: As `Pool`.
         """
-        for (pid, loop), pool in list(self._pools.items()):
+        for (pid, loop), pool in self._pools.copy().items():
             if pool.closed or loop.is_closed():
                 self._pools.pop((pid, loop), None)
         key = (os.getpid(), asyncio.get_running_loop())
@@ -273,13 +296,19 @@ class PoolRegistry:
     ) -> AsyncGenerator[None, None]:
         """Close a pool together with its event loop, and remove it."""
         # `asyncio.run` closes all async generators at its end (shutdown_asyncgens),
-        # while the loop can still run what closes the session.
+        # while the loop can still run what closes the connections.
         try:
             yield
         finally:
             self._pools.pop(key, None)
             pool.guard = None
-            await pool.aclose("The event loop ended during the call.")
+            # Nothing is awaited: the generator may also end because it is
+            # garbage-collected, in any thread, with its loop running or not.
+            reason = "The event loop ended during the call."
+            if _is_run_elsewhere(pool.loop):
+                pool.loop.call_soon_threadsafe(pool.close_now, reason)
+            elif not pool.loop.is_closed():
+                pool.close_now(reason)
 
     async def aclose(self) -> None:
         """Close the pool of the running event loop, and reject further calls."""
@@ -291,9 +320,10 @@ class PoolRegistry:
 
     def stats(self) -> PoolStats:
         """Return the sums over all event loops of this process."""
-        # A copy of the items: event loops in other threads may add pools meanwhile.
+        # A copy: event loops in other threads may add pools meanwhile. `copy` is one
+        # operation; `list` of the items may be interrupted by a garbage collection.
         pools = [
-            pool for (pid, _), pool in list(self._pools.items()) if pid == os.getpid()
+            pool for (pid, _), pool in self._pools.copy().items() if pid == os.getpid()
         ]
         return PoolStats(
             in_use=sum(pool.slots.in_use for pool in pools),

@@ -145,7 +145,8 @@ class Transport:
         scope = (call.base_url.url, key_id)
         budget = self._budgets.get(scope)
         if budget is None:
-            budget = self._budgets[scope] = RetryBudget()
+            # Threads share the client, and must not count apart from each other.
+            budget = self._budgets.get_or_add(scope, RetryBudget())
         return budget
 
     def _authorize(self, key: object, base_url: BaseURL) -> Secret:

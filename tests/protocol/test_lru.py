@@ -62,3 +62,22 @@ def test_deleted_entry_makes_way_for_another() -> None:
 
     assert "a" not in cache
     assert len(cache) == 0
+
+
+def test_get_or_add_returns_the_value_that_is_there_and_marks_it_as_used() -> None:
+    cache = LRUCache[str, int](2)
+    cache.update(a=1, b=2)
+
+    assert cache.get_or_add("a", 3) == 1
+    assert cache.get_or_add("c", 4) == 4
+    assert dict(cache) == {"a": 1, "c": 4}
+
+
+def test_discard_removes_an_entry_or_does_nothing() -> None:
+    cache = LRUCache[str, int](2)
+    cache.update(a=1, b=2)
+
+    cache.discard("a")
+    cache.discard("a")
+
+    assert dict(cache) == {"b": 2}

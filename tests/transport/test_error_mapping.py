@@ -226,7 +226,7 @@ async def test_server_behind_a_proxy_is_named(
     "number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS]
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_machine_without_room_for_a_connection_gets_a_hint(
+async def test_exhausted_machine_gets_a_hint(
     number: int, make_client: MakeClient, server: LocalOpenRouter, *, stream: bool
 ) -> None:
     attempts = 0
