@@ -379,16 +379,18 @@ class HostedBatches:
             return
         script = self.script
         bodies: list[dict[str, Any]] = []
+        outcomes: list[dict[str, Any]] = []
         for number, row in enumerate(batch.rows[:count]):
             status, body = await self._row_response(batch, row)
             if status == 200 and as_object(body).get("choices"):
                 bodies.append(body)
-                batch.ok += 1
-            else:
-                batch.failed += 1
-            batch.outcomes += self._results(row["custom_id"], status, body, number)
+            outcomes += self._results(row["custom_id"], status, body, number)
             if not number % _ROWS_PER_TURN:
                 await asyncio.sleep(0)
+        # Nothing is stored before all rows have run: the task of a client that
+        # disconnects is cancelled, and the next request starts again.
+        batch.ok, batch.failed = len(bodies), count - len(bodies)
+        batch.outcomes = outcomes
         usage = inner_usage(bodies, script.price)
         self._counts.rows_run += count
         self._counts.cost += usage["cost"]
