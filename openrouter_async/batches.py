@@ -29,7 +29,7 @@ from .batch.hosted.routes import (
     BatchRoutes,
     submission_wait,
 )
-from .batch.journal import Journal
+from .batch.journal import Journal, RunJournal
 from .batch.options import BatchOptions, Items, OnError, Progress
 from .batch.request_builder import RequestBuilder
 from .batch.rows.items import read_item
@@ -217,9 +217,9 @@ class Batches:
         )
 
         def make_engine(
-            source: Source, journal: Journal | None, executor: Executor
+            source: Source, journal: RunJournal | None, executor: Executor
         ) -> Engine:
-            assert journal is not None
+            assert isinstance(journal, Journal)
             return HostedEngine(
                 options,
                 hosted,

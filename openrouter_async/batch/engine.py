@@ -13,7 +13,7 @@ from ..protocol.concurrency import MAX_LIMIT
 from ..protocol.overload import stalled
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
 from .jobs import JobQueue
-from .journal import Journal
+from .journal import RunJournal
 from .journal_writer import JournalWriter
 from .options import BatchOptions
 from .progress import ProgressLine
@@ -52,7 +52,7 @@ class BatchEngine:
         builder: RequestBuilder,
         registry: LimiterRegistry,
         source: Source,
-        journal: Journal | None,
+        journal: RunJournal | None,
         executor: Executor,
         rate_limiter: RateLimiter | None,
     ) -> None:
@@ -110,6 +110,7 @@ class BatchEngine:
             self,
             journal=journal,
             has_budget=reservations is not None,
+            check_names=options.check_names,
         )
         self._workers = WorkerPool(
             jobs,

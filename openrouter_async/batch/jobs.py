@@ -10,7 +10,7 @@ from ..protocol.budget import TokenBounds, token_bounds
 from ..protocol.call import Call
 from ..protocol.encode import canonical
 from ..types import ChatResponse
-from .journal import Journal
+from .journal import RunJournal
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer
 from .rows.hash_index import HashSet64
@@ -81,8 +81,9 @@ class JobQueue:
         counters: RunCounters,
         control: RunControl,
         *,
-        journal: Journal | None,
+        journal: RunJournal | None,
         has_budget: bool,
+        check_names: bool = True,
     ) -> None:
         """
         Create the queue; nothing is read yet.
@@ -95,6 +96,7 @@ class JobQueue:
             control: Stops the run if its rows cannot be read.
             journal: The journal, already open; None without one.
             has_budget: If True, jobs get token bounds.
+            check_names: If True, a row with the name of an earlier one is invalid.
         """
         self._builder = builder
         self._source = source
@@ -102,7 +104,7 @@ class JobQueue:
         self._counters = counters
         self._control = control
         self._journal = journal
-        self._seen = HashSet64()
+        self._seen = HashSet64() if check_names else None
         self._has_budget = has_budget
         self._index = 0
         self.is_over = False
@@ -213,7 +215,7 @@ class JobQueue:
         )
 
     def _is_done(
-        self, journal: Journal, row: Row, fingerprint: int, *, is_retry: bool
+        self, journal: RunJournal, row: Row, fingerprint: int, *, is_retry: bool
     ) -> bool:
         """
         Return True if the journal has the result of a row.
@@ -224,7 +226,7 @@ class JobQueue:
                 run, or, for a row of a failures file, one that has a response.
         """
         key = name_key(row.name)
-        if not self._seen.add(key):
+        if self._seen is not None and not self._seen.add(key):
             raise ConfigurationError(
                 f"Row {row.index} has the same name as an earlier row: {row.name!r}. "
                 "Give each row its own custom_id."

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import JournalError, MalformedResponseError
 from ..extras import require
@@ -97,6 +97,48 @@ def count_failures(path: Path) -> collections.Counter[str]:
                 for key in _done_keys(row):
                     failed.pop(key, None)
     return collections.Counter(failed.values())
+
+
+class RunJournal(Protocol):
+    """
+    The journal of one run, as its engine sees it; `Journal` keeps it in files.
+
+    `open`, `write`, `sync` and `close` block, so the same thread calls them all.
+
+    Attributes:
+        done: Rows that succeeded in earlier runs: the fingerprints of their requests,
+            by the hash of the row's name.
+        spent: Cost of these rows in US dollars.
+        has_unsynced: True if `sync` has something to do.
+    """
+
+    done: HashMap64
+    spent: float
+    has_unsynced: bool
+
+    def open(self) -> None:
+        """Prepare the journal, and read the rows that are done."""
+
+    def cancel_open(self) -> None:
+        """Make an `open` that is running on the thread return early."""
+
+    def failed_before(self, name: str, fingerprint: int, index: int) -> bool:
+        """Return True if a row failed in an earlier run."""
+        raise NotImplementedError
+
+    def mark_succeeded(
+        self, name: str, fingerprint: int, index: int, body: bytes
+    ) -> None:
+        """Record that a row has a response."""
+
+    def write(self, rows: bytes, failures: bytes) -> None:
+        """Store lines of rows that succeeded, and of rows that failed."""
+
+    def sync(self) -> None:
+        """Make the lines that were written safe from a power cut."""
+
+    def close(self) -> None:
+        """Release the journal."""
 
 
 class Journal:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from ..errors import ConfigurationError
 from ..protocol.encode import encode
 from .jobs import Job
-from .journal import Journal
+from .journal import RunJournal
 from .result_buffer import ResultBuffer
 from .rows.results import BatchResult, failure_line, result_line
 from .rows.stats import RunControl
@@ -29,7 +29,7 @@ class JournalWriter:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: RunJournal,
         executor: Executor,
         buffer: ResultBuffer,
         control: RunControl,

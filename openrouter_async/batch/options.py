@@ -8,6 +8,7 @@ from typing import Final, Literal
 from attrs import frozen
 
 from ..errors import ConfigurationError
+from .journal import RunJournal
 from .rows.items import Item
 from .rows.stats import BatchStats
 from .source import check_items
@@ -31,17 +32,27 @@ STALL_TIMEOUT: Final = 900.0
 
 @frozen
 class BatchOptions:
-    """The options of a run; `Chat.send_many` documents them."""
+    """
+    The options of a run; `Chat.send_many` documents them.
+
+    Two of them have more values for other engines:
+
+    Attributes:
+        journal: A path, or any object with the methods of a journal.
+        check_names: If False, rows may have the same name. An engine that gets the
+            same rows again, as Ray does after a failure, uses this.
+    """
 
     items: Items
     concurrency: Concurrency = "auto"
     ordered: bool = False
     on_error: OnError = "capture"
     max_cost: float | None = None
-    journal: str | os.PathLike[str] | None = None
+    journal: str | os.PathLike[str] | RunJournal | None = None
     progress: Progress | None = None
     rpm: float | None = None
     stall_timeout: float = STALL_TIMEOUT
+    check_names: bool = True
 
     def __attrs_post_init__(self) -> None:
         check_items(self.items)
@@ -54,7 +65,9 @@ class BatchOptions:
                 f"on_error must be 'capture' or 'raise', not {self.on_error!r}."
             )
         items, journal = self.items, self.journal
-        if journal is None or not isinstance(items, os.PathLike):
+        if not isinstance(items, os.PathLike):
+            return
+        if not isinstance(journal, str | os.PathLike):
             return
         if Path(items).absolute() == Path(journal).absolute():
             raise ConfigurationError(

@@ -1,6 +1,7 @@
 """`BatchRun`: the caller's handle on a run of many calls."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Final, Generic, Protocol, Self
 from ..errors import ConfigurationError
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry, LimiterStats
 from .engine import BatchEngine, until_done
-from .journal import Journal
+from .journal import Journal, RunJournal
 from .options import BatchOptions
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer
@@ -65,7 +66,7 @@ class Engine(Protocol):
         """Wait for the end of the run."""
 
 
-MakeEngine = Callable[[Source, Journal | None, Executor], Engine]
+MakeEngine = Callable[[Source, RunJournal | None, Executor], Engine]
 
 
 class BatchRun(Generic[T_co]):
@@ -99,7 +100,11 @@ class BatchRun(Generic[T_co]):
         self._builder = builder
         self._registry = registry
         journal = options.journal
-        self._journal = None if journal is None else Journal(journal)
+        self._journal: RunJournal | None
+        if isinstance(journal, str | os.PathLike):
+            self._journal = Journal(journal)
+        else:
+            self._journal = journal
         self._executor: ThreadPoolExecutor | None = None
         self._engine: Engine | None = None
         self._rate_limiter: RateLimiter | None = None
@@ -138,7 +143,7 @@ class BatchRun(Generic[T_co]):
         return self
 
     def _make_batch_engine(
-        self, source: Source, journal: Journal | None, executor: Executor
+        self, source: Source, journal: RunJournal | None, executor: Executor
     ) -> BatchEngine:
         return BatchEngine(
             self._options,
@@ -263,7 +268,7 @@ class BatchRun(Generic[T_co]):
         return f"<BatchRun {state} {stats.ok} ok, {stats.failed} failed>"
 
 
-async def _open(journal: Journal, executor: ThreadPoolExecutor) -> None:
+async def _open(journal: RunJournal, executor: ThreadPoolExecutor) -> None:
     """Open a journal on a thread; if that fails, release journal and thread."""
     opening = executor.submit(journal.open)
     try:

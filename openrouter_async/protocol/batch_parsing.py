@@ -1,6 +1,5 @@
 """Bodies of the routes of hosted batches: batches, pages of results, and rows."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,14 +25,13 @@ def read_batch_json(body: bytes, http: Exchange, wall_time: float) -> dict[str, 
     """
     Return the JSON object in the body of a response.
 
-    The `error` of a batch that failed is part of the object. Numbers that are not
-    finite become null: the other rows of the batch were paid for.
+    The `error` of a batch that failed is part of the object.
 
     Raises:
         MalformedResponseError: If it is not a JSON object.
         APIError: If it is an error instead.
     """
-    value = decode_results(body)
+    value = decode(body)
     if value.__class__ is not dict:
         raise MalformedResponseError(
             f"The body must be a JSON object, not {type(value).__name__}.", http=http
@@ -42,24 +40,6 @@ def read_batch_json(body: bytes, http: Exchange, wall_time: float) -> dict[str, 
         raise error_from_body(value, http, wall_time=wall_time)
     fields: dict[str, Any] = value
     return fields
-
-
-def decode_results(body: bytes) -> Any:
-    """
-    Return the JSON value in `body`; numbers that are not finite become null.
-
-    Raises:
-        MalformedResponseError: If it is not valid JSON in any other way.
-    """
-    try:
-        return decode(body)
-    except MalformedResponseError as error:
-        problem = error
-    try:
-        text = body.decode("utf-8", "replace")
-        return json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        raise problem from None
 
 
 def read_batch(body: bytes, http: Exchange, wall_time: float) -> Batch:

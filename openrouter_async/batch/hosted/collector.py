@@ -21,11 +21,11 @@ from ...errors import (
 from ...extras import require
 from ...protocol.batch_parsing import (
     batch_of,
-    decode_results,
     objects_in,
     read_batch_json,
     read_row,
 )
+from ...protocol.decode import decode
 from ...protocol.encode import encode
 from ...protocol.error_parsing import error_from_body
 from ...protocol.overload import is_fatal
@@ -280,7 +280,7 @@ class Collector:
             )
             return result
         file.seek(offset)
-        found = read_row(decode_results(file.readline()))
+        found = read_row(decode(file.readline()))
         if not isinstance(found, ChatResponse):
             result.error = found
             return result
@@ -347,7 +347,7 @@ def _scan(path: Path, batch: HostedBatch) -> _Outcomes:
     unknown = offset = 0
     with path.open("rb") as file:
         for line in file:
-            row = decode_results(line)
+            row = decode(line)
             name = row.get("custom_id")
             if name not in batch.rows:
                 unknown += 1
