@@ -1,4 +1,4 @@
-"""Whoever leaves a call frees its socket, its slot and its tasks at once."""
+"""Leaving a call releases its connection, its slot and its tasks at once."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ AT_ONCE = 0.1
 
 
 class LeftError(Exception):
-    """The caller's own."""
+    """Raised by the caller inside the block."""
 
 
 async def by_break(stream: ChatStream) -> None:
@@ -72,7 +72,7 @@ async def by_closing(stream: ChatStream) -> None:
     ],
 )
 @pytest.mark.parametrize("entered", [True, False], ids=["entered", "awaited"])
-async def test_leaving_the_block_closes_the_socket(
+async def test_leaving_the_block_closes_the_connection_within_100_ms(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
@@ -81,7 +81,6 @@ async def test_leaving_the_block_closes_the_socket(
     outcome: str,
     entered: bool,
 ) -> None:
-    """Whatever the way out of the block, the server sees the end within 100 ms."""
     server.reply(["a", "b", "c"], stop="silence", stop_after=2)
     left = math.inf
 
@@ -110,13 +109,12 @@ async def test_leaving_the_block_closes_the_socket(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_cancel_closes_a_call_that_waits_for_headers(
+async def test_cancellation_closes_the_connection_of_a_call_that_waits_for_headers(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
     stream: bool,
 ) -> None:
-    """A cancelled call is gone for the server as well, though no header had come."""
     server.reply(delay=math.inf)
     task = asyncio.create_task(client.chat.send(HELLO, stream=stream))
     await server.until(requests=1)
@@ -135,10 +133,9 @@ async def test_a_cancel_closes_a_call_that_waits_for_headers(
     assert [record.outcome for record in records] == ["cancelled"]
 
 
-async def test_a_cancel_closes_a_call_that_reads_its_body(
+async def test_cancellation_closes_the_connection_of_a_call_that_reads_its_body(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A plain call that is cancelled in the middle of its body closes the socket."""
     server.reply("hello", stop="silence", stop_at=10)
     task = asyncio.create_task(client.chat.send(HELLO))
     await server.until(requests=1)
@@ -152,10 +149,9 @@ async def test_a_cancel_closes_a_call_that_reads_its_body(
     assert client.stats.in_use == 0
 
 
-async def test_a_cancel_frees_a_call_that_queues(
+async def test_call_cancelled_in_the_queue_takes_no_slot(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """A call that is cancelled in the queue leaves no trace, and passes no slot by."""
     client = make_client(max_connections=1)
     async with client.chat.send(HELLO, stream=True):
         task = asyncio.create_task(client.chat.send(HELLO))
@@ -177,7 +173,7 @@ SCRIPT = """
     from openrouter_async.testing import LocalOpenRouter
 
     HELLO = {"model": "m", "messages": [UserMessage("hi")]}
-    # That a busy machine is slow is no warning of ours.
+    # asyncio logs slow callbacks on a busy machine.
     logging.getLogger("asyncio").setLevel("ERROR")
 
     async def cancelled(server, call):
@@ -225,8 +221,8 @@ SCRIPT = """
 """
 
 
-def test_nothing_is_said_under_dev_mode_with_warnings_as_errors() -> None:
-    """Three loops in a row, left in every way, raise no warning of any kind."""
+def test_dev_mode_with_warnings_as_errors_reports_nothing() -> None:
+    """Three event loops in a row, with calls that are left in every way."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(SCRIPT)],
         capture_output=True,

@@ -1,6 +1,6 @@
-"""How long a client lives: loops, threads, closing, sessions of others."""
+"""The lifetime of a client: event loops, threads, closing, sessions of the caller."""
 
-# A few rules can be seen only from inside.
+# The number of pools is not public.
 # pyright: reportPrivateUsage=false
 
 import asyncio
@@ -29,26 +29,26 @@ AT_ONCE = 0.1
 
 
 def make(server: LocalOpenRouter) -> AsyncOpenRouter:
-    """Make a client that no fixture closes."""
+    """Return a client that no fixture closes."""
     return AsyncOpenRouter(api_key=server.api_key, base_url=server.url)
 
 
-def pools(client: AsyncOpenRouter) -> int:
-    """Count the loops that the client has connections on."""
+def count_pools(client: AsyncOpenRouter) -> int:
+    """Return the number of event loops for which the client has a pool."""
     return len(client._transport._pools._pools)
 
 
-def test_a_client_outlives_its_loops(server: LocalOpenRouter) -> None:
-    """Three `asyncio.run` in a row use one client; each loop takes its pool along."""
+def test_client_is_used_by_three_event_loops_in_a_row(server: LocalOpenRouter) -> None:
+    """Each loop closes its own pool."""
     client = make(server)
 
     async def main() -> str:
         async with client.chat.send(HELLO, stream=True) as stream:
             streamed = (await stream.collect()).text
-        reply = await client.chat.send(HELLO)
-        assert reply.text == streamed
+        response = await client.chat.send(HELLO)
+        assert response.text == streamed
         assert client.stats.idle == 1
-        return reply.text
+        return response.text
 
     texts = {asyncio.run(main()) for _ in range(3)}
     server.wait(connections=0)
@@ -56,12 +56,11 @@ def test_a_client_outlives_its_loops(server: LocalOpenRouter) -> None:
 
     assert len(texts) == 1
     assert [seen.connection for seen in server.requests] == [1, 1, 2, 2, 3, 3]
-    assert pools(client) == 0
+    assert count_pools(client) == 0
     assert client.stats.in_use == 0
 
 
-def test_a_loop_that_ends_ends_its_calls(server: LocalOpenRouter) -> None:
-    """What is still open when `asyncio.run` ends is closed with it."""
+def test_end_of_the_event_loop_closes_open_streams(server: LocalOpenRouter) -> None:
     client = make(server)
     server.reply(["a", "b"], stop="silence", stop_after=1)
 
@@ -77,21 +76,22 @@ def test_a_loop_that_ends_ends_its_calls(server: LocalOpenRouter) -> None:
     assert client.stats.in_use == 0
 
 
-def test_many_loops_leak_no_pools(server: LocalOpenRouter) -> None:
-    """Loops that were closed without their generators are forgotten at the next call."""
+def test_pools_of_loops_closed_without_cleanup_are_removed_by_the_next_call(
+    server: LocalOpenRouter,
+) -> None:
     client = make(server)
     with warnings.catch_warnings():
-        # aiohttp says that such a loop left its session open, and it did.
+        # aiohttp warns that the session of such a loop was not closed, which is true.
         warnings.simplefilter("ignore", ResourceWarning)
         for _ in range(5):
             loop = asyncio.new_event_loop()
             loop.run_until_complete(client.chat.send(HELLO))
             loop.close()
-            assert pools(client) == 1
+            assert count_pools(client) == 1
         asyncio.run(_send(client))
         gc.collect()
 
-    assert pools(client) == 0
+    assert count_pools(client) == 0
     assert len(server.requests) == 6
 
 
@@ -99,8 +99,9 @@ async def _send(client: AsyncOpenRouter) -> str:
     return (await client.chat.send(HELLO)).text
 
 
-def test_two_threads_share_a_client(server: LocalOpenRouter) -> None:
-    """Each thread's loop has connections of its own."""
+def test_threads_share_a_client_with_connections_of_their_own(
+    server: LocalOpenRouter,
+) -> None:
     client = make(server)
     barrier = threading.Barrier(2)
     server.reply("hello", delay=0.02, times=None)
@@ -110,7 +111,7 @@ def test_two_threads_share_a_client(server: LocalOpenRouter) -> None:
         for _ in range(5):
             texts.append(await _send(client))
         barrier.wait()
-        assert pools(client) == 2
+        assert count_pools(client) == 2
         assert client.stats.idle == 2
         barrier.wait()
 
@@ -122,11 +123,10 @@ def test_two_threads_share_a_client(server: LocalOpenRouter) -> None:
 
     assert texts == ["hello"] * 10
     assert len({seen.connection for seen in server.requests}) == 2
-    assert pools(client) == 0
+    assert count_pools(client) == 0
 
 
-def test_a_client_may_be_made_without_a_loop(server: LocalOpenRouter) -> None:
-    """Nothing is opened before the first call."""
+def test_client_is_created_without_an_event_loop(server: LocalOpenRouter) -> None:
     client = make(server)
     stats = client.stats
     gc.collect()
@@ -136,15 +136,15 @@ def test_a_client_may_be_made_without_a_loop(server: LocalOpenRouter) -> None:
 
 
 class TestClosing:
-    """`aclose()` ends what is under way, and what would come."""
+    """`aclose()` ends all calls in progress and rejects further ones."""
 
-    async def _closed(
+    async def _closes(
         self,
         client: AsyncOpenRouter,
         records: list[CallRecord],
         *tasks: asyncio.Task[object],
     ) -> None:
-        """Close the client; all tasks end with a ClosedError, at once."""
+        """Close the client, and check that all tasks end with a ClosedError at once."""
         asked = time.monotonic()
         await client.aclose()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,57 +156,53 @@ class TestClosing:
         assert (client.stats.in_use, client.stats.queued) == (0, 0)
 
     @pytest.mark.parametrize("stream", [True, False])
-    async def test_calls_that_wait_for_headers(
+    async def test_closing_ends_calls_that_wait_for_headers(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
         stream: bool,
     ) -> None:
-        """The server sees them go."""
         server.reply(delay=math.inf)
         task = asyncio.create_task(client.chat.send(HELLO, stream=stream))
         await server.until(requests=1)
 
-        await self._closed(client, records, task)
+        await self._closes(client, records, task)
         await server.until(closed=1, timeout=1)
 
-    async def test_calls_that_read_their_body(
+    async def test_closing_ends_calls_that_read_their_body(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """A plain reply that is half there is given up."""
         server.reply("hello", stop="silence", stop_at=20)
         task = asyncio.create_task(client.chat.send(HELLO))
         await server.until(requests=1)
         await asyncio.sleep(0.02)
 
-        await self._closed(client, records, task)
+        await self._closes(client, records, task)
 
-    async def test_calls_that_queue(
+    async def test_closing_ends_calls_that_wait_for_a_slot(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         records: list[CallRecord],
     ) -> None:
-        """Those in the queue end with those that hold the slots."""
         client = make_client(max_connections=1)
         server.reply(delay=math.inf, times=None)
         tasks = [asyncio.create_task(client.chat.send(HELLO)) for _ in range(3)]
         await server.until(requests=1)
 
-        await self._closed(client, records, *tasks)
+        await self._closes(client, records, *tasks)
         assert len(server.requests) == 1
 
-    async def test_calls_that_sleep_before_a_retry(
+    async def test_closing_ends_calls_that_wait_before_a_retry(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         records: list[CallRecord],
     ) -> None:
-        """A wait of a minute ends as soon as anything else."""
         client = make_client(clock=None)
         server.reply(error_reply(429, retry_after=59), times=None)
         task = asyncio.create_task(client.chat.send(HELLO))
@@ -214,27 +210,24 @@ class TestClosing:
         await asyncio.sleep(0.03)
         idle = client.stats.in_use
 
-        await self._closed(client, records, task)
+        await self._closes(client, records, task)
         assert idle == 0
         assert len(server.requests) == 1
 
-    async def test_calls_that_connect(
+    async def test_closing_ends_calls_that_connect(
         self, make_client: Callable[..., AsyncOpenRouter], records: list[CallRecord]
     ) -> None:
-        """A hand-shake that nobody answers is left."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"https://127.0.0.1:{listener.getsockname()[1]}"
             client = make_client(base_url=url)
             task = asyncio.create_task(client.chat.send(HELLO))
             await asyncio.sleep(0.05)
 
-            await self._closed(client, records, task)
+            await self._closes(client, records, task)
 
-    async def test_calls_that_ask_for_their_key(
+    async def test_closing_cancels_the_key_function(
         self, client: AsyncOpenRouter, records: list[CallRecord]
     ) -> None:
-        """The caller's own function is cancelled."""
-
         async def ask() -> str:
             await asyncio.sleep(9)
             return "never"
@@ -242,15 +235,14 @@ class TestClosing:
         task = asyncio.create_task(client.chat.send(HELLO, api_key=ask))
         await asyncio.sleep(0.01)
 
-        await self._closed(client, records, task)
+        await self._closes(client, records, task)
 
-    async def test_streams_that_are_read(
+    async def test_closing_ends_streams_that_are_read_and_that_are_not(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """A reader gets the error; so does a stream that nobody reads right now."""
         server.reply(["a", "b"], stop="silence", stop_after=1, times=2)
 
         async def read() -> None:
@@ -277,10 +269,9 @@ class TestClosing:
         assert client.stats.in_use == 0
         assert [record.outcome for record in records] == ["closed", "closed"]
 
-    async def test_a_cancel_behind_a_close_is_never_swallowed(
+    async def test_cancellation_right_after_a_close_is_not_lost(
         self, server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """Who closes and cancels at once gets a cancelled task."""
         client = make_client(clock=None)
         server.reply(error_reply(429, retry_after=59))
         task = asyncio.create_task(client.chat.send(HELLO))
@@ -294,10 +285,9 @@ class TestClosing:
 
         assert task.cancelled()
 
-    async def test_the_second_time_nothing_happens(
+    async def test_closing_twice_does_nothing(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
     ) -> None:
-        """Closing is idempotent, and goes by two names."""
         await client.chat.send(HELLO)
         await client.aclose()
         await client.close()
@@ -311,20 +301,18 @@ class TestClosing:
             await client.request("GET", "/models")
         assert len(server.requests) == 1
 
-    async def test_a_client_that_never_called_can_be_closed(
+    async def test_client_without_calls_is_closed(
         self, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """There is nothing to close."""
         async with make_client() as client:
             pass
 
         with pytest.raises(ClosedError):
             await client.chat.send(HELLO)
 
-    async def test_the_block_closes(
+    async def test_leaving_the_block_closes_the_connections(
         self, server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """`async with` closes the connections."""
         async with make_client() as client:
             await client.chat.send(HELLO)
             idle = client.stats.idle
@@ -334,12 +322,12 @@ class TestClosing:
         assert client.stats.idle == 0
 
 
-class TestBorrowedSession:
+class TestSessionOfTheCaller:
     """`session=` lends its connections, and nothing else."""
 
     @pytest.fixture
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """A session with all that must not reach OpenRouter."""
+        """A session with headers, cookies and a timeout of its own."""
         async with aiohttp.ClientSession(
             headers={"X-Mine": "secret", "Authorization": "Bearer mine"},
             cookies={"mine": "secret"},
@@ -347,13 +335,12 @@ class TestBorrowedSession:
         ) as session:
             yield session
 
-    async def test_only_its_connections_are_used(
+    async def test_only_the_connections_of_a_session_are_used(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         session: aiohttp.ClientSession,
     ) -> None:
-        """Its headers, cookies, auth and timeouts do not apply; it is left open."""
         server.reply("slow", delay=0.1, headers={"Set-Cookie": "theirs=1"})
         client = make_client(session=session)
         await client.chat.send(HELLO)
@@ -375,24 +362,22 @@ class TestBorrowedSession:
             assert response.status == 200
         assert [seen.connection for seen in server.requests] == [1, 1, 1]
 
-    async def test_a_closed_one_is_told(
+    async def test_closed_session_is_an_error(
         self,
         make_client: Callable[..., AsyncOpenRouter],
         session: aiohttp.ClientSession,
     ) -> None:
-        """A session that its owner closed has no connections to lend."""
         client = make_client(session=session)
         await session.close()
 
         with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
-    async def test_one_that_is_closed_meanwhile_is_told(
+    async def test_session_closed_after_the_first_call_is_an_error(
         self,
         make_client: Callable[..., AsyncOpenRouter],
         session: aiohttp.ClientSession,
     ) -> None:
-        """The same where calls went through it before."""
         client = make_client(session=session)
         await client.chat.send(HELLO)
         await session.close()
@@ -400,13 +385,12 @@ class TestBorrowedSession:
         with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
-    async def test_leaving_a_stream_leaves_the_session(
+    async def test_closing_a_stream_does_not_close_the_session(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         session: aiohttp.ClientSession,
     ) -> None:
-        """Streams on borrowed connections close at once, too."""
         client = make_client(session=session)
         server.reply(["a", "b"], stop="silence", stop_after=1)
 
@@ -417,9 +401,9 @@ class TestBorrowedSession:
         assert not session.closed
         assert client.stats.in_use == 0
 
-    def test_another_loop_is_refused(self, server: LocalOpenRouter) -> None:
-        """A session lives on one loop; another one needs a client of its own."""
-
+    def test_session_of_another_event_loop_is_rejected(
+        self, server: LocalOpenRouter
+    ) -> None:
         async def lend() -> tuple[AsyncOpenRouter, aiohttp.ClientSession]:
             session = aiohttp.ClientSession()
             client = AsyncOpenRouter(api_key="k", base_url=server.url, session=session)
@@ -440,10 +424,9 @@ class TestBorrowedSession:
 
         assert len(server.requests) == 1
 
-    async def test_options_of_the_connector_are_refused_beside_it(
+    async def test_session_excludes_the_options_of_the_connector(
         self, session: aiohttp.ClientSession
     ) -> None:
-        """Its connector has its own limits and its own TLS."""
         context = ssl.create_default_context()
 
         with pytest.raises(ConfigurationError, match="session"):

@@ -1,6 +1,6 @@
-"""What is sent again over a real socket, how often, and what each attempt leaves."""
+"""Retries over real sockets: which errors, how often, after which wait."""
 
-# A few rules can be seen only from inside.
+# Caches and their limits are private.
 # pyright: reportPrivateUsage=false
 
 import asyncio
@@ -47,13 +47,13 @@ DAILY = {"limit_source": "openrouter_free_tier_daily"}
 
 
 async def ask(client: AsyncOpenRouter, *, stream: bool, **options: Any) -> str:
-    """Send HELLO; return the text of the whole reply."""
+    """Send HELLO and return the text of the whole response."""
     send: Any = client.chat.send
-    reply: ChatResponse | ChatStream = await send(HELLO, stream=stream, **options)
-    if isinstance(reply, ChatStream):
-        async with reply:
-            reply = await reply.collect()
-    return reply.text
+    response: ChatResponse | ChatStream = await send(HELLO, stream=stream, **options)
+    if isinstance(response, ChatStream):
+        async with response:
+            response = await response.collect()
+    return response.text
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -74,14 +74,13 @@ async def ask(client: AsyncOpenRouter, *, stream: bool, **options: Any) -> str:
         pytest.param(Reply("x", error=StreamError(), error_after=0), id="first event"),
     ],
 )
-async def test_what_is_not_charged_is_sent_again(
+async def test_error_that_is_not_charged_is_retried(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     slept: list[float],
     first: Reply,
     stream: bool,
 ) -> None:
-    """An answer that says that nothing was charged is followed by another attempt."""
     server.reply(first).then("hello")
 
     text = await ask(client, stream=stream)
@@ -114,7 +113,7 @@ async def test_what_is_not_charged_is_sent_again(
         pytest.param(Reply(body=b""), id="an empty body"),
     ],
 )
-async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
+async def test_error_that_is_permanent_or_may_be_charged_is_not_retried(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     slept: list[float],
@@ -122,7 +121,6 @@ async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
     first: Reply,
     stream: bool,
 ) -> None:
-    """What another attempt would not mend, or might be paid twice, is raised."""
     server.reply(first, times=None)
 
     with pytest.raises(OpenRouterError) as caught:
@@ -149,13 +147,12 @@ async def test_what_may_be_charged_or_stays_wrong_is_sent_once(
         pytest.param(error_reply(504, shape="html"), id="504 from the edge"),
     ],
 )
-async def test_the_ambiguous_is_sent_again_only_if_asked_for(
+async def test_request_that_may_have_been_accepted_is_retried_only_with_ambiguous(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     first: Reply,
     stream: bool,
 ) -> None:
-    """What may have been accepted is sent once; `Retries(ambiguous=True)` opts in."""
     timeouts = Timeouts(first_token=0.15)
     server.reply(first)
 
@@ -174,10 +171,9 @@ async def test_the_ambiguous_is_sent_again_only_if_asked_for(
     assert len(server.requests) == 3
 
 
-async def test_a_cut_body_is_ambiguous(
+async def test_plain_body_that_breaks_off_is_retried_only_with_ambiguous(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A plain body that breaks in the middle is not asked for again by default."""
     server.reply("hello", stop="close", stop_at=20).then(
         "hello", stop="end", stop_at=20
     )
@@ -186,20 +182,22 @@ async def test_a_cut_body_is_ambiguous(
     with pytest.raises(MalformedResponseError) as cut:
         await client.chat.send(HELLO)
     server.reply("hello", stop="close", stop_at=20).then("hello")
-    reply = await client.chat.send(HELLO, retries=Retries(ambiguous=True))
+    response = await client.chat.send(HELLO, retries=Retries(ambiguous=True))
 
     assert len(server.requests) == 4
     assert [error_reply.value.attempts[0].billing for error_reply in (broken, cut)] == [
         "maybe"
     ] * 2
-    assert reply.text == "hello"
-    assert [attempt.billing for attempt in reply.http.attempts] == ["maybe", "billed"]
+    assert response.text == "hello"
+    assert [attempt.billing for attempt in response.http.attempts] == [
+        "maybe",
+        "billed",
+    ]
 
 
-async def test_an_empty_completion_is_a_reply_unless_repeats_are_asked_for(
+async def test_empty_completion_is_returned_unless_ambiguous_allows_a_retry(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A cold start's empty answer is handed over; `ambiguous` asks again, to the last."""
     empty = {
         "choices": [{"message": {"content": ""}, "finish_reason": None}],
         "usage": {"completion_tokens": 0},
@@ -218,15 +216,14 @@ async def test_an_empty_completion_is_a_reply_unless_repeats_are_asked_for(
     assert second.http.attempts[0].billing == "insured"
 
 
-async def test_waits_as_long_as_the_server_says(
+async def test_retry_after_is_a_lower_bound(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """A 429 that names a delay is repeated after at least that delay."""
     server.reply(error_reply(429, retry_after=1)).then("hello")
 
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
 
-    assert reply.text == "hello"
+    assert response.text == "hello"
     assert len(server.requests) == 2
     assert slept == [1.5]
 
@@ -242,10 +239,9 @@ async def test_waits_as_long_as_the_server_says(
         "metadata_header",
     ],
 )
-async def test_the_wish_is_found_wherever_it_is(
+async def test_retry_after_is_read_from_every_location(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float], hint: Any
 ) -> None:
-    """The server's wish counts, in whatever place it is told."""
     server.reply(error_reply(503, retry_after=7, hints=hint)).then("hello")
 
     await client.chat.send(HELLO)
@@ -253,10 +249,9 @@ async def test_the_wish_is_found_wherever_it_is(
     assert slept == [7.5]
 
 
-async def test_a_wish_beyond_max_wait_raises_at_once(
+async def test_retry_after_beyond_max_wait_raises_at_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """A longer wish than `max_wait` is told to the caller, not waited for."""
     server.reply(error_reply(429, retry_after=61), times=2)
 
     with pytest.raises(RateLimitError) as caught:
@@ -270,10 +265,9 @@ async def test_a_wish_beyond_max_wait_raises_at_once(
     assert slept == []
 
 
-async def test_waits_grow_up_to_the_cap(
+async def test_backoff_doubles_up_to_the_cap(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """Without a wish the waits double, with chance in them, up to `cap`."""
     server.reply(error_reply(500), times=None)
 
     with pytest.raises(APIError) as caught:
@@ -283,10 +277,9 @@ async def test_waits_grow_up_to_the_cap(
     assert [attempt.waited for attempt in caught.value.attempts] == [0.0, *slept]
 
 
-async def test_an_error_behind_content_is_not_repeated(
+async def test_error_after_content_is_not_retried(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Once content has arrived, a 502 in the stream raises, with what there was."""
     server.reply(["he", "llo"], error=StreamError(code=502), error_after=2)
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -300,18 +293,17 @@ async def test_an_error_behind_content_is_not_repeated(
     assert caught.value.http.status == 200
 
 
-async def test_each_attempt_leaves_a_record(
+async def test_each_attempt_is_recorded_with_its_error_and_billing(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """`http.attempts` tells of each attempt how it ended and what it may have cost."""
     server.reply(error_reply(429, retry_after=2)).then(
         error_reply(502, generation_id=False)
     ).then("hello")
 
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
 
     ids = [request.generation_id for request in server.requests]
-    first, second, third = reply.http.attempts
+    first, second, third = response.http.attempts
     assert (first.status, first.waited, first.billing) == (429, 0.0, "not_accepted")
     assert first.generation_id == ids[0]
     assert str(first.error).startswith("RateLimitError: ")
@@ -320,13 +312,12 @@ async def test_each_attempt_leaves_a_record(
     assert str(second.error).startswith("BadGatewayError: ")
     assert (third.status, third.waited, third.billing) == (200, 1.0, "billed")
     assert (third.error, third.generation_id) == (None, ids[2])
-    assert reply.http.generation_id == ids[2]
+    assert response.http.generation_id == ids[2]
 
 
-async def test_a_refused_connection_is_tried_again(
+async def test_refused_connection_is_retried(
     make_client: Callable[..., AsyncOpenRouter], slept: list[float]
 ) -> None:
-    """Where nobody listens nothing can have been accepted."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = make_client(base_url=f"http://127.0.0.1:{port}")
@@ -349,41 +340,38 @@ def _close_old(seen: SeenRequest) -> Reply:
     return Reply("hello", stop="close" if seen.connection == 1 else None)
 
 
-async def test_a_dead_pooled_connection_is_replaced_at_once(
+async def test_dead_pooled_connection_is_replaced_without_a_wait(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """A reused connection that ends without a byte costs no attempt and no wait."""
     await client.chat.send(HELLO)
     server.reply(_close_old, times=2)
 
-    reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+    response = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
 
-    assert reply.text == "hello"
+    assert response.text == "hello"
     assert slept == []
-    assert [attempt.billing for attempt in reply.http.attempts] == [
+    assert [attempt.billing for attempt in response.http.attempts] == [
         "not_accepted",
         "billed",
     ]
 
 
-async def test_a_dead_pooled_connection_leaves_the_attempts_whole(
+async def test_dead_pooled_connection_does_not_use_up_an_attempt(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """The free attempt is not counted against `max_attempts`."""
     await client.chat.send(HELLO)
     server.reply(_close_old, times=1).then(error_reply(500)).then("hello")
 
-    reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+    response = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
 
-    assert reply.text == "hello"
-    assert len(reply.http.attempts) == 3
+    assert response.text == "hello"
+    assert len(response.http.attempts) == 3
     assert slept == [0.5]
 
 
-async def test_a_dead_pooled_connection_is_an_error_with_one_attempt(
+async def test_dead_pooled_connection_is_an_error_with_one_attempt(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """`max_attempts=1` sends exactly once, a stale connection included."""
     await client.chat.send(HELLO)
     server.reply(_close_old, times=2)
 
@@ -394,10 +382,10 @@ async def test_a_dead_pooled_connection_is_an_error_with_one_attempt(
     assert len(caught.value.attempts) == 1
 
 
-async def test_a_reused_connection_that_dies_late_is_ambiguous(
+async def test_reused_connection_that_breaks_late_is_ambiguous(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a second (here less) the request may have been read: it is not sent again."""
+    """After a second (here less) the server may have read the request."""
     monkeypatch.setattr("openrouter_async.transport.error_mapping._STALE_SECONDS", 0.05)
     await client.chat.send(HELLO)
     server.reply("hello", stop="close", delay=0.1)
@@ -408,22 +396,20 @@ async def test_a_reused_connection_that_dies_late_is_ambiguous(
     assert len(server.requests) == 2
 
 
-async def test_a_connection_closed_while_idle_is_not_used(
+async def test_connection_closed_while_idle_is_not_reused(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A connection that the server closed after its reply is no longer in the pool."""
     server.reply("hello", headers={"Connection": "close"})
     await client.chat.send(HELLO)
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
 
-    assert len(reply.http.attempts) == 1
+    assert len(response.http.attempts) == 1
     assert [request.connection for request in server.requests] == [1, 2]
 
 
-async def test_the_budget_keeps_a_sick_upstream_from_being_hammered(
+async def test_retry_budget_limits_retries_to_ten_and_a_share_of_the_calls(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """In 10 seconds: 10 repeats, and one more for each ten first attempts."""
     client = client.with_options(retries=Retries(base=0.0, max_attempts=2))
     for _ in range(10):
         await client.chat.send(HELLO)
@@ -441,10 +427,9 @@ async def test_the_budget_keeps_a_sick_upstream_from_being_hammered(
     assert "budget" not in str(errors[0])
 
 
-async def test_waits_that_the_server_named_are_not_charged(
+async def test_retry_after_is_not_counted_by_the_retry_budget(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The server knows what it asked for: its own waits are outside of the budget."""
     client = client.with_options(retries=Retries(base=0.0, max_attempts=2))
     server.reply(error_reply(503, retry_after=0), times=None)
 
@@ -455,10 +440,9 @@ async def test_waits_that_the_server_named_are_not_charged(
     assert len(server.requests) == 40
 
 
-async def test_each_key_and_place_has_a_budget(
+async def test_each_key_and_base_url_has_a_retry_budget(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What one key used up is not missing to another; the oldest are forgotten."""
     client = client.with_options(retries=Retries(base=0.0, max_attempts=40))
     server.reply(error_reply(500), times=None)
 
@@ -469,14 +453,13 @@ async def test_each_key_and_place_has_a_budget(
     with pytest.raises(APIError):
         await client.chat.send(HELLO, api_key=lambda: "a third")
 
-    # 10 and a tenth: there is no room for an eleventh repeat.
+    # The budget is 10 and a tenth of a retry, and an eleventh does not fit.
     assert len(server.requests) == 3 * 11
 
 
 async def test_caches_per_key_are_bounded(
     make_client: Callable[..., AsyncOpenRouter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backend that calls with its users' keys does not grow with them."""
     monkeypatch.setattr("openrouter_async.transport.transport._MAX_KEYS", 2)
     client = make_client()
 
@@ -487,10 +470,9 @@ async def test_caches_per_key_are_bounded(
     assert [*client._transport._authorizations] == ["key-2", "key-3"]
 
 
-async def test_a_wait_beyond_the_deadline_raises_at_once(
+async def test_wait_beyond_the_deadline_raises_at_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
-    """An attempt that could only begin after `total` is not waited for."""
     server.reply(error_reply(429, retry_after=5), times=None)
 
     with pytest.raises(RateLimitError):
@@ -502,10 +484,9 @@ async def test_a_wait_beyond_the_deadline_raises_at_once(
     assert slept == [5.5]
 
 
-async def test_a_call_that_sleeps_after_a_timeout_can_still_be_closed(
+async def test_call_that_waits_after_a_timeout_is_ended_by_closing(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """The clock that ended one attempt does not shield the wait behind it."""
     client = make_client(clock=None, retries=Retries(ambiguous=True, base=50, cap=50))
     server.reply("hello", delay=math.inf)
     task = asyncio.create_task(
@@ -522,10 +503,9 @@ async def test_a_call_that_sleeps_after_a_timeout_can_still_be_closed(
     assert time.monotonic() - asked < 0.1
 
 
-async def test_the_last_error_is_the_one_that_raises(
+async def test_last_error_is_raised_with_all_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What the last attempt met is raised, with all attempts on it."""
     server.reply(error_reply(500)).then(error_reply(529)).then(error_reply(400))
 
     with pytest.raises(BadRequestError) as caught:
@@ -534,10 +514,9 @@ async def test_the_last_error_is_the_one_that_raises(
     assert [attempt.status for attempt in caught.value.attempts] == [500, 529, 400]
 
 
-async def test_only_what_came_from_the_edge_is_ambiguous(
+async def test_524_of_the_edge_is_ambiguous_and_in_the_envelope_insured(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A 524 in OpenRouter's envelope is insured; the edge's own page tells nothing."""
     once = client.with_options(retries=Retries(max_attempts=1))
     server.reply(error_reply(524)).then(error_reply(524, shape="html"))
 
@@ -550,20 +529,18 @@ async def test_only_what_came_from_the_edge_is_ambiguous(
     assert (edge.value.retryable, edge.value.attempts[0].billing) == (False, "maybe")
 
 
-async def test_no_money_is_told_at_once(
+async def test_402_raises_at_once_with_a_hint(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A 402 says what to do."""
     server.reply(error_reply(402))
 
     with pytest.raises(PaymentRequiredError, match="credits"):
         await client.chat.send(HELLO)
 
 
-async def test_silence_before_the_headers_is_a_timeout(
+async def test_timeout_before_the_headers_is_not_retried(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A server that takes the request and says nothing is asked once."""
     server.reply(delay=math.inf)
 
     with pytest.raises(APITimeoutError) as caught:

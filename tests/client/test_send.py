@@ -1,6 +1,5 @@
-"""`chat.send` and `client.request`: options of one call, and what tells of it."""
+"""`chat.send` and `client.request`: arguments, options of a call, records."""
 
-# A few rules can be seen only from inside.
 # pyright: reportPrivateUsage=false
 
 import asyncio
@@ -34,16 +33,15 @@ from openrouter_async import (
 from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
 
 
-async def test_a_call_carries_what_it_was_given(
+async def test_request_has_the_parameters_as_body_and_the_key_as_header(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The body is the parameters, the headers are the key and little else."""
-    reply = await client.chat.send(
+    response = await client.chat.send(
         model="openai/gpt-4o-mini", messages=[UserMessage("Hi")], temperature=0.5
     )
 
     (seen,) = server.requests
-    assert isinstance(reply, ChatResponse)
+    assert isinstance(response, ChatResponse)
     assert (seen.method, seen.path) == ("POST", "/api/v1/chat/completions")
     assert seen.json == {
         "model": "openai/gpt-4o-mini",
@@ -56,10 +54,9 @@ async def test_a_call_carries_what_it_was_given(
     assert "Cookie" not in seen.headers
 
 
-async def test_keywords_win_over_parameters(
+async def test_keywords_take_precedence_over_params_and_none_does_not(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A keyword replaces what `params` says, None leaves it."""
     await client.chat.send(HELLO, model="other", messages=None)
     await client.chat.send(
         {"model": "m", "messages": [UserMessage("a")]}, model="third"
@@ -69,23 +66,21 @@ async def test_keywords_win_over_parameters(
     assert server.requests[0].prompt == "Say hello"
 
 
-async def test_a_message_of_a_reply_may_be_sent_back(
+async def test_message_of_a_response_is_sent_back(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What a reply said stands in `messages` as it is."""
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
     await client.chat.send(
-        model="m", messages=[UserMessage("a"), reply.message, UserMessage("b")]
+        model="m", messages=[UserMessage("a"), response.message, UserMessage("b")]
     )
 
     said = server.requests[1].fields["messages"][1]
-    assert said == reply.raw["choices"][0]["message"]
+    assert said == response.raw["choices"][0]["message"]
 
 
-async def test_the_body_may_hold_more(
+async def test_extra_body_query_and_headers_are_merged(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """`extra_body` wins over the body's keys, `extra_query` and `extra_headers` are added."""
     await client.chat.send(
         HELLO,
         temperature=1.0,
@@ -106,7 +101,7 @@ async def test_the_body_may_hold_more(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "raised", "words"),
+    ("arguments", "raised", "message"),
     [
         ({}, ConfigurationError, "nothing to send"),
         ({"messages": []}, ConfigurationError, "nothing to send"),
@@ -121,27 +116,27 @@ async def test_the_body_may_hold_more(
         ({"base_url": "nowhere"}, ConfigurationError, "https://"),
     ],
 )
-async def test_an_impossible_argument_is_told_before_anything_is_sent(
+async def test_invalid_argument_raises_before_the_call_is_awaited(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
     arguments: Mapping[str, Any],
     raised: type[Exception],
-    words: str,
+    message: str,
 ) -> None:
-    """The call itself raises, before it is awaited."""
     params = None if arguments.keys() <= {"messages"} else HELLO
     send: Any = client.chat.send
 
-    with pytest.raises(raised, match=words):
+    with pytest.raises(raised, match=message):
         send(params, **arguments)
 
     assert server.requests == []
     assert records == []
 
 
-async def test_a_mapping_must_agree_on_the_stream(client: AsyncOpenRouter) -> None:
-    """`stream` in a mapping is fine if the keyword says the same."""
+async def test_stream_in_a_mapping_must_agree_with_the_keyword(
+    client: AsyncOpenRouter,
+) -> None:
     asked = {"model": "m", "messages": [UserMessage("a")], "stream": True}
 
     async with client.chat.send(asked, stream=True) as stream:
@@ -151,34 +146,33 @@ async def test_a_mapping_must_agree_on_the_stream(client: AsyncOpenRouter) -> No
 
 
 async def test_stream_may_be_a_variable(client: AsyncOpenRouter) -> None:
-    """`stream=` takes a bool; what comes is a stream or a reply accordingly."""
-    stream, reply = [
+    stream, response = [
         await client.chat.send(HELLO, stream=flag) for flag in (True, False)
     ]
 
     assert isinstance(stream, ChatStream)
-    assert isinstance(reply, ChatResponse)
-    assert (await stream.collect()).text == reply.text
+    assert isinstance(response, ChatResponse)
+    assert (await stream.collect()).text == response.text
 
 
-async def test_calls_run_side_by_side(
+async def test_calls_are_coroutines_for_gather_and_tasks(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What `send` returns is a coroutine: for gather, create_task and TaskGroup."""
     texts = await asyncio.gather(*(client.chat.send(HELLO) for _ in range(3)))
     task = asyncio.create_task(client.chat.send(HELLO, stream=True))
     async with asyncio.TaskGroup() as group:
         streams = [
             group.create_task(client.chat.send(HELLO, stream=True)) for _ in range(3)
         ]
-    replies = [await (await t).collect() for t in (task, *streams)]
+    responses = [await (await t).collect() for t in (task, *streams)]
 
-    assert len({reply.text for reply in (*texts, *replies)}) == 1
+    assert len({response.text for response in (*texts, *responses)}) == 1
     assert len(server.requests) == 7
 
 
-async def test_a_stream_is_entered_in_either_way(client: AsyncOpenRouter) -> None:
-    """`async with send(...)` and `async with await send(...)` are the same."""
+async def test_stream_is_entered_with_and_without_await(
+    client: AsyncOpenRouter,
+) -> None:
     async with client.chat.send(HELLO, stream=True) as first:
         await first.collect()
     async with await client.chat.send(HELLO, stream=True) as second:
@@ -189,10 +183,9 @@ async def test_a_stream_is_entered_in_either_way(client: AsyncOpenRouter) -> Non
     )
 
 
-async def test_a_forgotten_await_is_explained(
+async def test_loop_over_a_pending_stream_is_explained_without_a_warning(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Looping over what `send` returns tells how it is meant, and warns of nothing."""
     with pytest.raises(TypeError, match="async with"):
         async for _ in client.chat.send(HELLO, stream=True):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
             pass
@@ -200,8 +193,7 @@ async def test_a_forgotten_await_is_explained(
     assert server.requests == []
 
 
-async def test_a_call_is_awaited_once(client: AsyncOpenRouter) -> None:
-    """Like any coroutine it can not be awaited again."""
+async def test_call_cannot_be_awaited_twice(client: AsyncOpenRouter) -> None:
     pending = client.chat.send(HELLO, stream=True)
     async with pending as stream:
         await stream.collect()
@@ -210,20 +202,18 @@ async def test_a_call_is_awaited_once(client: AsyncOpenRouter) -> None:
         await pending
 
 
-async def test_a_call_that_was_never_begun_can_be_closed(
+async def test_call_that_was_never_awaited_can_be_closed(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Giving up what was not awaited sends nothing and warns of nothing."""
     client.chat.send(HELLO, stream=True).close()
     client.chat.send(HELLO).close()
 
     assert server.requests == []
 
 
-async def test_an_entering_that_fails_leaves_nothing(
+async def test_stream_that_fails_to_open_leaves_nothing_open(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A stream that could not be opened has nothing to close."""
     server.reply(error_reply(400))
     pending = client.chat.send(HELLO, stream=True)
 
@@ -235,12 +225,11 @@ async def test_an_entering_that_fails_leaves_nothing(
 
 
 class TestKeys:
-    """Where a key comes from, and where it may go."""
+    """Sources of the key, and the hosts it may be sent to."""
 
-    async def test_a_function_is_asked_before_every_attempt(
+    async def test_key_function_is_called_before_every_attempt(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
     ) -> None:
-        """A key that changes is taken up by the next attempt, plain or async."""
         keys = iter(["one", "two", "three", "four"])
 
         async def ask() -> str:
@@ -258,14 +247,12 @@ class TestKeys:
             "Bearer four",
         ]
 
-    async def test_what_the_function_raises_is_the_callers(
+    async def test_exception_of_the_key_function_is_raised_unchanged(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """Its exception comes out as it is, and the call counts as an error."""
-
         def ask() -> str:
             raise LookupError("vault")
 
@@ -276,26 +263,24 @@ class TestKeys:
         assert [(r.outcome, r.error) for r in records] == [("error", None)]
 
     @pytest.mark.parametrize("key", [None, "", "  ", lambda: ""])
-    async def test_no_key_is_told_on_the_first_call_that_brings_none(
+    async def test_missing_key_is_an_error_of_the_first_call_without_one(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         key: Any,
     ) -> None:
-        """A client without a key can be made; its calls may bring their own."""
         client = make_client(api_key=key)
 
         with pytest.raises(ConfigurationError, match="OPENROUTER_API_KEY"):
             await client.chat.send(HELLO)
-        reply = await client.chat.send(HELLO, api_key="mine")
+        response = await client.chat.send(HELLO, api_key="mine")
 
-        assert reply.text
+        assert response.text
         assert [r.headers["Authorization"] for r in server.requests] == ["Bearer mine"]
 
-    async def test_another_origin_needs_its_own_key(
+    async def test_other_host_needs_its_own_key(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
     ) -> None:
-        """The client's key never travels to another host; a path on the same one is fine."""
         with LocalOpenRouter() as other:
             with pytest.raises(ConfigurationError, match="pass api_key="):
                 _ = client.chat.send(HELLO, base_url=other.url)
@@ -306,22 +291,20 @@ class TestKeys:
         assert [r.headers["Authorization"] for r in other.requests] == ["Bearer theirs"]
         assert [r.path for r in server.requests] == ["/beta/chat/completions"]
 
-    async def test_a_key_does_not_travel_in_the_clear(
+    async def test_key_is_not_sent_unencrypted_unless_allowed(
         self, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """http:// is for this machine, or asked for by name."""
         client = make_client(base_url="http://openrouter.example/api/v1")
 
         with pytest.raises(ConfigurationError, match="unencrypted"):
             await client.chat.send(HELLO)
 
-    async def test_a_key_is_never_shown(
+    async def test_key_echoed_by_the_server_is_masked_in_errors_and_logs(
         self,
         server: LocalOpenRouter,
         make_client: Callable[..., AsyncOpenRouter],
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """An error body that repeats the key is told without it, logs have none."""
         caplog.set_level(logging.DEBUG)
         key = "sk-or-v1-abcdef0123456789"
         client = make_client(api_key=key)
@@ -330,22 +313,21 @@ class TestKeys:
         with pytest.raises(AuthenticationError) as caught:
             await client.chat.send(HELLO)
 
-        told = f"{caught.value} {caught.value!r} {caught.value.__dict__} {client!r}"
-        assert key not in told
+        shown = f"{caught.value} {caught.value!r} {caught.value.__dict__} {client!r}"
+        assert key not in shown
         assert key not in caplog.text
         assert key not in repr(client._settings)
 
 
 class TestWithOptions:
-    """A client with some options changed, and the same connections."""
+    """`with_options`: a client with other options and the same connections."""
 
-    async def test_it_shares_pool_hook_and_stats(
+    async def test_with_options_shares_pool_hook_and_stats(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """Its calls use the same connections and are told to the same hook."""
         other = client.with_options(
             api_key=" theirs ",
             headers={"X-One": "1"},
@@ -368,8 +350,9 @@ class TestWithOptions:
         )
         assert client.timeouts == Timeouts()
 
-    async def test_closing_it_closes_nothing(self, client: AsyncOpenRouter) -> None:
-        """It is a view; only its owner closes the connections, and then it is closed."""
+    async def test_closing_a_client_of_with_options_closes_nothing(
+        self, client: AsyncOpenRouter
+    ) -> None:
         async with client.with_options() as other:
             await other.chat.send(HELLO)
         await other.close()
@@ -380,10 +363,9 @@ class TestWithOptions:
         with pytest.raises(OpenRouterError, match="closed"):
             await other.chat.send(HELLO)
 
-    async def test_headers_are_merged_without_case(
+    async def test_headers_are_merged_case_insensitively(
         self, server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """The last one given wins: call, view, client."""
         client = make_client(headers={"x-a": "1", "x-b": "1", "x-c": "1"})
         other = client.with_options(headers={"X-B": "2", "X-C": "2"})
 
@@ -396,8 +378,9 @@ class TestWithOptions:
             ["3"],
         ]
 
-    async def test_another_base_url_needs_a_key(self, client: AsyncOpenRouter) -> None:
-        """As with a call's own."""
+    async def test_with_options_of_another_base_url_needs_a_key(
+        self, client: AsyncOpenRouter
+    ) -> None:
         with pytest.raises(ConfigurationError, match="pass api_key="):
             client.with_options(base_url="https://else.example")
         other = client.with_options(base_url="https://else.example", api_key="k")
@@ -406,33 +389,31 @@ class TestWithOptions:
 
 
 class TestOptions:
-    """The options of one call replace the client's whole."""
+    """Options of one call replace those of the client as a whole."""
 
-    async def test_timeouts_and_retries(
+    async def test_retries_of_a_call_replace_those_of_the_client(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
     ) -> None:
-        """`retries=` of a call counts, not the client's."""
         client = client.with_options(retries=Retries(max_attempts=1))
         server.reply(error_reply(500)).then("hi").then(error_reply(500))
 
-        reply = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
+        response = await client.chat.send(HELLO, retries=Retries(max_attempts=2))
         with pytest.raises(APIError):
             await client.chat.send(HELLO)
 
-        assert reply.text == "hi"
+        assert response.text == "hi"
         assert len(server.requests) == 3
 
 
 class TestOnCall:
-    """The hook: once for each call, when it is over."""
+    """`on_call` is called once for each call, at its end."""
 
-    async def test_every_outcome_is_told_once(
+    async def test_on_call_is_called_once_with_each_outcome(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """Ok, error, closed, cancelled; plain and streamed; retries are no calls."""
         server.reply("a").then(error_reply(500)).then("b").then(error_reply(400))
         for _ in range(2):
             await client.chat.send(HELLO)
@@ -479,45 +460,41 @@ class TestOnCall:
         ]
 
     @pytest.mark.parametrize("stream", [True, False])
-    async def test_what_it_raises_is_logged(
+    async def test_exception_of_on_call_is_logged(
         self,
         make_client: Callable[..., AsyncOpenRouter],
         caplog: pytest.LogCaptureFixture,
         stream: bool,
     ) -> None:
-        """A hook that fails does not fail the call."""
-
         def fail(record: CallRecord) -> None:
             raise LookupError(record.outcome)
 
         client = make_client(on_call=fail)
         result = await client.chat.send(HELLO, stream=stream)
-        reply = await result.collect() if isinstance(result, ChatStream) else result
+        response = await result.collect() if isinstance(result, ChatStream) else result
 
-        assert reply.text
+        assert response.text
         (line,) = [r for r in caplog.records if r.levelno == logging.ERROR]
         assert line.name == "openrouter_async"
         assert "LookupError: ok" in caplog.text
 
-    async def test_none_is_needed(
+    async def test_on_call_is_optional(
         self, make_client: Callable[..., AsyncOpenRouter]
     ) -> None:
-        """Without a hook nothing is told."""
         client = make_client(on_call=None)
 
         assert (await client.chat.send(HELLO)).text
 
 
 class TestRequest:
-    """Any other endpoint."""
+    """`client.request` calls any other endpoint."""
 
-    async def test_the_json_comes_as_it_is(
+    async def test_request_returns_the_json_unchanged(
         self,
         server: LocalOpenRouter,
         client: AsyncOpenRouter,
         records: list[CallRecord],
     ) -> None:
-        """The same key, pool and hook; the body is parsed, nothing more."""
         models = await client.request("get", "/models")
         server.reply(json=[1, None], path="/odd")
         odd = await client.request(
@@ -538,10 +515,9 @@ class TestRequest:
     @pytest.mark.parametrize(
         ("method", "sent"), [("GET", 2), ("POST", 1), ("DELETE", 1)]
     )
-    async def test_only_get_is_sent_again(
+    async def test_request_retries_only_get(
         self, server: LocalOpenRouter, client: AsyncOpenRouter, method: str, sent: int
     ) -> None:
-        """What may change something is sent once."""
         server.reply(error_reply(500), path="/key").then(json={"data": 1})
 
         if sent == 2:
@@ -552,10 +528,9 @@ class TestRequest:
 
         assert len(server.requests) == sent
 
-    async def test_errors_are_the_same(
+    async def test_request_raises_the_same_errors_as_send(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
     ) -> None:
-        """The status chooses the class; an error in a 200 is one; no JSON is malformed."""
         server.reply(json={"error": {"code": 400, "message": "x"}}, path="/a")
         server.reply(text="<html><title>T</title>", path="/b")
         server.reply(status=204, body=b"", path="/c")
@@ -572,20 +547,19 @@ class TestRequest:
     @pytest.mark.parametrize(
         "path", ["models", "//evil", "/a b", "/../x", "/a#b", "/%2e%2e/x"]
     )
-    async def test_a_path_stays_below_the_base_url(
+    async def test_request_rejects_a_path_outside_the_base_url(
         self, server: LocalOpenRouter, client: AsyncOpenRouter, path: str
     ) -> None:
-        """A path that leads elsewhere is refused."""
         with pytest.raises(ConfigurationError):
             await client.request("GET", path)
 
         assert server.requests == []
 
 
-async def test_a_large_body_goes_out_whole_on_each_attempt(
+async def test_large_body_is_sent_whole_by_each_attempt(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """More than 1 MiB is sent, and sent again, without a warning of aiohttp's."""
+    """Without the warning of aiohttp about large bodies given as bytes."""
     text = "x" * (3 * 1024 * 1024)
     server.reply(error_reply(500)).then("ok")
 
@@ -597,10 +571,9 @@ async def test_a_large_body_goes_out_whole_on_each_attempt(
     ]
 
 
-async def test_a_body_beyond_the_limit_is_malformed(
+async def test_body_beyond_its_limit_is_malformed_and_an_error_body_is_cut(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:
-    """A plain reply larger than `SizeLimits.body_bytes` is cut off, an error's is shortened."""
     client = make_client(size_limits=SizeLimits(body_bytes=5000, error_bytes=100))
     server.reply("x" * 9000).then(status=400, text="y" * 9000)
 
@@ -612,10 +585,9 @@ async def test_a_body_beyond_the_limit_is_malformed(
     assert caught.value.body == "y" * 100
 
 
-async def test_a_broken_error_body_is_still_its_status(
+async def test_error_body_that_breaks_off_raises_the_class_of_its_status(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The words of an error may be lost, its status is not."""
     body = json.dumps({"error": {"message": "m" * 500}}).encode()
     server.reply(status=400, body=body, stop="close", stop_at=20)
 
@@ -623,10 +595,9 @@ async def test_a_broken_error_body_is_still_its_status(
         await client.chat.send(HELLO)
 
 
-async def test_an_error_body_that_stalls_is_ended_by_the_clocks(
+async def test_error_body_that_stalls_is_ended_by_a_timeout(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The body of an error is read under the clocks of the call."""
     server.reply(status=400, json={"error": {}}, before_token=math.inf)
 
     with pytest.raises(OpenRouterError, match="total"):

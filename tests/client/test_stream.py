@@ -1,4 +1,4 @@
-"""ChatStream: how it is read, ended, left, and what it tells of itself."""
+"""ChatStream: reading, the end, errors, closing, partial and whole responses."""
 
 import asyncio
 import gc
@@ -35,44 +35,42 @@ from openrouter_async.testing import (
 
 
 async def open_stream(client: AsyncOpenRouter) -> ChatStream:
-    """Open a stream without entering it."""
+    """Return an open stream that was not entered."""
     return await client.chat.send(HELLO, stream=True)
 
 
 async def until_pooled(client: AsyncOpenRouter) -> None:
-    """Wait until a connection is back in the pool: all of a stream has arrived."""
+    """Wait until a connection is back in the pool: the whole stream was received."""
     async with asyncio.timeout(1):
-        while not client.stats.idle:  # noqa: ASYNC110 - nobody tells
+        while not client.stats.idle:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.005)
 
 
-async def test_chunks_arrive_one_by_one_and_add_up(
+async def test_chunks_are_accumulated_into_the_response(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """Iterating gives the chunks; `reply` is their sum, with usage and the exchange."""
     server.reply(["he", "llo"])
 
     async with client.chat.send(HELLO, stream=True) as stream:
         texts = [chunk.text async for chunk in stream]
-    reply = stream.response
+    response = stream.response
 
     assert [text for text in texts if text] == ["he", "llo"]
-    assert reply.text == "hello"
-    assert reply.finish_reason == "stop"
-    assert reply.http is stream.http
-    assert reply.http.generation_id == server.requests[0].generation_id
-    assert reply.http.status == 200
-    assert (reply.usage.completion_tokens or 0) > 0
+    assert response.text == "hello"
+    assert response.finish_reason == "stop"
+    assert response.http is stream.http
+    assert response.http.generation_id == server.requests[0].generation_id
+    assert response.http.status == 200
+    assert (response.usage.completion_tokens or 0) > 0
     assert "ended" in repr(stream)
     assert [(r.outcome, r.stream, r.usage) for r in records] == [
-        ("ok", True, reply.usage)
+        ("ok", True, response.usage)
     ]
 
 
-async def test_done_gives_the_connection_back(
+async def test_stream_read_to_its_end_returns_its_connection_to_the_pool(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A stream that was read to its end leaves its connection to the next call."""
     async with client.chat.send(HELLO, stream=True) as stream:
         await read_all(stream)
         idle = client.stats.idle
@@ -83,10 +81,10 @@ async def test_done_gives_the_connection_back(
     assert server.stats.closed_early == 0
 
 
-async def test_leaving_a_stream_that_has_all_arrived_hurts_nobody(
+async def test_closing_a_fully_received_stream_does_not_touch_its_connection(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A connection that went back to the pool belongs to whoever has it now."""
+    """The connection is back in the pool and belongs to another call."""
     stream = await open_stream(client)
     await until_pooled(client)
     server.reply("hello", delay=0.05)
@@ -99,10 +97,9 @@ async def test_leaving_a_stream_that_has_all_arrived_hurts_nobody(
     assert [request.connection for request in server.requests] == [1, 1]
 
 
-async def test_an_error_in_a_stream_that_has_all_arrived_hurts_nobody(
+async def test_error_in_a_fully_received_stream_does_not_touch_its_connection(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The same, where the stream ends by an error that was in its bytes."""
     server.reply(["a", "b"], error=StreamError(), error_after=1)
     stream = await open_stream(client)
     await until_pooled(client)
@@ -117,10 +114,9 @@ async def test_an_error_in_a_stream_that_has_all_arrived_hurts_nobody(
     assert len(server.requests) == 2
 
 
-async def test_data_behind_done_is_not_read(
+async def test_data_after_done_is_not_read(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """`[DONE]` is the end, whatever follows; a body that goes on is cut."""
     server.reply("hello", suffix=b'data: {"choices": 1}\n\ndata: nonsense\n\n')
     server.reply(
         body=b'data: {"choices": [{}]}\n\ndata: [DONE]\n\n: more' + b"." * 5000,
@@ -142,13 +138,12 @@ async def test_data_behind_done_is_not_read(
 
 
 @pytest.mark.parametrize("stop", ["end", "close", "reset"])
-async def test_a_finish_reason_is_an_end_too(
+async def test_connection_that_breaks_after_the_finish_reason_is_not_an_error(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
     stop: Any,
 ) -> None:
-    """Without `[DONE]` a finish reason will do, and what breaks behind it is no loss."""
     server.reply(["hello"], stop=stop, stop_after=5)
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -163,13 +158,12 @@ async def test_a_finish_reason_is_an_end_too(
 async def test_done_without_a_finish_reason_is_an_end(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """`[DONE]` alone says that all has come."""
     server.reply("hello", finish=False, done=True)
 
     async with client.chat.send(HELLO, stream=True) as stream:
-        reply = await stream.collect()
+        response = await stream.collect()
 
-    assert (reply.text, reply.finish_reason) == ("hello", None)
+    assert (response.text, response.finish_reason) == ("hello", None)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +174,13 @@ async def test_done_without_a_finish_reason_is_an_end(
         ("reset", APIConnectionError),
     ],
 )
-async def test_a_cut_stream_raises_with_what_had_arrived(
+async def test_stream_that_breaks_off_raises_with_the_partial_response(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
     records: list[CallRecord],
     stop: Any,
     raised: type[OpenRouterError],
 ) -> None:
-    """Half an answer is never taken for the whole."""
     server.reply(
         ["he", "llo"], stop=stop, stop_after=1, before_token=0.02, chunk_delay=0.02
     )
@@ -210,10 +203,9 @@ async def test_a_cut_stream_raises_with_what_had_arrived(
         _ = stream.response
 
 
-async def test_a_502_in_the_middle_raises_its_class(
+async def test_error_event_raises_its_class_with_the_partial_response(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """An error event ends the stream by its code's class, with what had arrived."""
     server.reply(["he", "llo"], error=StreamError(code=502), error_after=1)
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -225,10 +217,9 @@ async def test_a_502_in_the_middle_raises_its_class(
     assert pickle.loads(pickle.dumps(caught.value)).partial.text == "he"
 
 
-async def test_an_event_that_is_no_json_is_malformed(
+async def test_event_that_is_not_json_is_malformed(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What is no JSON ends the stream; the connection is not used again."""
     server.reply(chunks=[{"choices": [{"delta": {"content": "he"}}]}, "{oops"])
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -240,10 +231,9 @@ async def test_an_event_that_is_no_json_is_malformed(
     assert stream.http.attempts[0].billing != "not_accepted"
 
 
-async def test_an_event_may_not_outgrow_its_limit(
+async def test_event_beyond_its_limit_is_malformed(
     server: LocalOpenRouter, make_client: Any
 ) -> None:
-    """An event beyond `SizeLimits.event_bytes` is malformed, not kept in memory."""
     client: AsyncOpenRouter = make_client(size_limits=SizeLimits(event_bytes=2000))
     server.reply(["a", "b" * 500_000, "c"], chunk_delay=0.02)
 
@@ -255,10 +245,9 @@ async def test_an_event_may_not_outgrow_its_limit(
     assert caught.value.partial.text == "a"
 
 
-async def test_a_bare_loop_stays_open_after_a_break(
+async def test_break_outside_of_a_block_leaves_the_stream_open(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A `break` is not seen: the stream goes on where it was, until `aclose()`."""
     server.reply(["a", "b", "c"], stop="silence", stop_after=3)
     stream = await open_stream(client)
 
@@ -278,15 +267,14 @@ async def test_a_bare_loop_stays_open_after_a_break(
     assert client.stats.in_use == 0
 
 
-async def test_garbage_warns_and_closes(
+async def test_garbage_collected_stream_warns_and_closes_its_connection(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """A stream that nobody holds warns, naming `async with`, and its socket is closed."""
     server.reply(["a", "b"], stop="silence", stop_after=1)
     stream = await open_stream(client)
     await anext(stream)
 
-    with pytest.warns(ResourceWarning, match="async with"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="async with"):  # noqa: PT031 - both are needed
         del stream
         gc.collect()
     await server.until(closed=1, timeout=1)
@@ -295,8 +283,9 @@ async def test_garbage_warns_and_closes(
     assert [record.outcome for record in records] == ["closed"]
 
 
-async def test_an_ended_stream_is_silent_garbage(client: AsyncOpenRouter) -> None:
-    """Reading to the end is enough; no block is needed for it."""
+async def test_stream_that_has_ended_is_garbage_collected_silently(
+    client: AsyncOpenRouter,
+) -> None:
     stream = await open_stream(client)
     text = await read_all(stream)
     del stream
@@ -308,7 +297,6 @@ async def test_an_ended_stream_is_silent_garbage(client: AsyncOpenRouter) -> Non
 async def test_closing_from_another_task_wakes_the_reader(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """`aclose()` from anywhere ends a waiting reader with a ClosedError, at once."""
     server.reply(["a", "b"], stop="silence", stop_after=1)
     stream = await open_stream(client)
     reader = asyncio.create_task(read_all(stream))
@@ -329,10 +317,9 @@ async def test_closing_from_another_task_wakes_the_reader(
         await anext(stream)
 
 
-async def test_a_closed_stream_cannot_be_read(
+async def test_closed_stream_cannot_be_read(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """What had arrived stays; what is asked for after the block is a ClosedError."""
     server.reply(["a", "b"])
     async with client.chat.send(HELLO, stream=True) as stream:
         await anext(stream)
@@ -347,29 +334,27 @@ async def test_a_closed_stream_cannot_be_read(
     assert text == "a"
 
 
-async def test_a_stream_may_be_read_in_pieces_and_after_its_end(
+async def test_stream_is_read_in_several_loops_and_after_its_end(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Loops go on where the last one stopped; behind the end there is nothing."""
     server.reply(["a", "b", "c"])
     async with client.chat.send(HELLO, stream=True) as stream:
         async for chunk in stream:
             if chunk.text == "a":
                 break
-        reply = await stream.collect()
+        response = await stream.collect()
         again = await stream.collect()
         rest = await read_all(stream)
 
-    assert (reply.text, rest) == ("abc", "")
-    assert again == reply
+    assert (response.text, rest) == ("abc", "")
+    assert again == response
     assert await read_all(stream) == ""
-    assert stream.partial == reply
+    assert stream.partial == response
 
 
-async def test_two_readers_are_refused(
+async def test_second_reader_is_rejected(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """The second reader is told so; the first one reads on."""
     server.reply(["a", "b"], chunk_delay=0.05)
     async with client.chat.send(HELLO, stream=True) as stream:
         first = asyncio.create_task(read_all(stream))
@@ -381,10 +366,9 @@ async def test_two_readers_are_refused(
     assert text == "ab"
 
 
-async def test_a_reader_that_is_cancelled_ends_the_stream(
+async def test_cancelling_the_reader_closes_the_stream(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """Outside of a block, too, a cancelled read lets go of the socket."""
     server.reply(["a", "b"], stop="silence", stop_after=1)
     stream = await open_stream(client)
     reader = asyncio.create_task(read_all(stream))
@@ -401,10 +385,9 @@ async def test_a_reader_that_is_cancelled_ends_the_stream(
         await anext(stream)
 
 
-async def test_a_cancel_at_done_loses_nothing(
+async def test_cancellation_while_waiting_for_the_end_of_the_body_keeps_the_response(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """While the end of the body is waited for, the reply is there already."""
     body = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
     server.reply(
         body=body + b" " * 9,
@@ -428,8 +411,9 @@ async def test_a_cancel_at_done_loses_nothing(
     assert [record.outcome for record in records] == ["ok"]
 
 
-async def test_partial_grows(server: LocalOpenRouter, client: AsyncOpenRouter) -> None:
-    """`partial` is what has arrived: nothing, then more and more of the reply."""
+async def test_partial_has_the_chunks_returned_so_far(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
     server.reply(["a", "b"])
     seen: list[str] = []
 
@@ -445,10 +429,9 @@ async def test_partial_grows(server: LocalOpenRouter, client: AsyncOpenRouter) -
     assert stream.partial == stream.response
 
 
-async def test_the_opening_raises_until_the_first_event(
+async def test_error_before_the_first_event_is_raised_by_opening(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """Errors before the first event raise where the stream is opened, comments aside."""
     server.reply(
         "x", comments=3, before_token=0.02, error=StreamError(code=429), error_after=0
     )
@@ -467,7 +450,7 @@ async def test_the_opening_raises_until_the_first_event(
 async def test_response_without_choices_and_without_an_error_is_malformed(
     server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
 ) -> None:
-    """What was received is in `partial`: it may have been paid for."""
+    """The usage that was received may have been paid for; it is in `partial`."""
     body = {"id": "gen-5", "choices": [], "usage": {"total_tokens": 31}}
     server.reply(chunks=[body], done=True) if stream else server.reply(json=body)
     server.reply(chunks=[], done=True)
@@ -488,10 +471,9 @@ async def test_response_without_choices_and_without_an_error_is_malformed(
     assert empty.value.partial is None
 
 
-async def test_a_stream_without_an_event_is_interrupted(
+async def test_stream_without_an_event_is_interrupted(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """A body that ends with nothing but comments is no stream."""
     server.reply("x", stop="end", stop_after=0)
 
     with pytest.raises(StreamInterruptedError, match="first event") as caught:
@@ -500,10 +482,9 @@ async def test_a_stream_without_an_event_is_interrupted(
     assert caught.value.partial is None
 
 
-async def test_a_completion_in_place_of_a_stream_is_one_chunk(
+async def test_completion_sent_for_a_stream_request_is_one_chunk(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """JSON answered to a stream request is read as a stream of one chunk."""
     body = completion("hello", reasoning="why")
     server.reply(json=body)
 
@@ -519,10 +500,9 @@ async def test_a_completion_in_place_of_a_stream_is_one_chunk(
     assert [record.outcome for record in records] == ["ok"]
 
 
-async def test_a_completion_in_place_of_a_stream_may_be_left(
+async def test_completion_sent_for_a_stream_request_holds_a_slot_until_it_is_closed(
     server: LocalOpenRouter, make_client: Any, records: list[CallRecord]
 ) -> None:
-    """It holds a slot until it is left, and its connection is in the pool meanwhile."""
     client: AsyncOpenRouter = make_client()
     server.reply(json=completion("hello"), times=2)
 
@@ -539,10 +519,9 @@ async def test_a_completion_in_place_of_a_stream_may_be_left(
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
-async def test_an_error_in_place_of_a_stream_raises(
+async def test_error_sent_for_a_stream_request_is_raised_by_opening(
     server: LocalOpenRouter, client: AsyncOpenRouter, content_type: str
 ) -> None:
-    """JSON with an error, in a 200, raises where the stream is opened."""
     server.reply(
         text='{"error": {"code": 403, "message": "no"}}', content_type=content_type
     )
@@ -563,10 +542,9 @@ async def test_an_error_in_place_of_a_stream_raises(
         ("  ", "text/plain"),
     ],
 )
-async def test_something_else_in_place_of_a_stream_is_malformed(
+async def test_other_body_sent_for_a_stream_request_is_malformed(
     server: LocalOpenRouter, client: AsyncOpenRouter, text: str, content_type: str
 ) -> None:
-    """What is neither events nor an object raises where the stream is opened."""
     server.reply(text=text, content_type=content_type)
 
     with pytest.raises(MalformedResponseError):
@@ -576,10 +554,9 @@ async def test_something_else_in_place_of_a_stream_is_malformed(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
-async def test_events_of_another_media_type_are_events(
+async def test_events_are_recognized_whatever_their_media_type(
     server: LocalOpenRouter, client: AsyncOpenRouter, content_type: str
 ) -> None:
-    """A media type that says nothing is judged by the first byte."""
     server.reply("hello", headers={"Content-Type": content_type}, write_bytes=7)
 
     async with client.chat.send(HELLO, stream=True) as stream:
@@ -588,10 +565,9 @@ async def test_events_of_another_media_type_are_events(
     assert text == "hello"
 
 
-async def test_events_in_place_of_a_completion_are_folded(
+async def test_events_sent_for_a_plain_request_are_accumulated(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """SSE answered to a plain request is a reply; cut off it is none."""
     content = ["he", "llo"]
     sse = b"".join(
         b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % word.encode()
@@ -600,19 +576,18 @@ async def test_events_in_place_of_a_completion_are_folded(
     server.reply(body=sse + b"data: [DONE]\n\n", content_type="text/event-stream")
     server.reply(body=sse, content_type="text/event-stream")
 
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
     with pytest.raises(StreamInterruptedError) as caught:
         await client.chat.send(HELLO)
 
-    assert reply.text == "hello"
+    assert response.text == "hello"
     assert caught.value.partial is not None
     assert caught.value.partial.text == "hello"
 
 
-async def test_a_stream_is_cut_where_the_network_likes(
+async def test_chunks_do_not_depend_on_the_sizes_of_reads(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    """One byte a read gives the same chunks."""
     server.reply("Grüße, 世界!", write_bytes=3)
     server.reply("Grüße, 世界!")
 
@@ -624,10 +599,9 @@ async def test_a_stream_is_cut_where_the_network_likes(
     assert first == second == "Grüße, 世界!"
 
 
-async def test_an_error_at_the_opening_is_told_once(
+async def test_error_of_an_opening_is_reported_once(
     server: LocalOpenRouter, client: AsyncOpenRouter, records: list[CallRecord]
 ) -> None:
-    """A stream that was never opened is one record as well."""
     server.reply(error_reply(400), delay=0.01)
 
     with pytest.raises(APIError):
@@ -636,10 +610,9 @@ async def test_an_error_at_the_opening_is_told_once(
     assert [(r.outcome, r.stream) for r in records] == [("error", True)]
 
 
-async def test_the_clients_end_is_told_to_a_stream_nobody_reads(
+async def test_stream_that_nobody_reads_reports_the_end_of_its_client(
     server: LocalOpenRouter, make_client: Any
 ) -> None:
-    """A stream that was ended while nobody read says why when it is read."""
     client: AsyncOpenRouter = make_client()
     server.reply("a b c", delay=0, stop="silence", stop_after=1)
     stream = await open_stream(client)

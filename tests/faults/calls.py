@@ -44,14 +44,14 @@ def open_stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[ChatSt
 async def call(
     client: AsyncOpenRouter, kind: str = "plain", **options: Any
 ) -> ChatResponse:
-    """Make a call of either kind and read all of its reply."""
+    """Make a call of either kind and read all of its response."""
     if kind == "stream":
         async with open_stream(client, **options) as stream:
             return await stream.collect()
     send: Any = client.chat.send
     messages = [UserMessage(options.pop("prompt", "hi"))]
-    reply: ChatResponse = await send(model="m", messages=messages, **options)
-    return reply
+    response: ChatResponse = await send(model="m", messages=messages, **options)
+    return response
 
 
 def client_of(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:

@@ -79,7 +79,7 @@ def _lines() -> Iterator[Line]:
 
 def _cells(result: Result) -> Sequence[str]:
     if result.raises is None:
-        comes_to = "the reply"
+        comes_to = "the response"
     else:
         phase = f" ({result.phase})" if result.phase else ""
         comes_to = f"`{result.raises.__name__}`{phase}"

@@ -69,7 +69,7 @@ def http(
     media: str | None = "application/json",
     length: int | str | None = "as it is",
 ) -> bytes:
-    """Write a reply; its Content-Length may be a lie, None leaves a header out."""
+    """Write a response; its Content-Length may be a lie, None leaves a header out."""
     lines = [f"HTTP/1.1 {status}", f"X-Generation-Id: {ID}", *headers]
     if media is not None:
         lines.append(f"Content-Type: {media}")

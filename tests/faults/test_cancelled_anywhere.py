@@ -122,7 +122,7 @@ def busy(server: ScriptServer) -> None:
 
 
 def error_slowly(server: ScriptServer) -> None:
-    """The body of a final error comes late, then the reply of the next attempt."""
+    """The body of a final error comes late, then the response of the next attempt."""
     bad = http(b'{"error":{"code":503}}', "503 Busy")
     server.script(read, send(bad[:-9]), wait(0.001), send(bad[-9:]))
 
@@ -217,7 +217,7 @@ async def test_a_slot_that_is_granted_while_cancelled_is_not_lost(when: When) ->
                 assert second.task.cancelled(), at
 
 
-@covers("F76", "a clock runs out at any moment", "`APITimeoutError` or the reply")
+@covers("F76", "a clock runs out at any moment", "`APITimeoutError` or the response")
 @pytest.mark.parametrize("run", [plain, stream, bare])
 async def test_a_clock_may_run_out_anywhere(run: Run, *, long: bool) -> None:
     """However the deadline falls between the events of a call, nothing is left."""

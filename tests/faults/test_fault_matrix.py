@@ -28,7 +28,7 @@ CASES = [
 async def test_every_fault_ends_as_the_table_says(
     row: Row, kind: Kind, result: Result, authority: Authority
 ) -> None:
-    """A fault ends in the reply or in one typed error, and leaves nothing behind."""
+    """A fault ends in the response or in one typed error, and leaves nothing behind."""
     certificate = getattr(authority, row.certificate)() if row.certificate else None
     server = ScriptServer(ssl=certificate, scheme=row.scheme)
     async with (
@@ -45,9 +45,9 @@ async def test_every_fault_ends_as_the_table_says(
         http: Exchange
         options = {"timeouts": row.clocks(), "prompt": "x" * row.body}
         if result.raises is None:
-            reply = await call(client, kind, **options)
-            assert reply.text == "hello"
-            http = reply.http
+            response = await call(client, kind, **options)
+            assert response.text == "hello"
+            http = response.http
         else:
             with pytest.raises(result.raises) as caught:
                 await call(client, kind, **options)

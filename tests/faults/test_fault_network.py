@@ -185,7 +185,7 @@ async def test_a_look_up_that_hangs_ends_at_the_connect_clock() -> None:
         assert len(error.attempts) == 3
 
 
-@covers("F06", "the name leads to a dead and a live address", "the reply")
+@covers("F06", "the name leads to a dead and a live address", "the response")
 @both
 async def test_a_live_address_behind_a_dead_one_is_found(kind: Kind) -> None:
     """All addresses of a name are tried within one attempt."""
@@ -196,13 +196,13 @@ async def test_a_live_address_behind_a_dead_one_is_found(kind: Kind) -> None:
             session_of(names) as session,
             client_of(url, session=session, allow_http=True) as client,
         ):
-            reply = await call(client, kind)
+            response = await call(client, kind)
 
-            assert reply.text == "hello"
-            assert len(reply.http.attempts) == 1
+            assert response.text == "hello"
+            assert len(response.http.attempts) == 1
 
 
-@covers("F07", "IPv6 leads into a hole, IPv4 works", "the reply")
+@covers("F07", "IPv6 leads into a hole, IPv4 works", "the response")
 async def test_a_hole_in_ipv6_is_walked_around() -> None:
     """The second family is tried while the first is silent."""
     async with no_leaks(), ScriptServer() as server:
@@ -217,17 +217,17 @@ async def test_a_hole_in_ipv6_is_walked_around() -> None:
             session_of(names, happy_eyeballs_delay=0.02) as session,
             client_of(url, session=session, allow_http=True) as client,
         ):
-            reply = await call(client, "plain")
+            response = await call(client, "plain")
 
-            assert reply.text == "hello"
-            assert len(reply.http.attempts) == 1
+            assert response.text == "hello"
+            assert len(response.http.attempts) == 1
         hole.__exit__(None, None, None)
 
 
-@covers("F08", "refused twice, then up", "the reply, at the 3rd attempt")
+@covers("F08", "refused twice, then up", "the response, at the 3rd attempt")
 @both
 async def test_a_server_that_comes_back_is_reached(kind: Kind) -> None:
-    """Two refusals, two waits, one reply."""
+    """Two refusals, two waits, one response."""
     port = free_port()
     slept = Slept()
     server = ScriptServer(port=port)
@@ -240,11 +240,11 @@ async def test_a_server_that_comes_back_is_reached(kind: Kind) -> None:
     clock = attrs.evolve(slept.clock, sleep=sleep)
     async with no_leaks():
         async with client_of(f"http://127.0.0.1:{port}/v1", clock=clock) as client:
-            reply = await call(client, kind)
+            response = await call(client, kind)
 
-            assert reply.text == "hello"
+            assert response.text == "hello"
             assert slept.waits == [0.5, 1.0]
-            billing = [a.billing for a in reply.http.attempts]
+            billing = [a.billing for a in response.http.attempts]
             assert billing == ["not_accepted", "not_accepted", "billed"]
         await server.__aexit__(None, None, None)
 
@@ -365,7 +365,7 @@ async def test_a_redirect_is_never_followed(
             assert other.connections == 0
 
 
-@covers("F19", "every connection is closed right behind its answer", "the reply")
+@covers("F19", "every connection is closed right behind its answer", "the response")
 async def test_short_keep_alive_never_hurts(*, long: bool) -> None:
     """A server that closes after each answer costs no call, and no repeat."""
     calls = 1000 if long else 150
@@ -388,7 +388,7 @@ def http_body() -> bytes:
     return http().partition(b"\r\n\r\n")[2]
 
 
-@covers("F46", "reset after n bytes, for every n", "the reply, or one typed error")
+@covers("F46", "reset after n bytes, for every n", "the response, or one typed error")
 @both
 async def test_cut_anywhere_is_the_reply_or_an_error(kind: Kind, *, long: bool) -> None:
     """However many bytes of the answer came: never a part of it for the whole."""
@@ -397,12 +397,12 @@ async def test_cut_anywhere_is_the_reply_or_an_error(kind: Kind, *, long: bool) 
         for cut in range(1, len(data) + 1, 1 if long else 5):
             server.script(read, send(data[:cut]), close)
             try:
-                reply = await call(client, kind)
+                response = await call(client, kind)
             except OpenRouterError as error:
                 partial = error.partial
                 assert partial is None or "hello".startswith(partial.text)
             else:
-                assert reply.text == "hello"
+                assert response.text == "hello"
                 assert b"stop" in data[:cut]
         assert server.connections == len(range(1, len(data) + 1, 1 if long else 5))
 

@@ -185,9 +185,9 @@ async def test_a_large_event_arrives(*, long: bool) -> None:
         data = piece(chunk("x" * size)) + piece(STREAM) + LAST
         server.script(read, send(head("stream") + data))
         async with client_of(server, timeouts=Timeouts(total=60)) as client:
-            reply = await call(client, "stream")
+            response = await call(client, "stream")
 
-    assert reply.text == "x" * size + "hello"
+    assert response.text == "x" * size + "hello"
 
 
 @covers(
@@ -208,14 +208,14 @@ async def test_a_line_beyond_the_limit_keeps_what_came() -> None:
 
 
 def choices(count: int) -> bytes:
-    """Return a reply of very many choices."""
+    """Return a response of very many choices."""
     return b'{"id":"gen-1","choices":[' + b",".join([b"{}"] * count) + b"]}"
 
 
-@covers("F53", "1,000,000 choices", "the reply")
+@covers("F53", "1,000,000 choices", "the response")
 @both
 async def test_very_many_choices_are_read(kind: Kind, *, long: bool) -> None:
-    """A silly reply is read in linear time."""
+    """A silly response is read in linear time."""
     count = 1_000_000 if long else 20_000
     async with no_leaks(), ScriptServer() as server:
         body = choices(count)
@@ -223,9 +223,9 @@ async def test_very_many_choices_are_read(kind: Kind, *, long: bool) -> None:
         server.script(read, send(data))
         async with client_of(server, timeouts=Timeouts(total=120)) as client:
             began = time.monotonic()
-            reply = await call(client, kind)
+            response = await call(client, kind)
 
-            assert len(reply.choices) in {count, 1}
+            assert len(response.choices) in {count, 1}
             assert time.monotonic() - began < (60 if long else 5)
 
 
@@ -265,7 +265,7 @@ def with_field(field: str, kind: Kind) -> bytes:
     return sse(STREAM.replace(b"{", b"{" + field.encode() + b",", 1))
 
 
-@covers("F57", "duplicate keys, huge numbers, -0", "the reply")
+@covers("F57", "duplicate keys, huge numbers, -0", "the response")
 @pytest.mark.parametrize(
     "field",
     [
@@ -279,22 +279,22 @@ def with_field(field: str, kind: Kind) -> bytes:
 )
 @both
 async def test_odd_values_are_read_or_refused(kind: Kind, field: str) -> None:
-    """Odd JSON is the reply, or one typed error."""
+    """Odd JSON is the response, or one typed error."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(with_field(field, kind)))
         try:
-            reply: ChatResponse | None = await call(client, kind)
+            response: ChatResponse | None = await call(client, kind)
         except MalformedResponseError as error:
             assert "1e400" in field or "9" * 400 in field
             assert len(str(error)) < 300  # noqa: PT017
         else:
-            assert reply is not None
-            assert reply.text == "hello"
-            assert isinstance(reply.created, int | None)
+            assert response is not None
+            assert response.text == "hello"
+            assert isinstance(response.created, int | None)
         assert_at_rest(client)
 
 
-@covers("F57", "NaN and Infinity", "the reply; the number is None")
+@covers("F57", "NaN and Infinity", "the response; the number is None")
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
 @both
 async def test_number_that_is_not_finite_is_none(kind: Kind, word: str) -> None:
@@ -314,8 +314,8 @@ async def test_number_that_is_not_finite_is_none(kind: Kind, word: str) -> None:
 async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
     """What cannot be read does not hide the status."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
-        reply = http(nested(depth), "503 Busy")
-        server.script(*(read, send(reply)) * 3)
+        response = http(nested(depth), "503 Busy")
+        server.script(*(read, send(response)) * 3)
 
         with pytest.raises(ServiceUnavailableError) as caught:
             await call(client, kind)
@@ -347,9 +347,9 @@ async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
             read, send(head("stream")), send(data), send(piece(STREAM) + LAST)
         )
         async with client_of(server, timeouts=Timeouts(total=60)) as client:
-            reply = await call(client, "stream")
+            response = await call(client, "stream")
 
-    assert reply.text == text + "hello"
+    assert response.text == text + "hello"
 
 
 @covers("F71", "a fast server and a caller that pauses", "the reader is not read ahead")

@@ -42,7 +42,7 @@ def resident() -> int:
 
 
 async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> None:
-    """There are never more connections than slots; each call has its reply."""
+    """There are never more connections than slots; each call has its response."""
     count = 5000 if long else 2000
     async with (
         no_leaks(),
@@ -53,9 +53,9 @@ async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> 
         tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(count)]
         await asyncio.sleep(0)
         assert client.stats.in_use <= 100
-        replies = await asyncio.gather(*tasks)
+        responses = await asyncio.gather(*tasks)
 
-        assert {reply.text for reply in replies} == {"hello"}
+        assert {response.text for response in responses} == {"hello"}
         assert server.most <= 100
         assert server.connections <= 100
         assert len(server.requests) == count

@@ -31,7 +31,7 @@ from openrouter_async.types import Exchange
 WALL = 1_800_000_000.0
 
 
-# --- replies ---------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------
 
 
 def exchange(media: str | None = "application/json", status: int = 200) -> Exchange:
@@ -49,10 +49,10 @@ def test_a_reply_is_read(media: str | None) -> None:
     """White space around it, and the type it claims, are nothing."""
     http = exchange(media)
 
-    reply = read_chat(REPLY, http, WALL)
+    response = read_chat(REPLY, http, WALL)
 
-    assert reply.text == "hello"
-    assert reply.http is http
+    assert response.text == "hello"
+    assert response.http is http
     assert http.generation_id == "gen-1"
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_reply_is_malformed(
 
 
 def test_any_json_is_read_as_it_came() -> None:
-    """Other endpoints' replies are plain JSON."""
+    """Other endpoints' responses are plain JSON."""
     assert read_json(b'\n{"data":[1,null]}', exchange(), WALL) == {"data": [1, None]}
     assert read_json(b"[]", exchange(), WALL) == []
     with pytest.raises(MalformedResponseError, match="empty"):
@@ -165,13 +165,17 @@ def piece(words: str, finish: str | None = None) -> dict[str, Any]:
 
 @pytest.mark.parametrize("media", ["text/event-stream", None, "text/plain"])
 def test_a_stream_for_a_plain_request_is_folded(media: str | None) -> None:
-    """Events in place of a body are added up into the reply."""
+    """Events in place of a body are added up into the response."""
     http = exchange(media)
 
-    reply = read_chat(streamed(piece("hel"), piece("lo", "stop")), http, WALL)
+    response = read_chat(streamed(piece("hel"), piece("lo", "stop")), http, WALL)
 
-    assert (reply.text, reply.finish_reason, reply.id) == ("hello", "stop", "gen-1")
-    assert reply.http is http
+    assert (response.text, response.finish_reason, response.id) == (
+        "hello",
+        "stop",
+        "gen-1",
+    )
+    assert response.http is http
     assert http.generation_id == "gen-1"
 
 
@@ -280,10 +284,10 @@ def test_an_empty_completion_is_known(raw: dict[str, Any], empty: bool) -> None:
 
 
 def test_usage_is_told_only_if_it_came() -> None:
-    """A reply without usage has none for the record."""
-    reply = read_response({"usage": {"cost": 0.5}})
+    """A response without usage has none for the record."""
+    response = read_response({"usage": {"cost": 0.5}})
 
-    assert usage_of(reply) is reply.usage
+    assert usage_of(response) is response.usage
     others: list[Any] = [read_response({}), read_response({"usage": None}), None, {}]
     assert [usage_of(other) for other in others] == [None] * 4
 

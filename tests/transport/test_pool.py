@@ -15,11 +15,11 @@ async def test_plain_calls_accept_compression_and_streams_do_not(
 ) -> None:
     server.reply("hello" * 100, encoding=encoding)
 
-    reply = await client.chat.send(HELLO)
+    response = await client.chat.send(HELLO)
     async with client.chat.send(HELLO, stream=True) as stream:
         await stream.collect()
 
-    assert reply.text == "hello" * 100
+    assert response.text == "hello" * 100
     assert [seen.headers["Accept-Encoding"] for seen in server.requests] == [
         "gzip, deflate",
         "identity",

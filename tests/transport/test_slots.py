@@ -49,10 +49,10 @@ async def test_stream_holds_its_slot_until_it_ends(
         await asyncio.sleep(0.03)
         waiting = len(server.requests)
         await stream.collect()
-        reply = await task
+        response = await task
 
     assert waiting == 1
-    assert reply.text == stream.response.text
+    assert response.text == stream.response.text
 
 
 async def test_slot_is_released_during_the_wait_before_a_retry(
