@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -122,7 +122,7 @@ class Browser:
 
 
 @asynccontextmanager
-async def run_browser() -> AsyncIterator[Browser]:
+async def run_browser() -> AsyncGenerator[Browser]:
     """Start Chromium and stop it at the end of the block."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -141,6 +141,7 @@ async def run_browser() -> AsyncIterator[Browser]:
             start_new_session=True,
         )
         assert process.stderr is not None
+        draining: asyncio.Task[bytes] | None = None
         try:
             url = None
             async with asyncio.timeout(60):
@@ -157,4 +158,5 @@ async def run_browser() -> AsyncIterator[Browser]:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-            await draining
+            if draining is not None:
+                await draining

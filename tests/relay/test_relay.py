@@ -97,13 +97,15 @@ async def no_errors_are_logged(
 
 
 def stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[Any]:
-    pending: PendingStream[Any] = client.chat.send(HELLO, stream=True, **options)
+    send: Any = client.chat.send
+    pending: PendingStream[Any] = send(HELLO, stream=True, **options)
     return pending
 
 
 def run(client: AsyncOpenRouter, **options: Any) -> ToolStream[Any]:
     options = {"tools": [add, fail], "stream": True, **options}
-    made: ToolStream[Any] = client.chat.run_tools(HELLO, **options)
+    run_tools: Any = client.chat.run_tools
+    made: ToolStream[Any] = run_tools(HELLO, **options)
     return made
 
 

@@ -95,7 +95,7 @@ def test_files_become_parts_of_their_kind() -> None:
 
 
 def test_parts_that_are_no_content_are_ignored() -> None:
-    ignored = [
+    ignored: list[Any] = [
         {"type": "reasoning", "text": "hm"},
         STEP,
         {"type": "source-url", "sourceId": "1", "url": "https://a.test/"},
