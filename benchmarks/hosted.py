@@ -38,8 +38,15 @@ MEBIBYTE = 1024 * 1024
 # --- the client's process -------------------------------------------------------------
 
 
-def make_rows(count: int, kind: str, size: int) -> Iterator[dict[str, Any]]:
-    """Yield rows, each with its own text."""
+def make_rows(
+    count: int, kind: str, size: int, run: str = "r"
+) -> Iterator[dict[str, Any]]:
+    """
+    Yield rows, each with its own text.
+
+    Their names differ from run to run: a batch whose submission was not answered is
+    recognised by them.
+    """
     models = (MODEL, "anthropic/claude-haiku-4.5", "google/gemini-2.5-flash")
     for number in range(count):
         body: dict[str, Any] = {
@@ -56,7 +63,7 @@ def make_rows(count: int, kind: str, size: int) -> Iterator[dict[str, Any]]:
         if kind == "invalid" and number == count // 3:
             url = {"url": "https://example.com/data:"}
             body["messages"][0]["content"] = [{"type": "image_url", "image_url": url}]
-        yield {"custom_id": f"r{number}", "body": body}
+        yield {"custom_id": f"{run}-{number}", "body": body}
 
 
 def resident() -> float:
@@ -85,9 +92,8 @@ def kill_after(event: int, *, before: bool) -> None:
 
 async def client_run(task: dict[str, Any]) -> dict[str, Any]:
     """Run once, and return statistics and memory."""
-    rows = list(make_rows(task["rows"], task["kind"], task["size"]))
-    if task.get("stream"):
-        rows = []
+    run_name = Path(task["journal"]).stem
+    made = make_rows(task["rows"], task["kind"], task["size"], run_name)
     figures: dict[str, float] = {"before": resident(), "peak": 0.0}
     async with AsyncOpenRouter("k", base_url=task["url"]) as client:
         options: dict[str, Any] = {
@@ -96,7 +102,7 @@ async def client_run(task: dict[str, Any]) -> dict[str, Any]:
             "journal": task["journal"],
             "max_cost": task.get("max_cost"),
         }
-        source = rows or make_rows(task["rows"], task["kind"], task["size"])
+        source = made if task.get("stream") else list(made)
         if task.get("calls"):
             run = client.chat.send_many(source, **options)
         else:
