@@ -9,7 +9,7 @@ from openrouter_async.batch.hosted.intervals import HostedIntervals
 
 MODEL = "openai/gpt-4o-mini"
 FAST = HostedIntervals(
-    fill=0.3, poll=0.02, max_poll=0.05, search=0.03, search_for=0.15, absent_for=5
+    fill=10, poll=0.02, max_poll=0.05, search=0.03, search_for=0.15, absent_for=5
 )
 
 

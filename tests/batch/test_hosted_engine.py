@@ -646,6 +646,7 @@ async def test_problem_of_the_account_ends_the_run(
 async def test_account_problem_of_the_list_ends_the_run(
     server: LocalOpenRouter, make_client: MakeClient, journal: Path
 ) -> None:
+    server.batches.script.running = 100
     async with make_client() as client:
         await hosted(client, journal, prompts(3), wait=False)
         server.reply(status=401, path="/batches")
@@ -762,8 +763,10 @@ async def test_list_that_cannot_be_read_is_read_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "openrouter_async")
+    server.batches.script.running = 100
     async with make_client() as client:
         await hosted(client, journal, prompts(3), wait=False)
+        server.batches.script.running = 0
         server.reply(status=404, path="/batches")
         await hosted(client, journal, prompts(3))
         server.batches.fail_next("stored_502")

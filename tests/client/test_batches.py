@@ -169,6 +169,7 @@ async def test_list_follows_pages_and_filters(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
     async with make_client() as client:
+        server.batches.script.validating = 100
         for _ in range(101):
             server.batches.foreign()
         batch = await client.batches.create(["a"], model=MODEL)
