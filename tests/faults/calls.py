@@ -1,4 +1,4 @@
-"""Calls as the fault tests make them."""
+"""Calls and clients of the fault tests."""
 
 import time
 from typing import Any, Final
@@ -19,7 +19,7 @@ KEY: Final = "sk-or-v1-0000"
 
 
 class Slept:
-    """A clock whose waits take no time and are written down."""
+    """A clock that does not wait, and records the waits."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -33,7 +33,7 @@ class Slept:
 
 
 def open_stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[ChatStream]:
-    """Ask for a stream; it may be awaited, or entered."""
+    """Return a pending stream."""
     send: Any = client.chat.send
     messages = [UserMessage(options.pop("prompt", "hi"))]
     opening: PendingStream[ChatStream]
@@ -44,7 +44,7 @@ def open_stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[ChatSt
 async def call(
     client: AsyncOpenRouter, kind: str = "plain", **options: Any
 ) -> ChatResponse:
-    """Make a call of either kind and read all of its response."""
+    """Make a plain call, or open a stream and read it to its end."""
     if kind == "stream":
         async with open_stream(client, **options) as stream:
             return await stream.collect()
@@ -55,7 +55,7 @@ async def call(
 
 
 def client_of(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
-    """Return a client; its waits take no time, and nothing takes five seconds."""
+    """Return a client that does not wait between attempts; `total` is 5 seconds."""
     usual: dict[str, Any] = {
         "api_key": KEY,
         "base_url": server if isinstance(server, str) else server.url,

@@ -1,4 +1,4 @@
-"""What the fault tests share."""
+"""Fixtures of the fault tests."""
 
 import gc
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from certificates import Authority
 
 @pytest.fixture(scope="session", autouse=True)
 def _fast_collections() -> Iterator[None]:
-    """Keep what is there already out of the collections after each fault."""
+    """Exclude existing objects from the collection after each fault."""
     gc.collect()
     gc.freeze()
     yield
@@ -18,11 +18,11 @@ def _fast_collections() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
-    """An authority of this run, with good certificates and bad ones."""
+    """Return a certificate authority with valid and invalid certificates."""
     return Authority()
 
 
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
-    """Whether the thorough run was asked for."""
+    """Return True if `--long` was given."""
     return bool(request.config.getoption("--long", default=False))

@@ -1,8 +1,8 @@
 """
-Writes the table of contents of the fault matrix.
+Writer of the table of faults.
 
-`python tests/faults/contents.py` writes `README.md` beside it; a test fails when that
-is stale.
+`python tests/faults/contents.py` writes `README.md` in the same folder. A test fails if
+the file is out of date.
 """
 
 import sys
@@ -15,7 +15,7 @@ from attrs import frozen
 from covers import COVERED
 from matrix import ROWS, Result
 
-PLACE: Final = Path(__file__).with_name("README.md")
+README: Final = Path(__file__).with_name("README.md")
 MODULES: Final[Sequence[str]] = (
     "test_fault_network",
     "test_fault_calls",
@@ -26,31 +26,32 @@ MODULES: Final[Sequence[str]] = (
 NUMBERS: Final[Sequence[str]] = tuple(f"F{n:02d}" for n in range(1, 84))
 
 ELSEWHERE: Final[dict[str, str]] = {}
-"""Faults that have no test in here, and why."""
+"""Faults without a test in this folder, with the reason."""
 
 _HEAD: Final = """\
-# What happens when
+# Faults and their outcomes
 
-Every fault that a call can meet on its way, and what it comes to. Written by
-`python tests/faults/contents.py` from the tests in this folder; do not edit.
+The faults that a call can meet, and how the call ends. `python tests/faults/contents.py` writes
+this file from the tests in this folder; do not edit it.
 
-After every fault, the tests also check that no slot is held, no task, descriptor or
-warning is left, and that the next call on the same client succeeds. All of it runs
-against real sockets on the loopback interface: `script.py` is a server that does, byte
-by byte, what it is told.
+After every fault, the tests also check that no slot is in use, that no task, file descriptor
+or warning is left, and that the next call of the same client succeeds. They use real sockets
+on the loopback interface; the server in `script.py` sends exactly the bytes that a test
+names.
 
-*sent*: how often the server saw the whole head of the request, of 3 attempts allowed.
-*cost*: what each attempt may have cost, as in `error.attempts[n].billing`. *keeps*: the
-text that is in `error.partial`, of "hello". *connection*: whether it went back to the
-pool.
+- *sent*: number of requests of which the server received the whole head; 3 attempts are
+  allowed.
+- *billing*: `error.attempts[n].billing` of each attempt.
+- *partial*: the text in `error.partial`, of "hello".
+- *connection*: `pooled` if it is back in the pool, else `closed`.
 
-| fault | what happens | call | comes to | sent | cost | keeps | connection |
+| fault | description | call | outcome | sent | billing | partial | connection |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 _MIDDLE: Final = """
-## With tests of their own
+## Faults with tests of their own
 
-| fault | what happens | comes to | test |
+| fault | description | outcome | test |
 | --- | --- | --- | --- |
 """
 
@@ -79,20 +80,20 @@ def _lines() -> Iterator[Line]:
 
 def _cells(result: Result) -> Sequence[str]:
     if result.raises is None:
-        comes_to = "the response"
+        outcome = "the response"
     else:
         phase = f" ({result.phase})" if result.phase else ""
-        comes_to = f"`{result.raises.__name__}`{phase}"
-    costs = list(result.billing)
-    cost = (
-        f"{len(costs)} x {costs[0]}"
-        if len(costs) > 1 and len(set(costs)) == 1
+        outcome = f"`{result.raises.__name__}`{phase}"
+    billings = list(result.billing)
+    billing = (
+        f"{len(billings)} x {billings[0]}"
+        if len(billings) > 1 and len(set(billings)) == 1
         else None
     )
     return (
-        comes_to,
+        outcome,
         str(result.sent),
-        cost or ", ".join(costs),
+        billing or ", ".join(billings),
         f'"{result.partial}"' if result.partial else "",
         result.connection,
     )
@@ -105,7 +106,7 @@ def _table(rows: Iterator[Sequence[str]]) -> str:
 
 
 def contents() -> str:
-    """Return the table of contents."""
+    """Return the text of the table."""
     for name in MODULES:
         import_module(name)
     first = sorted(_lines(), key=lambda line: line.fault)
@@ -114,17 +115,17 @@ def contents() -> str:
         _HEAD
         + _table((line.fault, *line.cells) for line in first)
         + _MIDDLE
-        + _table((c.fault, c.what, c.comes_to, f"`{c.where}`") for c in own)
+        + _table((c.fault, c.what, c.outcome, f"`{c.where}`") for c in own)
     )
 
 
 def missing() -> list[str]:
-    """Return the faults that nothing covers."""
+    """Return the faults without a test or a reason."""
     contents()
     known = {row.fault for row in ROWS} | {c.fault for c in COVERED} | set(ELSEWHERE)
     return [number for number in NUMBERS if number not in known]
 
 
 if __name__ == "__main__":
-    PLACE.write_text(contents(), encoding="utf-8")
-    sys.stdout.write(f"{PLACE.name}: {len(ROWS)} rows, {len(COVERED)} tests.\n")
+    README.write_text(contents(), encoding="utf-8")
+    sys.stdout.write(f"{README.name}: {len(ROWS)} rows, {len(COVERED)} tests.\n")

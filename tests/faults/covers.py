@@ -1,4 +1,4 @@
-"""Which test covers which fault, for the table of contents."""
+"""The faults that tests of their own cover, for the table of contents."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -14,27 +14,27 @@ class Covered:
     One fault that has a test of its own.
 
     Attributes:
-        fault: Its number.
-        what: What happens.
-        comes_to: What a call makes of it.
+        fault: Number in the list of faults.
+        what: Description of the fault.
+        outcome: The outcome of a call.
         where: The test.
     """
 
     fault: str
     what: str
-    comes_to: str
+    outcome: str
     where: str
 
 
 COVERED: Final[list[Covered]] = []
 
 
-def covers(fault: str, what: str, comes_to: str) -> Callable[[T], T]:
-    """Say that a test covers a fault."""
+def covers(fault: str, what: str, outcome: str) -> Callable[[T], T]:
+    """Mark a test as the one that covers a fault."""
 
-    def note(test: T) -> T:
+    def mark(test: T) -> T:
         where = f"{test.__module__}.py::{test.__name__}"
-        COVERED.append(Covered(fault, what, comes_to, where))
+        COVERED.append(Covered(fault, what, outcome, where))
         return test
 
-    return note
+    return mark

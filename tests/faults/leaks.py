@@ -1,4 +1,4 @@
-"""What must be as it was before, whatever went wrong in between."""
+"""Checks that nothing is left behind: tasks, files, slots, memory."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from openrouter_async import AsyncOpenRouter
 
 
 def descriptors() -> int:
-    """Return how many files and sockets this process holds."""
+    """Return the number of open files and sockets of this process."""
     return len(list(Path("/dev/fd").iterdir()))
 
 
@@ -22,43 +22,43 @@ async def no_leaks(seconds: float = 1.0) -> AsyncGenerator[None]:
     """
     Check, after the block, that it left nothing behind.
 
-    No task, no file descriptor, no complaint to the loop's exception handler. Warnings
-    are errors in this suite; those of the garbage collector come out in here.
+    Tasks, file descriptors, and calls of the loop's exception handler are counted.
+    Warnings are errors in the tests; a collection makes those of `__del__` appear.
     """
     loop = asyncio.get_running_loop()
-    # It notes a stack for every callback, which is most of the time of these tests.
+    # Debug mode records a stack for every callback, most of the time of these tests.
     loop.set_debug(False)
     tasks = asyncio.all_tasks()
     files = descriptors()
-    complaints: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
-    def complain(_: object, context: dict[str, Any]) -> None:
-        # What the script server has to say of broken hand-shakes is its own affair.
+    def report(_: object, context: dict[str, Any]) -> None:
+        # The script server reports the broken handshakes that a test asks for.
         if "incoming connection" not in context["message"]:
-            complaints.append(context)
+            reported.append(context)
 
-    loop.set_exception_handler(complain)
+    loop.set_exception_handler(report)
     yield
     gc.collect()
     end = time.monotonic() + seconds
-    # Sockets close without an event of ours.
-    while time.monotonic() < end and (  # noqa: ASYNC110
+    # Nothing announces that a socket is closed.
+    while time.monotonic() < end and (  # noqa: ASYNC110 - nothing announces it
         descriptors() > files or asyncio.all_tasks() != tasks
     ):
         await asyncio.sleep(0.005)
     assert asyncio.all_tasks() - tasks == set()
     assert descriptors() <= files
-    assert complaints == [], complaints
+    assert reported == [], reported
 
 
 def assert_at_rest(client: AsyncOpenRouter) -> None:
-    """No slot is held and nobody waits for one."""
+    """Check that no slot is in use and no call waits for one."""
     assert (client.stats.in_use, client.stats.queued) == (0, 0)
 
 
 @contextmanager
 def memory_below(most: int) -> Generator[None]:
-    """Check that the block never holds more than this many bytes at a time."""
+    """Check that the block never has more than this many bytes allocated."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

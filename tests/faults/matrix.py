@@ -1,4 +1,4 @@
-"""The table: what goes wrong on the wire, and what a call makes of it."""
+"""The table of faults: what the server does, and how a call ends."""
 
 import gzip
 import json
@@ -59,17 +59,17 @@ Scripts = Callable[[Kind], Sequence[Sequence[Step]]]
 @frozen
 class Result:
     """
-    What a call comes to.
+    The outcome of a call.
 
     Attributes:
-        raises: The exact type of the exception; None: the response "hello".
-        sent: How often the request reached the server, whole head.
-        billing: What each attempt may have cost.
-        says: A part of the exception's text.
-        partial: The text that had arrived; None: nothing had.
-        known: Whether the error knows the generation's id.
-        phase: The clock that ran out.
-        connection: What became of it.
+        raises: The exact type of the exception; None for the response "hello".
+        sent: Number of requests of which the server received the whole head.
+        billing: The billing of each attempt.
+        says: A part of the exception's message.
+        partial: The text in `error.partial`; None for no partial response.
+        known: If True, the error has the generation id.
+        phase: The timeout that expired.
+        connection: "pooled" if it is back in the pool, else "closed".
     """
 
     raises: type[OpenRouterError] | None = None
@@ -84,7 +84,7 @@ class Result:
 
 GOOD: Final = Result(connection="pooled")
 GOOD_CLOSED: Final = Result()
-THRICE: Final[tuple[Billing, ...]] = ("not_accepted",) * 3
+NOT_ACCEPTED_3: Final[tuple[Billing, ...]] = ("not_accepted",) * 3
 
 
 @frozen
@@ -93,17 +93,18 @@ class Row:
     One fault.
 
     Attributes:
-        fault: Its number in the list of faults.
-        what: What happens, for the reader of the table.
-        scripts: What the server does with each connection; a number of them.
-        plain: What a plain call makes of it.
-        stream: What a stream makes of it; None: there is none.
-        warm: Make a call before it, so that the connection is a pooled one.
-        settle: Wait that long between the two, seconds.
-        body: Size of the prompt.
-        timeouts: Of the call.
-        certificate: The server's, by its name at the authority; None: no TLS.
-        scheme: Of the base URL, where it is not what the server speaks.
+        fault: Number in the list of faults.
+        what: Description for the reader of the table.
+        scripts: Returns the steps of the server for each connection in turn.
+        plain: The outcome of a plain call; None if the fault is one of streams.
+        stream: The outcome of a stream; None if the fault is one of plain calls.
+        warm: If True, another call is made before, so that a connection is pooled.
+        settle: Seconds between the two calls.
+        body: Characters in the prompt.
+        timeouts: The timeouts of the call.
+        certificate: Method of `Authority` that makes the server's certificate; None
+            for a server without TLS.
+        scheme: Scheme of the base URL, if it is not the server's.
     """
 
     fault: str
@@ -118,23 +119,23 @@ class Row:
     certificate: str | None = None
     scheme: str | None = None
 
-    def clocks(self) -> Timeouts:
-        """Return its timeouts; nothing in here takes longer than five seconds."""
+    def call_timeouts(self) -> Timeouts:
+        """Return the timeouts of the call; by default 5 seconds, so that no test hangs."""
         return Timeouts(**{"first_token": 5.0, "total": 5.0, **self.timeouts})
 
 
 def steps(*each: Step) -> Scripts:
-    """One connection, the same for both kinds."""
+    """Return scripts for one connection, the same for plain calls and streams."""
     return lambda _: [each]
 
 
-def answers(make: Callable[[Kind], bytes], *then: Step) -> Scripts:
-    """One connection: read the request, send what `make` makes, go on with `then`."""
+def respond(make: Callable[[Kind], bytes], *then: Step) -> Scripts:
+    """Return scripts that read a request, send the bytes of `make`, and run `then`."""
     return lambda kind: [(read, send(make(kind)), *then)]
 
 
 def whole(kind: Kind) -> bytes:
-    """Return a good answer."""
+    """Return the bytes of a good response."""
     return http() if kind == "plain" else sse()
 
 
@@ -142,7 +143,7 @@ CONTENT: Final[Mapping[Kind, bytes]] = {"plain": HELLO, "stream": STREAM}
 
 
 def apart(data: bytes) -> Sequence[Step]:
-    """Read a request; send the head of the answer, then its body."""
+    """Read a request, then send the head and the body in segments of their own."""
     at = data.index(b"\r\n\r\n") + 4
     end = max(at, data.rindex(b"\n\n") + 4 if b"\n\n" in data else at)
     return (
@@ -157,7 +158,7 @@ def apart(data: bytes) -> Sequence[Step]:
 
 
 def head(*headers: str, length: int | str | None = None) -> Callable[[Kind], bytes]:
-    """Return a good answer with headers of its own."""
+    """Return a function that makes a good response with further headers."""
 
     def make(kind: Kind) -> bytes:
         if kind == "plain":
@@ -175,13 +176,13 @@ def broken(
     sent: int = 1,
     **more: Any,
 ) -> Result:
-    """Return what comes of something that is not sent again: maybe billed."""
+    """Return the outcome of a failure that is not retried, because it may be billed."""
     billing: Billing = "billed" if "partial" in more else "maybe"
     return Result(raises, sent=sent, billing=(billing,), says=says, **more)
 
 
 def insured(raises: type[OpenRouterError], says: str = "") -> Result:
-    """Return what comes of an error that is sent again, and is not charged."""
+    """Return the outcome of an error that is retried, because it is not charged."""
     return Result(
         raises,
         sent=3,
@@ -192,17 +193,17 @@ def insured(raises: type[OpenRouterError], says: str = "") -> Result:
     )
 
 
-UNREADABLE: Final = broken(MalformedResponseError, says="not valid HTTP")
+INVALID_HTTP: Final = broken(MalformedResponseError, says="not valid HTTP")
 NO_CERTIFICATE: Final = Result(
     APIConnectionError, sent=0, billing=("not_accepted",), says="certificate"
 )
-SHAKEN: Final = Result(
+BAD_HANDSHAKE: Final = Result(
     APIConnectionError, sent=0, billing=("not_accepted",), says="TLS handshake"
 )
 
 
 def compressed(data: bytes, encoding: str = "gzip") -> Callable[[Kind], bytes]:
-    """Return `data` as the body of an answer that says it is compressed."""
+    """Return a function that makes a response whose body claims to be compressed."""
 
     def make(kind: Kind) -> bytes:
         media = "application/json" if kind == "plain" else "text/event-stream"
@@ -212,12 +213,12 @@ def compressed(data: bytes, encoding: str = "gzip") -> Callable[[Kind], bytes]:
 
 
 def nested(depth: int) -> bytes:
-    """Return JSON, nested deeply."""
+    """Return deeply nested JSON."""
     return b'{"choices":' + b"[" * depth + b"]" * depth + b"}"
 
 
 def failing(status: str, body: bytes = b"", *headers: str) -> Scripts:
-    """Every attempt gets this status."""
+    """Return scripts that send the same status to every attempt."""
     response = http(body, status, *headers)
     return lambda _: [
         (read, send(response), read, send(response), read, send(response))
@@ -225,7 +226,7 @@ def failing(status: str, body: bytes = b"", *headers: str) -> Scripts:
 
 
 def in_body(code: object) -> Callable[[Kind], bytes]:
-    """Return a 200 whose body, or first event, is an error."""
+    """Return a function that makes a 200 with an error as its body or first event."""
     error = {"error": {"code": code, "message": "no"}}
 
     def make(kind: Kind) -> bytes:
@@ -237,7 +238,7 @@ def in_body(code: object) -> Callable[[Kind], bytes]:
 
 
 async def read_hello(at: Peer) -> None:
-    """Read what a client says first in TLS."""
+    """Read the first message of a TLS client."""
     await at.reader.read(65536)
 
 
@@ -245,8 +246,8 @@ NO_SUCH_VERSION: Final = b"\x15\x03\x01\x00\x02\x02\x46"
 """A fatal alert: protocol_version. Source: RFC 8446, 6.2."""
 
 
-def thrice(make: Callable[[Kind], bytes]) -> Scripts:
-    """Every attempt gets the same, over one connection."""
+def three_times(make: Callable[[Kind], bytes]) -> Scripts:
+    """Return scripts that send the same response to every attempt."""
     return lambda kind: [(read, send(make(kind))) * 3]
 
 
@@ -255,7 +256,7 @@ LONG_NUMBER: Final = b'{"n":' + b"1" * 1_000_000 + b","
 MALFORMED: Final = broken(MalformedResponseError)
 SEEN: Final[dict[str, Any]] = {"known": True, "partial": "hel"}
 STALLED: Final = broken(APITimeoutError, phase="read", known=True)
-BRIEF: Final[dict[str, float]] = {
+SHORT_READ: Final[dict[str, float]] = {
     "total": 5,
     "read": 0.1,
     "idle": 4,
@@ -265,21 +266,21 @@ BRIEF: Final[dict[str, float]] = {
 ROWS: Final[Sequence[Row]] = (
     Row(
         "F09",
-        "accepted, then reset at once",
+        "connection accepted, then reset",
         steps(reset),
         broken(sent=0),
         broken(sent=0),
     ),
     Row(
         "F10",
-        "accepted, then closed without a byte",
+        "connection accepted, then closed",
         steps(close),
         broken(sent=0),
         broken(sent=0),
     ),
     Row(
         "F10",
-        "request read, then closed without a byte",
+        "request read, then closed without a response",
         steps(read, close),
         broken(says="before a response"),
         broken(says="before a response"),
@@ -293,7 +294,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F11",
-        "request read, never an answer",
+        "request read, then silence",
         steps(read, silence),
         broken(APITimeoutError, phase="first_token"),
         broken(APITimeoutError, phase="first_token"),
@@ -301,7 +302,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F12",
-        "a body of 8 MB that nobody reads",
+        "a request body of 8 MB is not read",
         steps(deaf(0.3), silence),
         broken(APITimeoutError, sent=0, phase="first_token"),
         broken(APITimeoutError, sent=0, phase="first_token"),
@@ -310,7 +311,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F13",
-        "reset in the middle of the upload",
+        "reset during the upload",
         steps(read_head, reset),
         broken(),
         broken(),
@@ -318,7 +319,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F14",
-        "a 413 before the body was read",
+        "413 before the request body was read",
         steps(
             read_head,
             send(http(b"", "413 Too Large", "Connection: close")),
@@ -331,7 +332,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F15",
-        "the pooled connection was closed while idle",
+        "the pooled connection is closed while idle",
         lambda _: [(read, send(http()), close), (serve,)],
         GOOD,
         GOOD,
@@ -340,7 +341,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F16",
-        "the pooled connection is reset when it is used again",
+        "the pooled connection is reset when it is reused",
         lambda _: [(read, send(http()), read, reset), (serve,)],
         Result(sent=2, billing=("not_accepted", "billed"), connection="pooled"),
         Result(sent=2, billing=("not_accepted", "billed"), connection="pooled"),
@@ -348,7 +349,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F16",
-        "the pooled connection is closed when it is used again",
+        "the pooled connection is closed when it is reused",
         lambda _: [(read, send(http()), read, close), (serve,)],
         Result(sent=2, billing=("not_accepted", "billed"), connection="pooled"),
         Result(sent=2, billing=("not_accepted", "billed"), connection="pooled"),
@@ -356,7 +357,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F17",
-        "the idle connection receives an answer that nobody asked for",
+        "the idle connection receives an unsolicited response",
         lambda _: [
             (read, send(http()), wait(0.01), send(http(b"{}", "418 Poison"))),
             (serve,),
@@ -380,8 +381,8 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F18",
-        "every answer says Connection: close",
-        answers(head("Connection: close", length="as it is"), silence),
+        "a response with Connection: close",
+        respond(head("Connection: close", length="as it is"), silence),
         GOOD_CLOSED,
         GOOD_CLOSED,
     ),
@@ -419,26 +420,26 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F25",
-        "TLS: the hand-shake is closed",
+        "TLS: closed during the handshake",
         lambda _: [(close,)] * 3,
-        Result(APIConnectionError, sent=0, billing=THRICE),
-        Result(APIConnectionError, sent=0, billing=THRICE),
+        Result(APIConnectionError, sent=0, billing=NOT_ACCEPTED_3),
+        Result(APIConnectionError, sent=0, billing=NOT_ACCEPTED_3),
         scheme="https",
     ),
     Row(
         "F25",
-        "TLS: the hand-shake is reset",
+        "TLS: reset during the handshake",
         lambda _: [(reset,)] * 3,
-        Result(APIConnectionError, sent=0, billing=THRICE),
-        Result(APIConnectionError, sent=0, billing=THRICE),
+        Result(APIConnectionError, sent=0, billing=NOT_ACCEPTED_3),
+        Result(APIConnectionError, sent=0, billing=NOT_ACCEPTED_3),
         scheme="https",
     ),
     Row(
         "F26",
-        "TLS: the hand-shake stalls",
+        "TLS: the handshake stalls",
         lambda _: [(silence,)] * 3,
-        Result(APITimeoutError, sent=0, billing=THRICE, phase="connect"),
-        Result(APITimeoutError, sent=0, billing=THRICE, phase="connect"),
+        Result(APITimeoutError, sent=0, billing=NOT_ACCEPTED_3, phase="connect"),
+        Result(APITimeoutError, sent=0, billing=NOT_ACCEPTED_3, phase="connect"),
         scheme="https",
         timeouts={"connect": 0.05},
     ),
@@ -446,21 +447,21 @@ ROWS: Final[Sequence[Row]] = (
         "F27",
         "plain HTTP on the TLS port",
         steps(send(http(b"", "400 Bad Request")), silence),
-        SHAKEN,
-        SHAKEN,
+        BAD_HANDSHAKE,
+        BAD_HANDSHAKE,
         scheme="https",
     ),
     Row(
         "F28",
-        "TLS: an old version only",
+        "TLS: only an old version is supported",
         steps(read_hello, send(NO_SUCH_VERSION), silence),
-        SHAKEN,
-        SHAKEN,
+        BAD_HANDSHAKE,
+        BAD_HANDSHAKE,
         scheme="https",
     ),
     Row(
         "F29",
-        "TLS: cut without a closing word inside the body",
+        "TLS: cut inside the body without close_notify",
         lambda kind: [(read, send(whole(kind)[:-9]), cut)],
         broken(known=True),
         GOOD_CLOSED,
@@ -468,7 +469,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F29",
-        "TLS: the same, and the body's length is not known",
+        "TLS: the same, without a Content-Length",
         lambda kind: [
             (read, send(http(HELLO[:-9], length=None)), cut)
             if kind == "plain"
@@ -480,49 +481,49 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F30",
-        "garbage for a status line",
+        "an invalid status line",
         steps(read, send(b"\x16\x03garbage\r\n\r\n"), silence),
-        UNREADABLE,
-        UNREADABLE,
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F31",
-        "an answer in HTTP/0.9",
+        "a response in HTTP/0.9",
         steps(read, send(b"hello\n"), close),
-        UNREADABLE,
-        UNREADABLE,
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F31",
-        "the first frame of HTTP/2",
+        "a frame of HTTP/2",
         steps(read, send(b"\0\0\x12\4\0\0\0\0\0\0\3\0\0\0\x64"), silence),
-        UNREADABLE,
-        UNREADABLE,
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F32",
         "a header of 100 kB",
-        answers(head("X-Long: " + "x" * 100_000)),
-        UNREADABLE,
-        UNREADABLE,
+        respond(head("X-Long: " + "x" * 100_000)),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F32",
         "a thousand headers",
-        answers(head(*(f"X-{n}: 1" for n in range(1000)))),
-        UNREADABLE,
-        UNREADABLE,
+        respond(head(*(f"X-{n}: 1" for n in range(1000)))),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F33",
-        "a NUL in a header's value",
-        answers(head("X-Nul: a\0b")),
-        UNREADABLE,
-        UNREADABLE,
+        "NUL in the value of a header",
+        respond(head("X-Nul: a\0b")),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F34",
-        "headers byte by byte, too slow",
+        "headers byte by byte, too slowly",
         lambda kind: [(read, drip(whole(kind), every=0.01), silence)],
         broken(APITimeoutError, phase="total"),
         broken(APITimeoutError, phase="total"),
@@ -530,7 +531,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F35",
-        "100 and 103 before the answer",
+        "100 and 103 before the response",
         lambda kind: [
             (
                 read,
@@ -544,14 +545,14 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F36",
-        "Content-Length is more than comes",
-        answers(head(length=2000), close),
+        "Content-Length is larger than the body",
+        respond(head(length=2000), close),
         broken(says="before the end of the response", known=True),
         GOOD_CLOSED,
     ),
     Row(
         "F37",
-        "an answer that nobody asked for right behind the body",
+        "an unsolicited response after the body",
         lambda kind: [(read, send(whole(kind) + http(b"{}", "418 Poison")), silence)],
         GOOD_CLOSED,
         GOOD_CLOSED,
@@ -559,27 +560,27 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "F38",
         "a negative Content-Length",
-        answers(head(length=-1), silence),
-        UNREADABLE,
-        UNREADABLE,
+        respond(head(length=-1), silence),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F38",
-        "letters for a Content-Length",
-        answers(head(length="many"), silence),
-        UNREADABLE,
-        UNREADABLE,
+        "a Content-Length of letters",
+        respond(head(length="many"), silence),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F38",
         "two different Content-Lengths",
-        answers(head("Content-Length: 3", length=5), silence),
-        UNREADABLE,
-        UNREADABLE,
+        respond(head("Content-Length: 3", length=5), silence),
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F39",
-        "Content-Length and chunks together",
+        "both Content-Length and chunked encoding",
         lambda kind: [
             (
                 read,
@@ -597,22 +598,22 @@ ROWS: Final[Sequence[Row]] = (
                 silence,
             )
         ],
-        UNREADABLE,
-        UNREADABLE,
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F40",
-        "a chunk's size that is none",
+        "an invalid chunk size",
         lambda kind: [apart(sse(CONTENT[kind]).replace(LAST, b"xyz\r\n"))],
         broken(says="before the end of the response", known=True),
         GOOD_CLOSED,
     ),
     Row(
         "F40",
-        "the same, in one segment with the headers",
+        "an invalid chunk size, in one segment with the headers",
         lambda kind: [(read, send(sse(CONTENT[kind]).replace(LAST, b"xyz\r\n")))],
-        UNREADABLE,
-        UNREADABLE,
+        INVALID_HTTP,
+        INVALID_HTTP,
     ),
     Row(
         "F40",
@@ -635,7 +636,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F43",
-        "the body stalls half way",
+        "the body stalls",
         lambda kind: [
             (read, send(http()[:-9]), silence)
             if kind == "plain"
@@ -643,11 +644,11 @@ ROWS: Final[Sequence[Row]] = (
         ],
         STALLED,
         broken(APITimeoutError, phase="read", **SEEN),
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a chunked body of JSON stalls half way",
+        "a chunked JSON body stalls",
         steps(
             read,
             send(http(b"", "200 OK", "Transfer-Encoding: chunked", length=None)),
@@ -656,21 +657,21 @@ ROWS: Final[Sequence[Row]] = (
         ),
         STALLED,
         STALLED,
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a body stalls that is as long as the connection",
+        "a body that ends with the connection stalls",
         steps(
             read, send(http(HELLO, "200 OK", "Connection: close", length=None)), silence
         ),
         STALLED,
         STALLED,
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a compressed body stalls half way",
+        "a compressed body stalls",
         lambda kind: [
             (read, send(compressed(gzip.compress(HELLO))(kind)[:-20]), silence)
             if kind == "plain"
@@ -682,27 +683,27 @@ ROWS: Final[Sequence[Row]] = (
         ],
         STALLED,
         broken(APITimeoutError, phase="read", **SEEN),
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "white space, then nothing more",
+        "white space, then silence",
         steps(read, send(http(b" \n", length=99)), silence),
         STALLED,
         STALLED,
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a body of no type stalls half way",
+        "a body without a content type stalls",
         steps(read, send(http(media=None)[:-9]), silence),
         STALLED,
         STALLED,
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "white space keeps a body alive, whatever its type",
+        "white space before a body without a content type",
         lambda kind: [
             (
                 read,
@@ -717,41 +718,41 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F43",
-        "plain: events in place of a completion stall",
+        "plain: events sent for a plain request stall",
         steps(read, send(sse(chunk("hel"))[:-5]), silence),
         Result(APITimeoutError, billing=("maybe",), phase="read", **SEEN),
         None,
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a 400 whose body stalls",
+        "400, and its body stalls",
         steps(read, send(http(b'{"error":', "400 Bad Request", length=99)), silence),
         Result(BadRequestError, billing=("not_accepted",), known=True),
         Result(BadRequestError, billing=("not_accepted",), known=True),
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a 503 whose body stalls",
+        "503, and its body stalls",
         lambda _: [
             (read, send(http(b"<html>", "503 Busy", length=99)), silence) for _ in "123"
         ],
         Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
         Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "a 504 whose body stalls, maybe of the edge",
+        "504, perhaps of the edge, and its body stalls",
         steps(read, send(http(b"<html>", "504 Late", length=99)), silence),
         broken(GatewayTimeoutError, known=True),
         broken(GatewayTimeoutError, known=True),
-        timeouts=BRIEF,
+        timeouts=SHORT_READ,
     ),
     Row(
         "F44",
-        "a slow body that never stops",
+        "a slow body without long pauses",
         lambda kind: [(read, drip(whole(kind), size=32, every=0.005))],
         GOOD,
         GOOD,
@@ -759,14 +760,14 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F45",
-        "the answer comes byte by byte",
+        "the response byte by byte",
         lambda kind: [(read, drip(whole(kind)))],
         GOOD,
         GOOD,
     ),
     Row(
         "F47",
-        "the server takes its time to close behind the answer",
+        "the server closes long after the response",
         lambda kind: [
             (
                 read,
@@ -780,8 +781,8 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F48",
-        "gzip that is none",
-        answers(compressed(b"no gzip at all")),
+        "invalid gzip",
+        respond(compressed(b"no gzip at all")),
         broken(
             MalformedResponseError,
             says="decompressed",
@@ -797,7 +798,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F48",
-        "gzip that ends half way",
+        "gzip that ends early",
         lambda kind: [
             (
                 read,
@@ -826,8 +827,8 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F48",
-        "brotli, which was not asked for",
-        answers(compressed(b"\x0b\x02\x80hello\x03", "br")),
+        "brotli, which was not accepted",
+        respond(compressed(b"\x0b\x02\x80hello\x03", "br")),
         broken(
             MalformedResponseError,
             says="Install the package Brotli",
@@ -843,36 +844,36 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F50",
-        "twenty encodings on top of each other",
-        answers(compressed(gzip.compress(HELLO), ", ".join(["gzip"] * 20))),
+        "twenty nested encodings",
+        respond(compressed(gzip.compress(HELLO), ", ".join(["gzip"] * 20))),
         broken(MalformedResponseError, known=True, connection="pooled"),
         broken(StreamInterruptedError, known=True, connection="pooled"),
     ),
     Row(
         "F51",
-        "a 200 without a body",
-        answers(lambda kind: head(length=0)(kind).partition(b"{")[0]),
+        "200 without a body",
+        respond(lambda kind: head(length=0)(kind).partition(b"{")[0]),
         broken(MalformedResponseError, says="empty", known=True, connection="pooled"),
         None,
     ),
     Row(
         "F51",
-        "a stream without an event",
-        answers(lambda _: sse(b"")),
+        "stream: no event",
+        respond(lambda _: sse(b"")),
         None,
         broken(StreamInterruptedError, known=True, connection="pooled"),
     ),
     Row(
         "F52",
-        "a 200 that is no JSON",
-        answers(lambda _: http(b'{"choices": [}')),
+        "200 with invalid JSON",
+        respond(lambda _: http(b'{"choices": [}')),
         broken(MalformedResponseError, known=True, connection="pooled"),
         broken(MalformedResponseError, known=True, connection="pooled"),
     ),
     Row(
         "F53",
-        "a 200 that is JSON, but no object",
-        answers(lambda _: http(b"[1, 2]")),
+        "200 with JSON that is not an object",
+        respond(lambda _: http(b"[1, 2]")),
         broken(
             MalformedResponseError,
             says="not an object",
@@ -888,8 +889,8 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F53",
-        "a 200 with unknown, null and mistyped fields",
-        answers(
+        "200 with unknown, null and mistyped fields",
+        respond(
             lambda _: http(
                 json.dumps(
                     {
@@ -907,22 +908,22 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F54",
-        "a 200 that is an error, 502",
-        thrice(in_body(502)),
+        "200 with an error of code 502",
+        three_times(in_body(502)),
         insured(BadGatewayError),
         insured(BadGatewayError),
     ),
     Row(
         "F54",
-        'a 200 that is an error, "429"',
-        thrice(in_body("429")),
+        '200 with an error of code "429"',
+        three_times(in_body("429")),
         insured(RateLimitError),
         insured(RateLimitError),
     ),
     Row(
         "F55",
-        "a 200 that is a page",
-        answers(
+        "200 with an HTML page",
+        respond(
             lambda _: http(
                 b"<html><title>Log in</title>" + b"x" * 9999, media="text/html"
             ),
@@ -936,21 +937,21 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F56",
-        "a 503 that is a page",
+        "503 with an HTML page",
         failing("503 Busy", b"<html><title>Busy</title>", "Content-Language: en"),
         insured(ServiceUnavailableError, says="'Busy'"),
         insured(ServiceUnavailableError, says="'Busy'"),
     ),
     Row(
         "F56",
-        "a 503 without a body",
+        "503 without a body",
         failing("503 Busy"),
         insured(ServiceUnavailableError, says="no message"),
         insured(ServiceUnavailableError, says="no message"),
     ),
     Row(
         "F56",
-        "a 400 whose body breaks off",
+        "400, and its body breaks off",
         steps(read, send(http(b'{"error"', "400 Bad", length=2000)), close),
         Result(BadRequestError, known=True, billing=("not_accepted",)),
         Result(BadRequestError, known=True, billing=("not_accepted",)),
@@ -976,7 +977,7 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "F57",
         "a number of 1,000,000 digits",
-        answers(
+        respond(
             lambda kind: (
                 http(CONTENT[kind].replace(b"{", LONG_NUMBER, 1))
                 if kind == "plain"
@@ -988,21 +989,21 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F58",
-        "103 and nothing more",
+        "103, then closed",
         steps(read, send(b"HTTP/1.1 103 Early Hints\r\n\r\n"), close),
         broken(),
         broken(),
     ),
     Row(
         "F59",
-        "a 204",
+        "204",
         steps(read, send(http(b"", "204 No Content", length=None))),
         broken(MalformedResponseError, says="204", known=True, connection="pooled"),
         broken(MalformedResponseError, known=True, connection="pooled"),
     ),
     Row(
         "F59",
-        "a 205",
+        "205",
         steps(read, send(http(b"", "205 Reset Content", length=0))),
         broken(MalformedResponseError, says="205", known=True, connection="pooled"),
         broken(MalformedResponseError, known=True, connection="pooled"),
@@ -1044,7 +1045,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F65",
-        "stream: reset behind the finish reason",
+        "stream: reset after the finish reason",
         steps(read, send(sse(STREAM.replace(DONE, b""))[:-5]), wait(0.02), reset),
         None,
         GOOD_CLOSED,
@@ -1064,7 +1065,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F67",
-        "stream: an event that is no JSON",
+        "stream: an event that is not JSON",
         steps(read, send(sse(chunk("hel") + event("{secret") + DONE))),
         None,
         broken(
@@ -1081,7 +1082,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F68",
-        "stream: only comments after an event, too long",
+        "stream: only comments after an event",
         steps(
             read,
             send(sse(chunk("hel"))[:-5]),
@@ -1093,7 +1094,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F69",
-        "stream: comments for a long time, then the answer",
+        "stream: comments for a long time, then the response",
         steps(
             read,
             send(sse(b": on it\n\n")[:-5]),
@@ -1118,14 +1119,14 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F72",
-        "stream: more events behind [DONE]",
+        "stream: more events after [DONE]",
         steps(read, send(sse(STREAM + chunk("more") * 3))),
         None,
         GOOD,
     ),
     Row(
         "F72",
-        "stream: stays open behind [DONE]",
+        "stream: stays open after [DONE]",
         steps(read, send(sse()[:-5]), silence),
         None,
         GOOD_CLOSED,
@@ -1133,7 +1134,7 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F72",
-        "stream: goes on without an end behind [DONE]",
+        "stream: endless data after [DONE]",
         steps(read, send(sse()[:-5]), flood(piece(b": more\n\n" * 999), 2**30)),
         None,
         GOOD_CLOSED,
@@ -1151,21 +1152,21 @@ ROWS: Final[Sequence[Row]] = (
     ),
     Row(
         "F73",
-        "stream: events that say application/json",
+        "stream: events with Content-Type application/json",
         steps(read, send(http(STREAM))),
         None,
         GOOD,
     ),
     Row(
         "F73",
-        "stream: a completion in place of events",
+        "stream: a completion sent for a stream request",
         steps(read, send(http())),
         None,
         GOOD,
     ),
     Row(
         "F73",
-        "plain: events in place of a completion",
+        "plain: events sent for a plain request",
         steps(read, send(sse())),
         GOOD,
         None,

@@ -1,16 +1,15 @@
 r"""
-A server that does exactly as it is told, byte by byte, on real loopback sockets.
+A server that runs a script of steps, byte by byte, on real loopback sockets.
 
-It knows no HTTP beyond reading a request. What a server of HTTP cannot be made to do
-(a reset in the middle of an upload, a garbled status line, half a TLS hand-shake) is
-a list of steps here:
+It knows no HTTP apart from reading requests. Things that an HTTP server cannot be made to
+do (a reset during an upload, an invalid status line, half a TLS handshake) are steps:
 
     async with ScriptServer() as server:
         server.script(read, send(b"HTTP/1.1 200 OK\r\nContent-Le"), reset)
-        ...                               # a client of server.url is cut off there
+        ...                               # the response of `server.url` breaks off there
 
-Each connection takes the next script. What comes after a script that did not close
-the connection, and every connection without one, is served well.
+Each connection takes the next script. After a script that does not close the connection,
+and on connections without a script, every request gets a good response.
 """
 
 import asyncio
@@ -47,13 +46,13 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 def event(value: object) -> bytes:
-    """One event of a stream."""
+    """Return an event of a stream."""
     text = value if isinstance(value, str) else json.dumps(value)
     return f"data: {text}\n\n".encode()
 
 
 def chunk(content: str = "", finish: str | None = None, **more: Any) -> bytes:
-    """One event that carries a chunk."""
+    """Return an event with a chunk."""
     choice = {"index": 0, "delta": {"content": content}, "finish_reason": finish}
     return event({"id": ID, "model": "m", "choices": [choice], **more})
 
@@ -69,7 +68,7 @@ def http(
     media: str | None = "application/json",
     length: int | str | None = "as it is",
 ) -> bytes:
-    """Write a response; its Content-Length may be a lie, None leaves a header out."""
+    """Return a response; None omits a header, and Content-Length may be wrong."""
     lines = [f"HTTP/1.1 {status}", f"X-Generation-Id: {ID}", *headers]
     if media is not None:
         lines.append(f"Content-Type: {media}")
@@ -79,7 +78,7 @@ def http(
 
 
 def sse(body: bytes = STREAM, *headers: str, chunked: bool = True) -> bytes:
-    """Write a stream, in chunks of HTTP or up to the end of the connection."""
+    """Return a stream, with chunked encoding or until the end of the connection."""
     head = http(
         b"",
         "200 OK",
@@ -92,7 +91,7 @@ def sse(body: bytes = STREAM, *headers: str, chunked: bool = True) -> bytes:
 
 
 def piece(data: bytes) -> bytes:
-    """One chunk of a chunked body; b"" is none."""
+    """Return a chunk of a chunked body; b"" for no data."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
@@ -101,7 +100,7 @@ LAST: Final = b"0\r\n\r\n"
 
 @define(eq=False)
 class Peer:
-    """One connection, on the server's side."""
+    """The server's side of one connection."""
 
     server: "ScriptServer"
     reader: asyncio.StreamReader
@@ -115,7 +114,7 @@ Step: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 
 async def read(at: Peer) -> None:
-    """Read one request whole."""
+    """Read one whole request."""
     await read_head(at)
     length = 0
     for line in at.head.split(b"\r\n"):
@@ -127,13 +126,13 @@ async def read(at: Peer) -> None:
 
 
 async def read_head(at: Peer) -> None:
-    """Read the head of a request and leave its body where it is."""
+    """Read the head of a request and not its body."""
     at.head = await at.reader.readuntil(b"\r\n\r\n")
-    at.server.heard(at.head)
+    at.server.record(at.head)
 
 
 def send(data: bytes) -> Step:
-    """Send bytes."""
+    """Return a step that sends bytes."""
 
     async def step(at: Peer) -> None:
         at.writer.write(data)
@@ -143,7 +142,7 @@ def send(data: bytes) -> Step:
 
 
 def drip(data: bytes, size: int = 1, every: float = 0.0) -> Step:
-    """Send bytes a few at a time, each in a segment of its own, with pauses."""
+    """Return a step that sends bytes in segments of a few, with pauses."""
 
     async def step(at: Peer) -> None:
         for start in range(0, len(data), size):
@@ -155,7 +154,7 @@ def drip(data: bytes, size: int = 1, every: float = 0.0) -> Step:
 
 
 def flood(data: bytes, most: int, start: bytes = b"") -> Step:
-    """Send the same bytes over and over, `most` in all or until the client leaves."""
+    """Return a step that repeats bytes up to `most`, or until the client disconnects."""
 
     async def step(at: Peer) -> None:
         at.writer.write(start)
@@ -168,7 +167,7 @@ def flood(data: bytes, most: int, start: bytes = b"") -> Step:
 
 
 def wait(seconds: float) -> Step:
-    """Do nothing for a while."""
+    """Return a step that waits."""
 
     async def step(_at: Peer) -> None:
         await asyncio.sleep(seconds)
@@ -177,7 +176,7 @@ def wait(seconds: float) -> Step:
 
 
 def deaf(seconds: float) -> Step:
-    """Read nothing for a while, so that the client's buffers fill up."""
+    """Return a step that does not read, so that the client's buffers fill."""
 
     async def step(at: Peer) -> None:
         at.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -188,42 +187,42 @@ def deaf(seconds: float) -> Step:
 
 
 async def silence(at: Peer) -> None:
-    """Read on and say nothing until the client leaves."""
+    """Read and send nothing until the client disconnects."""
     while await at.reader.read(65536):
         pass
 
 
 async def close(at: Peer) -> None:
-    """Close in good order."""
+    """Close the connection in the usual way."""
     at.writer.close()
 
 
 async def half_close(at: Peer) -> None:
-    """Say that nothing more will come, and read on."""
+    """Close the sending side only."""
     at.writer.write_eof()
 
 
 async def reset(at: Peer) -> None:
-    """Cut the connection with a TCP reset, TLS or not."""
+    """Reset the connection (RST), with or without TLS."""
     sock: socket.socket = at.writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
     at.writer.transport.abort()
 
 
 async def cut(at: Peer) -> None:
-    """Close the socket without a word of TLS."""
+    """Close the socket without TLS's close_notify."""
     at.writer.transport.abort()
 
 
 async def serve(at: Peer) -> None:
-    """Answer every request well, as long as the client stays."""
+    """Send a good response to every request until the client disconnects."""
     while True:
         await read(at)
         await send(sse() if b'"stream":true' in at.body else http())(at)
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port that is closed."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -233,15 +232,14 @@ def free_port() -> int:
 @define(eq=False)
 class ScriptServer:
     """
-    The server; it counts what arrives.
+    A server that runs scripts and records the requests.
 
     Attributes:
         requests: The heads of the requests, oldest first.
-        bodies: Their bodies, as far as they were read.
-        connections: How many were accepted so far.
-        most: The most that were open at a time.
-        open: How many are open.
-        left: How often the client ended a connection that was to go on.
+        bodies: The bodies that were read.
+        connections: Number of connections accepted so far.
+        most: Maximum number of connections open at the same time.
+        left: Number of connections that the client ended during a script.
         flooded: Bytes sent by `flood`.
     """
 
@@ -249,7 +247,7 @@ class ScriptServer:
     scheme: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
-    answer: Step = serve
+    default: Step = serve
     requests: list[bytes] = field(factory=list[bytes], init=False)
     bodies: list[bytes] = field(factory=list[bytes], init=False)
     connections: int = field(default=0, init=False)
@@ -265,26 +263,26 @@ class ScriptServer:
 
     @property
     def url(self) -> str:
-        """The base URL of its API."""
+        """The base URL of the API."""
         scheme = self.scheme or ("https" if self.ssl else "http")
         return f"{scheme}://{self.host}:{self.port}/api/v1"
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._tasks)
 
     def script(self, *steps: Step) -> Self:
-        """Say what the next connection that has no script yet goes through."""
+        """Add a script for the next connection that has none."""
         self._scripts.append(steps)
         return self
 
     def forget(self) -> None:
-        """Drop the scripts that nobody came for: from here on all is well."""
+        """Drop the scripts that no connection has taken."""
         self._scripts.clear()
 
-    def heard(self, head: bytes) -> None:
-        """Write down a request."""
+    def record(self, head: bytes) -> None:
+        """Record a request."""
         self.requests.append(head)
         self._asked.set()
 
@@ -327,7 +325,7 @@ class ScriptServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.connections += 1
-        steps = self._scripts.popleft() if self._scripts else (self.answer,)
+        steps = self._scripts.popleft() if self._scripts else (self.default,)
         task = asyncio.ensure_future(self._run(reader, writer, steps))
         self._tasks.add(task)
         self.most = max(self.most, len(self._tasks))

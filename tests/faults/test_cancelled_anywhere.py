@@ -1,4 +1,4 @@
-"""A call is cancelled at every suspension that it passes, one after the other."""
+"""Calls that are cancelled at each of their suspensions in turn."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
@@ -23,10 +23,11 @@ _FAR: Final = 200
 
 class Stepper:
     """
-    Runs a coroutine as a task and cancels it at its n-th suspension.
+    Runs a coroutine as a task, and cancels the task at its n-th suspension.
 
-    Cancelled "while it waits", what it waited for never comes. "When it goes on", it
-    has come in the same moment: a slot, a connection, an answer that must not be lost.
+    If it is cancelled "while it waits", the result that it waits for never arrives. "When
+    it goes on", the result has arrived at the same moment: a slot, a connection or a
+    response, which must not be lost.
     """
 
     def __init__(self, coro: Coroutine[Any, Any, Any], at: int, when: When) -> None:
@@ -59,12 +60,12 @@ class Stepper:
                 if self._when == "while it waits" or waits_for is None:
                     self.task.cancel()
                 else:
-                    # Before the task's own callback, which is not there yet.
+                    # This runs before the callback of the task, which is added later.
                     waits_for.add_done_callback(self._cancel)
             value, error = None, None
             try:
                 value = yield waits_for
-            except BaseException as raised:  # noqa: BLE001 - handed on
+            except BaseException as raised:  # noqa: BLE001 - raised in the coroutine
                 error = raised
 
 
@@ -77,29 +78,29 @@ async def stream(client: AsyncOpenRouter) -> None:
 
 
 async def bare(client: AsyncOpenRouter) -> None:
-    """A stream without a block around it."""
+    """Read a stream outside of a block."""
     stream = await open_stream(client)
     try:
         assert (await stream.collect()).text == "hello"
     except asyncio.CancelledError:
-        # Behind [DONE] all had come: then the stream has ended, not broken off.
+        # After [DONE] everything was received: the stream has ended successfully.
         with pytest.raises((ClosedError, StopAsyncIteration)):
             await anext(stream)
         raise
 
 
 async def key() -> str:
-    """A key that takes time."""
+    """Return a key after a suspension."""
     await asyncio.sleep(0)
     return "sk-or-v1-0000"
 
 
 def good(_server: ScriptServer) -> None:
-    """Nothing goes wrong."""
+    """Let the server send good responses."""
 
 
 def slowly(server: ScriptServer) -> None:
-    """The answer comes in pieces."""
+    """Let the server send the stream in several segments."""
     server.script(
         read,
         wait(0.001),
@@ -112,17 +113,17 @@ def slowly(server: ScriptServer) -> None:
 
 
 def open_end(server: ScriptServer) -> None:
-    """The body goes on behind [DONE]."""
+    """Let the body continue after [DONE]."""
     server.script(read, send(sse()[:-5]), silence)
 
 
 def busy(server: ScriptServer) -> None:
-    """The first answers are a 503 and a dead connection."""
+    """Let the first two attempts fail."""
     server.script(read, send(http(b"{}", "503 Busy")), read, send(http(b"{}", "502 B")))
 
 
 def error_slowly(server: ScriptServer) -> None:
-    """The body of a final error comes late, then the response of the next attempt."""
+    """Let the body of the first attempt's error arrive late."""
     bad = http(b'{"error":{"code":503}}', "503 Busy")
     server.script(read, send(bad[:-9]), wait(0.001), send(bad[-9:]))
 
@@ -134,19 +135,19 @@ CASES: Sequence[tuple[str, Run, Callable[[ScriptServer], None]]] = (
     ("stream", stream, good),
     ("stream, slow", stream, slowly),
     ("stream, after two failures", stream, busy),
-    ("stream, open behind its end", stream, open_end),
+    ("stream, open after its end", stream, open_end),
     ("stream without a block", bare, slowly),
-    ("stream without a block, open behind its end", bare, open_end),
+    ("stream without a block, open after its end", bare, open_end),
 )
 
 
-@covers("F76", "cancelled at any await", "`CancelledError`; slot and connection free")
+@covers("F76", "cancelled at any await", "`CancelledError`; nothing is left")
 @pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
     ("run", "prepare"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-async def test_a_call_may_be_cancelled_anywhere(
+async def test_call_cancelled_at_any_suspension_leaves_nothing(
     run: Run,
     prepare: Callable[[ScriptServer], None],
     when: When,
@@ -154,7 +155,6 @@ async def test_a_call_may_be_cancelled_anywhere(
     *,
     secure: bool,
 ) -> None:
-    """Cancelled at its n-th suspension, a call leaves nothing; the next one works."""
     certificate = authority.good() if secure else None
     async with asyncio.timeout(30), no_leaks(), ScriptServer(ssl=certificate) as server:
         for at in range(1, _FAR):
@@ -175,7 +175,7 @@ async def test_a_call_may_be_cancelled_anywhere(
                 assert (await call(client)).text == "hello"
                 assert_at_rest(client)
         else:
-            pytest.fail("It never ran to its end.")
+            pytest.fail("The call never ran to its end.")
 
 
 async def _nap(_seconds: float) -> None:
@@ -183,7 +183,7 @@ async def _nap(_seconds: float) -> None:
 
 
 async def _cancelled(coro: Coroutine[Any, Any, Any], at: int, when: When) -> bool:
-    """Return whether it ran to its end before its n-th suspension."""
+    """Return True if the coroutine ended before its n-th suspension."""
     stepper = Stepper(coro, at, when)
     async with asyncio.timeout(5):
         await asyncio.wait([stepper.task])
@@ -196,8 +196,7 @@ async def _cancelled(coro: Coroutine[Any, Any, Any], at: int, when: When) -> boo
 
 @covers("F76", "cancelled in the queue for a slot", "`CancelledError`; no slot is lost")
 @pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
-async def test_a_slot_that_is_granted_while_cancelled_is_not_lost(when: When) -> None:
-    """The slot goes to the next in the queue."""
+async def test_slot_granted_to_a_cancelled_call_goes_to_the_next(when: When) -> None:
     async with no_leaks(), ScriptServer() as server:
         for at in range(1, _FAR):
             async with client_of(server, max_connections=1) as client:
@@ -217,10 +216,9 @@ async def test_a_slot_that_is_granted_while_cancelled_is_not_lost(when: When) ->
                 assert second.task.cancelled(), at
 
 
-@covers("F76", "a clock runs out at any moment", "`APITimeoutError` or the response")
+@covers("F76", "a timeout expires at any moment", "`APITimeoutError` or the response")
 @pytest.mark.parametrize("run", [plain, stream, bare])
-async def test_a_clock_may_run_out_anywhere(run: Run, *, long: bool) -> None:
-    """However the deadline falls between the events of a call, nothing is left."""
+async def test_timeout_at_any_moment_leaves_nothing(run: Run, *, long: bool) -> None:
     ended: set[str] = set()
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         for n in range(1, 2000 if long else 60):
@@ -232,18 +230,17 @@ async def test_a_clock_may_run_out_anywhere(run: Run, *, long: bool) -> None:
             except TimeoutError as error:
                 ended.add(type(error).__name__)
             else:
-                ended.add("reply")
+                ended.add("response")
             server.forget()
             assert_at_rest(client)
         assert (await call(client)).text == "hello"
 
-    assert ended <= {"APITimeoutError", "reply"}
+    assert ended <= {"APITimeoutError", "response"}
     assert "APITimeoutError" in ended
 
 
 @covers("F78", "the stream is closed by another task", "its reader: `ClosedError`")
 async def test_closing_a_stream_wakes_its_reader() -> None:
-    """`aclose` from outside ends the wait of the reader, and never suspends."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         stream = await open_stream(client)

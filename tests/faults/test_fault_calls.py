@@ -1,6 +1,6 @@
-"""Faults on the caller's side: slots, hooks, loops, clocks, streams left open."""
+"""Faults of the caller: slots, hooks, event loops, timeouts, streams left open."""
 
-# A few moments can be met only from inside.
+# The moment when a body has ended is not public.
 # pyright: reportPrivateUsage=false
 
 import asyncio
@@ -55,8 +55,7 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 @covers("F20", "all slots are busy", "`APITimeoutError` (pool), never sent")
 @both
-async def test_a_full_pool_ends_at_the_queue_clock(kind: Kind) -> None:
-    """Who waits too long for a slot is told so, and is no longer in the queue."""
+async def test_pool_timeout_ends_a_call_without_a_slot(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read, silence)
         async with client_of(server, max_connections=1) as client:
@@ -78,8 +77,7 @@ async def test_a_full_pool_ends_at_the_queue_clock(kind: Kind) -> None:
 
 @covers("F61", "each status from 400 to 599", "the class of the status")
 @both
-async def test_every_status_has_its_class(kind: Kind) -> None:
-    """A status decides the class, whatever the body."""
+async def test_each_status_raises_its_class(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         steps: list[Step] = []
         for status in range(400, 600):
@@ -98,8 +96,7 @@ async def test_every_status_has_its_class(kind: Kind) -> None:
 
 
 @both
-async def test_a_poisoned_connection_costs_nothing(kind: Kind) -> None:
-    """Where bytes came that nobody asked for nothing is sent; a single try says so."""
+async def test_connection_with_unsolicited_data_is_not_used(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         poison = send(http(b"{}", "418 Poison"))
         server.script(read, send(http()), wait(0.01), poison, silence)
@@ -118,11 +115,11 @@ async def test_a_poisoned_connection_costs_nothing(kind: Kind) -> None:
 
 
 def in_future(seconds: float) -> str:
-    """Return a date in HTTP's form."""
+    """Return the date in this many seconds, in the format of HTTP."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-WISHES: dict[str, tuple[str, float, float]] = {
+FORMS: dict[str, tuple[str, float, float]] = {
     "seconds": ("Retry-After: 2", 2.0, 3.0),
     "float": ("Retry-After: 1.5", 1.5, 2.5),
     "nothing": ("X-None: 1", 0.0, 1.0),
@@ -137,11 +134,11 @@ WISHES: dict[str, tuple[str, float, float]] = {
 }
 
 
-@covers("F62", "429 with each form of Retry-After", "the wait it names, or the usual")
-@pytest.mark.parametrize("form", [*WISHES, "future"])
-async def test_every_form_of_a_wish_is_read(form: str) -> None:
-    """What the server asks for is the least that is waited; nonsense is no wish."""
-    header, least, most = WISHES.get(form, (f"Retry-After: {in_future(5)}", 3.0, 6.0))
+@covers("F62", "429 with each form of Retry-After", "its wait, or the usual backoff")
+@pytest.mark.parametrize("form", [*FORMS, "future"])
+async def test_each_form_of_retry_after_is_a_lower_bound(form: str) -> None:
+    """Values that are not valid are ignored."""
+    header, least, most = FORMS.get(form, (f"Retry-After: {in_future(5)}", 3.0, 6.0))
     slept = Slept()
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b"{}", "429 Busy", header)))
@@ -152,9 +149,8 @@ async def test_every_form_of_a_wish_is_read(form: str) -> None:
         assert least <= slept.waits[0] <= most
 
 
-@covers("F62", "429 that asks for hours", "`RateLimitError` with `retry_after`, once")
-async def test_a_wish_beyond_reason_raises_at_once() -> None:
-    """A wait longer than `max_wait` is the caller's to decide."""
+@covers("F62", "429 with Retry-After of years", "`RateLimitError`, sent once")
+async def test_retry_after_of_years_raises_at_once() -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b"{}", "429 Busy", "Retry-After: 99999999")))
         async with client_of(server) as client:
@@ -168,8 +164,7 @@ async def test_a_wish_beyond_reason_raises_at_once() -> None:
 @covers(
     "F71", "stream: 50,000 events in one burst (1,000,000 with --long)", "all, in order"
 )
-async def test_a_burst_of_events_arrives_in_order(*, long: bool) -> None:
-    """A fast server loses and reorders nothing."""
+async def test_burst_of_events_arrives_in_order(*, long: bool) -> None:
     count = 1_000_000 if long else 50_000
     block = 10_000
 
@@ -181,7 +176,7 @@ async def test_a_burst_of_events_arrives_in_order(*, long: bool) -> None:
             await send(piece(data))(at)
         await send(piece(chunk(finish="stop")) + b"0\r\n\r\n")(at)
 
-    async with no_leaks(), ScriptServer(answer=burst) as server:
+    async with no_leaks(), ScriptServer(default=burst) as server:
         async with client_of(server, timeouts=Timeouts()) as client:
             expected = 0
             async with open_stream(client) as stream:
@@ -195,7 +190,6 @@ async def test_a_burst_of_events_arrives_in_order(*, long: bool) -> None:
 
 @covers("F75", "the caller leaves the block early", "connection closed at once")
 async def test_leaving_the_block_closes_the_connection() -> None:
-    """`break` inside `async with` is all it takes."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         async with open_stream(client) as stream:
@@ -208,9 +202,10 @@ async def test_leaving_the_block_closes_the_connection() -> None:
             await anext(stream)
 
 
-@covers("F75", "the caller forgets the stream", "`ResourceWarning`, connection closed")
-async def test_a_forgotten_stream_warns_and_lets_go() -> None:
-    """A stream that is garbage gives everything back, and says so."""
+@covers(
+    "F75", "the stream is garbage-collected", "`ResourceWarning`, connection closed"
+)
+async def test_garbage_collected_stream_warns_and_closes_its_connection() -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         stream = await open_stream(client)
@@ -225,13 +220,11 @@ async def test_a_forgotten_stream_warns_and_lets_go() -> None:
         await server.until_left(0.1)
 
 
-@covers("F77", "the hook raises", "logged; the call is not affected")
+@covers("F77", "`on_call` raises", "logged; the call is not affected")
 @both
-async def test_a_hook_that_raises_is_logged(
+async def test_exception_of_on_call_is_logged(
     kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An observer does no harm."""
-
     def hook(_record: object) -> None:
         raise RuntimeError("the hook's own")
 
@@ -246,11 +239,9 @@ async def test_a_hook_that_raises_is_logged(
     assert "the hook's own" in caplog.text
 
 
-@covers("F77", "the function for the key raises", "its exception, nothing sent")
+@covers("F77", "the key function raises", "its exception, nothing sent")
 @both
-async def test_a_key_function_that_raises_is_heard(kind: Kind) -> None:
-    """What the caller's own function raises is the caller's."""
-
+async def test_exception_of_the_key_function_is_raised(kind: Kind) -> None:
     def key() -> str:
         raise LookupError("no vault")
 
@@ -267,7 +258,7 @@ async def test_a_key_function_that_raises_is_heard(kind: Kind) -> None:
 
 
 async def never(_seconds: float) -> None:
-    """A wait that does not end."""
+    """Wait without an end."""
     await asyncio.Event().wait()
 
 
@@ -280,11 +271,12 @@ WHERE = {
 }
 
 
-@covers("F78", "the client is closed under calls", "`ClosedError`, at once")
+@covers("F78", "the client is closed during calls", "`ClosedError`, at once")
 @pytest.mark.parametrize("where", WHERE)
 @both
-async def test_closing_ends_the_calls_under_way(kind: Kind, where: str) -> None:
-    """Wherever a call is, closing its client ends it with a ClosedError."""
+async def test_closing_the_client_ends_calls_at_any_stage(
+    kind: Kind, where: str
+) -> None:
     slept = Slept()
     clock = attrs.evolve(slept.clock, sleep=never)
     async with no_leaks(), ScriptServer() as server:
@@ -312,9 +304,12 @@ async def test_closing_ends_the_calls_under_way(kind: Kind, where: str) -> None:
             await call(client, kind)
 
 
-@covers("F79", "the client is used on another loop", "works, on connections of its own")
-def test_a_client_goes_from_loop_to_loop(caplog: pytest.LogCaptureFixture) -> None:
-    """Each loop has connections of its own, which end with it."""
+@covers(
+    "F79", "the client is used on another event loop", "works, with other connections"
+)
+def test_client_is_used_by_one_event_loop_after_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     client: AsyncOpenRouter | None = None
 
     async def main(kind: Kind) -> None:
@@ -336,11 +331,11 @@ def test_a_client_goes_from_loop_to_loop(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.records == []
 
 
-@covers("F80", "the wall clock jumps during a wait", "no effect")
-async def test_a_jump_of_the_wall_clock_changes_nothing(
+@covers("F80", "the system's time jumps during a wait", "no effect")
+async def test_jump_of_the_system_time_has_no_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Clocks and waits are monotonic; only dates in headers look at the wall."""
+    """Timeouts and waits are monotonic; only dates in headers use the system's time."""
     slept = Slept()
     wall = time.time()
 
@@ -357,15 +352,14 @@ async def test_a_jump_of_the_wall_clock_changes_nothing(
         assert slept.waits == [0.5]
 
 
-@covers("F81", "the process stands still", "the clock that ran out; then works again")
+@covers("F81", "the process is suspended", "a timeout; then works again")
 @both
-async def test_a_process_that_was_suspended_goes_on(kind: Kind) -> None:
-    """Who wakes up late finds the deadline passed, and everything else in order."""
+async def test_process_that_was_suspended_continues(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, silence)
         waiting = asyncio.create_task(call(client, kind, timeouts=0.1))
         await server.until_asked()
-        time.sleep(0.2)  # noqa: ASYNC251 - the process stands still
+        time.sleep(0.2)  # noqa: ASYNC251 - the process is suspended
 
         with pytest.raises(APITimeoutError) as caught:
             await waiting
@@ -375,15 +369,14 @@ async def test_a_process_that_was_suspended_goes_on(kind: Kind) -> None:
         assert (await call(client, kind)).text == "hello"
 
 
-async def test_a_close_in_the_moment_of_the_end_is_a_close() -> None:
-    """Who closes a stream whose end is here, but not read, is not told of the end."""
+async def test_stream_closed_before_its_end_was_read_is_closed() -> None:
     start, end = sse(chunk("he"))[: -len(LAST)], LAST
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(start), wait(0.02), send(end))
         stream = await open_stream(client)
         reader = asyncio.create_task(stream.collect())
         content = stream._event_stream._response.content
-        while not content.is_eof():  # noqa: ASYNC110 -- the very moment is meant
+        while not content.is_eof():  # noqa: ASYNC110 - exactly this moment is meant
             await asyncio.sleep(0)
         await stream.aclose()
 
@@ -395,9 +388,9 @@ async def test_a_close_in_the_moment_of_the_end_is_a_close() -> None:
         assert_at_rest(client)
 
 
-@covers("F43", "the body stalls, its length not known", "`APITimeoutError` (total)")
-async def test_a_clock_is_not_taken_for_the_end_of_a_body() -> None:
-    """A body that ends with the connection is not whole because we cut the connection."""
+@covers("F43", "a body without a length stalls", "`APITimeoutError` (total)")
+async def test_timeout_is_not_the_end_of_a_body_without_a_length() -> None:
+    """Its end is the end of the connection, which a timeout aborts."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(http(length=None)), silence)
 
@@ -412,7 +405,7 @@ async def test_a_clock_is_not_taken_for_the_end_of_a_body() -> None:
     "F56", "the body of an error stalls beyond `total`", "`APITimeoutError` (total)"
 )
 async def test_total_ends_an_error_body_that_stalls() -> None:
-    """The time of the whole call is over: no status stands in for that."""
+    """The status is not reported instead: the time of the whole call is over."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
 
@@ -425,8 +418,7 @@ async def test_total_ends_an_error_body_that_stalls() -> None:
 
 
 @covers("F76", "cancelled while the body of an error stalls", "`CancelledError`")
-async def test_cancelling_ends_an_error_body_that_stalls() -> None:
-    """A cancellation is never taken for a timeout."""
+async def test_cancellation_ends_an_error_body_that_stalls() -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
         task = asyncio.create_task(call(client))
@@ -451,10 +443,13 @@ FAULTS: Sequence[dict[str, Any]] = (
 )
 
 
-@covers("F66", "stream: an error in every form, after an event", "its class, partial")
+@covers(
+    "F66", "stream: an error in every form, after an event", "its class, with `partial`"
+)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_an_error_in_the_stream_keeps_what_came(fault: dict[str, Any]) -> None:
-    """However the error is written, it is raised, and it has the text before it."""
+async def test_error_event_of_any_form_keeps_the_partial_response(
+    fault: dict[str, Any],
+) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(sse(chunk("hel") + event(fault))))
 
@@ -467,13 +462,10 @@ async def test_an_error_in_the_stream_keeps_what_came(fault: dict[str, Any]) -> 
         assert_at_rest(client)
 
 
-@covers(
-    "F42", "endless chunk extension, or trailers without end", "a typed error, flat"
-)
+@covers("F42", "endless chunk extensions or trailers", "a typed error, constant memory")
 @pytest.mark.parametrize("what", ["extension", "trailer"])
 @both
-async def test_endless_framing_ends(kind: Kind, what: str) -> None:
-    """What surrounds the body is limited as well."""
+async def test_endless_framing_ends_in_an_error(kind: Kind, what: str) -> None:
     start = sse(CONTENT[kind])[:-5]
     start += b"5;" if what == "extension" else b"0\r\nX: "
     if kind == "stream":

@@ -1,4 +1,4 @@
-"""Every row of the table, against real sockets."""
+"""Each row of the table of faults, over real sockets."""
 
 import asyncio
 
@@ -25,10 +25,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("row", "kind", "result"), CASES)
-async def test_every_fault_ends_as_the_table_says(
+async def test_fault_ends_as_the_table_says(
     row: Row, kind: Kind, result: Result, authority: Authority
 ) -> None:
-    """A fault ends in the response or in one typed error, and leaves nothing behind."""
+    """It ends in the response or one typed error, and leaves nothing behind."""
     certificate = getattr(authority, row.certificate)() if row.certificate else None
     server = ScriptServer(ssl=certificate, scheme=row.scheme)
     async with (
@@ -43,7 +43,7 @@ async def test_every_fault_ends_as_the_table_says(
         before = len(server.requests)
 
         http: Exchange
-        options = {"timeouts": row.clocks(), "prompt": "x" * row.body}
+        options = {"timeouts": row.call_timeouts(), "prompt": "x" * row.body}
         if result.raises is None:
             response = await call(client, kind, **options)
             assert response.text == "hello"
@@ -84,12 +84,12 @@ def _check_error(error: OpenRouterError, result: Result) -> None:
 async def _still_works(
     server: ScriptServer, client: AsyncOpenRouter, authority: Authority
 ) -> None:
-    """The same client goes on: at the same place where that is mended, or elsewhere."""
+    """Check that the same client works, with the same server if it can recover."""
     server.forget()
     async with ScriptServer(ssl=authority.good()) as good:
-        mended = server.scheme is None and server.ssl is None
-        place = server.url if mended else good.url
-        again = client.with_options(base_url=place, api_key=KEY)
+        recovers = server.scheme is None and server.ssl is None
+        url = server.url if recovers else good.url
+        again = client.with_options(base_url=url, api_key=KEY)
         assert (await call(again, "plain")).text == "hello"
         assert (await call(again, "stream")).text == "hello"
         assert_at_rest(client)

@@ -1,4 +1,4 @@
-"""Faults of names, addresses, proxies and the machine itself."""
+"""Faults of names, addresses, proxies and the machine."""
 
 import asyncio
 import errno
@@ -44,23 +44,23 @@ KINDS: Sequence[Kind] = ("plain", "stream")
 both = pytest.mark.parametrize("kind", KINDS)
 
 
-class Names(AbstractResolver):
-    """A resolver of the test's own: addresses, an error, or no answer at all."""
+class FakeResolver(AbstractResolver):
+    """A resolver that returns addresses, raises an error, or never returns."""
 
     def __init__(self, *addresses: str, fault: OSError | None = None) -> None:
         self.addresses = addresses
         self.fault = fault
         self.hang = False
-        self.asked = 0
+        self.lookups = 0
 
     async def resolve(
         self,
         host: str,
         port: int = 0,
-        family: Any = socket.AF_INET,  # noqa: ARG002
+        family: Any = socket.AF_INET,  # noqa: ARG002 - part of the interface
     ) -> list[ResolveResult]:
-        """Look a name up."""
-        self.asked += 1
+        """Return the addresses."""
+        self.lookups += 1
         if self.hang:
             await asyncio.Event().wait()
         if self.fault is not None:
@@ -78,11 +78,11 @@ class Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing."""
 
 
-def session_of(names: Names, **options: Any) -> aiohttp.ClientSession:
-    """Return a session whose names lead where the test says."""
+def session_of(names: FakeResolver, **options: Any) -> aiohttp.ClientSession:
+    """Return a session that uses a resolver."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             resolver=names, use_dns_cache=False, ttl_dns_cache=None, **options
@@ -91,8 +91,8 @@ def session_of(names: Names, **options: Any) -> aiohttp.ClientSession:
 
 
 @contextmanager
-def black_hole(host: str = "127.0.0.1", port: int = 0) -> Generator[int]:
-    """Listen with a full queue: the kernel lets further SYNs fall."""
+def unresponsive_port(host: str = "127.0.0.1", port: int = 0) -> Generator[int]:
+    """Listen with a full queue, so that the kernel drops further SYNs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     waiting = [socket.socket(family) for _ in range(4)]
@@ -111,7 +111,7 @@ def black_hole(host: str = "127.0.0.1", port: int = 0) -> Generator[int]:
 
 
 async def failure(client: Any, kind: Kind, **options: Any) -> OpenRouterError:
-    """Return what a call raises."""
+    """Return the exception that a call raises."""
     with pytest.raises(OpenRouterError) as caught:
         await call(client, kind, **options)
     assert_at_rest(client)
@@ -120,8 +120,7 @@ async def failure(client: Any, kind: Kind, **options: Any) -> OpenRouterError:
 
 @covers("F01", "the port is closed", "`APIConnectionError`, 3 attempts, none accepted")
 @both
-async def test_a_closed_port_is_tried_thrice_and_named(kind: Kind) -> None:
-    """Nobody listens: three attempts, none accepted, and the place in the message."""
+async def test_closed_port_is_retried_and_named_in_the_error(kind: Kind) -> None:
     port = free_port()
     async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
         error = await failure(client, kind)
@@ -131,11 +130,12 @@ async def test_a_closed_port_is_tried_thrice_and_named(kind: Kind) -> None:
         assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
 
 
-@covers("F02", "SYNs fall into a hole", "`APITimeoutError` (connect), 3 attempts")
+@covers("F02", "SYNs are dropped", "`APITimeoutError` (connect), 3 attempts")
 @both
-async def test_a_black_hole_ends_at_the_connect_clock(kind: Kind) -> None:
-    """No answer to a SYN ends each attempt after `connect` seconds."""
-    with black_hole() as port:
+async def test_connect_timeout_ends_each_attempt_whose_syn_is_dropped(
+    kind: Kind,
+) -> None:
+    with unresponsive_port() as port:
         async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
             began = time.monotonic()
             error = await failure(client, kind, timeouts=Timeouts(connect=0.05))
@@ -147,14 +147,11 @@ async def test_a_black_hole_ends_at_the_connect_clock(kind: Kind) -> None:
 
 
 @covers("F03", "the name is unknown", "`APIConnectionError`, 3 attempts")
-@covers("F04", "the name is not found for now", "`APIConnectionError`, 3 attempts")
+@covers("F04", "the name lookup fails temporarily", "`APIConnectionError`, 3 attempts")
 @pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
 @both
-async def test_a_name_that_is_not_found_is_a_connection_error(
-    kind: Kind, number: int
-) -> None:
-    """A failing look-up is tried again: nothing can have been accepted."""
-    names = Names(fault=socket.gaierror(number, "no such name"))
+async def test_failed_name_lookup_is_retried(kind: Kind, number: int) -> None:
+    names = FakeResolver(fault=socket.gaierror(number, "no such name"))
     async with (
         no_leaks(),
         session_of(names) as session,
@@ -165,13 +162,12 @@ async def test_a_name_that_is_not_found_is_a_connection_error(
         assert type(error) is APIConnectionError
         assert "api.invalid" in str(error)
         assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
-        assert names.asked == 3
+        assert names.lookups == 3
 
 
-@covers("F05", "the look-up hangs", "`APITimeoutError` (connect), 3 attempts")
-async def test_a_look_up_that_hangs_ends_at_the_connect_clock() -> None:
-    """DNS is a part of connecting."""
-    names = Names()
+@covers("F05", "the name lookup hangs", "`APITimeoutError` (connect), 3 attempts")
+async def test_connect_timeout_covers_the_name_lookup() -> None:
+    names = FakeResolver()
     names.hang = True
     async with (
         no_leaks(),
@@ -185,12 +181,11 @@ async def test_a_look_up_that_hangs_ends_at_the_connect_clock() -> None:
         assert len(error.attempts) == 3
 
 
-@covers("F06", "the name leads to a dead and a live address", "the response")
+@covers("F06", "a name with a closed and an open address", "the response")
 @both
-async def test_a_live_address_behind_a_dead_one_is_found(kind: Kind) -> None:
-    """All addresses of a name are tried within one attempt."""
+async def test_all_addresses_of_a_name_are_tried_in_one_attempt(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
-        names = Names("127.0.0.9", "127.0.0.1")
+        names = FakeResolver("127.0.0.9", "127.0.0.1")
         url = f"http://api.invalid:{server.port}/v1"
         async with (
             session_of(names) as session,
@@ -202,16 +197,15 @@ async def test_a_live_address_behind_a_dead_one_is_found(kind: Kind) -> None:
             assert len(response.http.attempts) == 1
 
 
-@covers("F07", "IPv6 leads into a hole, IPv4 works", "the response")
-async def test_a_hole_in_ipv6_is_walked_around() -> None:
-    """The second family is tried while the first is silent."""
+@covers("F07", "IPv6 does not respond, IPv4 works", "the response")
+async def test_ipv4_is_tried_while_ipv6_does_not_respond() -> None:
     async with no_leaks(), ScriptServer() as server:
         try:
-            hole = black_hole("::1", server.port)
+            hole = unresponsive_port("::1", server.port)
             hole.__enter__()
         except OSError:
             pytest.skip("This machine has no IPv6 loopback.")
-        names = Names("::1", "127.0.0.1")
+        names = FakeResolver("::1", "127.0.0.1")
         url = f"http://api.invalid:{server.port}/v1"
         async with (
             session_of(names, happy_eyeballs_delay=0.02) as session,
@@ -226,8 +220,7 @@ async def test_a_hole_in_ipv6_is_walked_around() -> None:
 
 @covers("F08", "refused twice, then up", "the response, at the 3rd attempt")
 @both
-async def test_a_server_that_comes_back_is_reached(kind: Kind) -> None:
-    """Two refusals, two waits, one response."""
+async def test_refused_connection_is_retried_until_the_server_is_up(kind: Kind) -> None:
     port = free_port()
     slept = Slept()
     server = ScriptServer(port=port)
@@ -251,8 +244,7 @@ async def test_a_server_that_comes_back_is_reached(kind: Kind) -> None:
 
 @covers("F82", "too many open files", "`APIConnectionError`, 3 attempts; then works")
 @both
-async def test_too_many_open_files_heal(kind: Kind) -> None:
-    """Without a descriptor there is no connection; with one there is."""
+async def test_too_many_open_files_are_a_connection_error(kind: Kind) -> None:
     full = True
 
     def make(address: Any) -> socket.socket:
@@ -265,7 +257,7 @@ async def test_too_many_open_files_heal(kind: Kind) -> None:
     async with (
         no_leaks(),
         ScriptServer() as server,
-        session_of(Names("127.0.0.1"), socket_factory=make) as session,
+        session_of(FakeResolver("127.0.0.1"), socket_factory=make) as session,
         client_of(server, session=session) as client,
     ):
         error = await failure(client, kind)
@@ -282,20 +274,19 @@ PASSWORD = "proxy-password-1234"
 
 
 def proxy_of(server: ScriptServer) -> str:
-    """Return the address of a proxy, with a user and a password."""
+    """Return the URL of a proxy, with user and password."""
     return f"http://user:{PASSWORD}@127.0.0.1:{server.port}"
 
 
 def assert_hidden(error: OpenRouterError) -> None:
-    """The password of the proxy is nowhere in the words of an error."""
+    """Check that the password of the proxy is in no text of an error."""
     for text in (str(error), repr(error), error.cause or ""):
         assert PASSWORD not in text
 
 
-@covers("F83", "the proxy's port is closed", "`APIConnectionError`, 3 attempts")
+@covers("F83", "the port of the proxy is closed", "`APIConnectionError`, 3 attempts")
 @both
-async def test_a_proxy_that_is_not_there(kind: Kind) -> None:
-    """The message says that it is the proxy, without its password."""
+async def test_proxy_that_is_down_is_named_without_its_password(kind: Kind) -> None:
     proxy = f"http://user:{PASSWORD}@127.0.0.1:{free_port()}"
     url = "https://api.invalid/v1"
     async with no_leaks(), client_of(url, proxy=proxy) as client:
@@ -307,10 +298,11 @@ async def test_a_proxy_that_is_not_there(kind: Kind) -> None:
         assert_hidden(error)
 
 
-@covers("F83", "the proxy wants another password (407)", "`APIConnectionError`, once")
+@covers(
+    "F83", "the proxy rejects the password (407)", "`APIConnectionError`, sent once"
+)
 @both
-async def test_a_proxy_that_refuses(kind: Kind) -> None:
-    """A refusal is final: no repeat mends a password."""
+async def test_rejection_by_the_proxy_is_not_retried(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read_head, send(http(b"", "407 Who are you")), silence)
         url = "https://api.invalid/v1"
@@ -324,10 +316,9 @@ async def test_a_proxy_that_refuses(kind: Kind) -> None:
             assert b"Authorization: Bearer" not in server.requests[0]
 
 
-@covers("F83", "the proxy dies while it is asked", "`APIConnectionError`, 3 attempts")
+@covers("F83", "the proxy closes the connection", "`APIConnectionError`, 3 attempts")
 @both
-async def test_a_proxy_that_dies(kind: Kind) -> None:
-    """A proxy that goes away before it connected has passed nothing on."""
+async def test_proxy_that_closes_the_connection_is_retried(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         for _ in range(3):
             server.script(read_head, close)
@@ -343,18 +334,17 @@ async def test_a_proxy_that_dies(kind: Kind) -> None:
 @covers("F60", "a redirect, in any form", "`APIError` with its status, sent once")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(
-    "place",
+    "location",
     ["/api/v2", "//{other}/x", "http://{other}/x", "http://{own}@{other}/x", ""],
 )
 @both
-async def test_a_redirect_is_never_followed(
-    kind: Kind, status: int, place: str
+async def test_redirect_is_an_error_and_not_followed(
+    kind: Kind, status: int, location: str
 ) -> None:
-    """A redirect is an error; the key stays where it belongs."""
     async with no_leaks(), ScriptServer() as server, ScriptServer() as other:
         own, there = (f"127.0.0.1:{s.port}" for s in (server, other))
-        location = place.format(own=own, other=there)
-        headers = [f"Location: {location}"] if place else []
+        target = location.format(own=own, other=there)
+        headers = [f"Location: {target}"] if target else []
         server.script(read, send(http(b"", f"{status} Elsewhere", *headers)))
         async with client_of(server) as client:
             error = await failure(client, kind)
@@ -365,9 +355,10 @@ async def test_a_redirect_is_never_followed(
             assert other.connections == 0
 
 
-@covers("F19", "every connection is closed right behind its answer", "the response")
-async def test_short_keep_alive_never_hurts(*, long: bool) -> None:
-    """A server that closes after each answer costs no call, and no repeat."""
+@covers("F19", "each connection is closed after its response", "the response")
+async def test_server_that_closes_after_each_response_costs_no_retry(
+    *, long: bool
+) -> None:
     calls = 1000 if long else 150
 
     async def once(at: Peer) -> None:
@@ -375,7 +366,7 @@ async def test_short_keep_alive_never_hurts(*, long: bool) -> None:
         await send(http(http_body(), "200 OK", "Keep-Alive: timeout=0"))(at)
         await close(at)
 
-    async with no_leaks(), ScriptServer(answer=once) as server:
+    async with no_leaks(), ScriptServer(default=once) as server:
         async with client_of(server) as client:
             for _ in range(calls):
                 assert (await call(client)).text == "hello"
@@ -390,8 +381,9 @@ def http_body() -> bytes:
 
 @covers("F46", "reset after n bytes, for every n", "the response, or one typed error")
 @both
-async def test_cut_anywhere_is_the_reply_or_an_error(kind: Kind, *, long: bool) -> None:
-    """However many bytes of the answer came: never a part of it for the whole."""
+async def test_response_cut_anywhere_is_whole_or_an_error(
+    kind: Kind, *, long: bool
+) -> None:
     data = whole(kind)
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         for cut in range(1, len(data) + 1, 1 if long else 5):
@@ -407,9 +399,12 @@ async def test_cut_anywhere_is_the_reply_or_an_error(kind: Kind, *, long: bool) 
         assert server.connections == len(range(1, len(data) + 1, 1 if long else 5))
 
 
-@covers("F64", "stream: reset while the caller is busy", "first all that had come")
-async def test_what_had_arrived_is_delivered_before_the_reset() -> None:
-    """A reset takes nothing away from a slow reader that had reached us before it."""
+@covers(
+    "F64",
+    "stream: reset while the caller is busy",
+    "all chunks that arrived, then the error",
+)
+async def test_chunks_that_arrived_before_a_reset_are_delivered_first() -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(
             read,

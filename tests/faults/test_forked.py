@@ -1,4 +1,4 @@
-"""A process that forks: each side has connections of its own."""
+"""A process that forks: each process has connections of its own."""
 
 import asyncio
 import os
@@ -16,15 +16,15 @@ from openrouter_async import AsyncOpenRouter
 
 @covers("F79", "the process forks", "works on both sides, nothing is shared")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
-async def test_a_fork_has_connections_of_its_own() -> None:
-    """A child calls with its parent's client, closes it, and the parent does not notice."""
+async def test_forked_process_uses_connections_of_its_own() -> None:
+    """The child uses and closes the client, without an effect on its parent."""
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         assert (await call(client)).text == "hello"
         assert server.connections == 1
 
         child = os.fork()
         if child == 0:
-            os._exit(_as_child(client))
+            os._exit(_run_child(client))
         async with asyncio.timeout(20):
             ended = await asyncio.to_thread(os.waitpid, child, 0)
 
@@ -35,8 +35,8 @@ async def test_a_fork_has_connections_of_its_own() -> None:
         assert server.connections == 2
 
 
-def _as_child(client: AsyncOpenRouter) -> int:
-    """Return the child's exit code; what went wrong is on standard error."""
+def _run_child(client: AsyncOpenRouter) -> int:
+    """Return the child's exit code; failures are printed to standard error."""
 
     async def main() -> None:
         assert client.stats.idle == 0
@@ -47,7 +47,7 @@ def _as_child(client: AsyncOpenRouter) -> int:
 
     try:
         asyncio.run(main())
-    except BaseException:  # noqa: BLE001 - a child has nobody to raise to
+    except BaseException:  # noqa: BLE001 - reported by the exit code
         traceback.print_exc(file=sys.__stderr__)
         return 1
     return 0

@@ -46,7 +46,7 @@ MIB = 1024 * 1024
 
 
 def head(kind: Kind, *headers: str, status: str = "200 OK") -> bytes:
-    """Return the head of a chunked answer."""
+    """Return the head of a chunked response."""
     media = "application/json" if kind == "plain" else "text/event-stream"
     return http(
         b"", status, "Transfer-Encoding: chunked", *headers, media=media, length=None
@@ -55,9 +55,9 @@ def head(kind: Kind, *headers: str, status: str = "200 OK") -> bytes:
 
 def bomb(kind: Kind, size: int, *, status: str = "200 OK", start: bytes = b"") -> Step:
     """
-    Return a step that sends gzip of `size` zeros.
+    Return a step that sends `size` zeros, compressed by gzip.
 
-    One compressed MiB is sent over and over: a full flush lets it follow itself.
+    The same compressed MiB is repeated, which a full flush before it makes possible.
     """
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     first = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -67,10 +67,9 @@ def bomb(kind: Kind, size: int, *, status: str = "200 OK", start: bytes = b"") -
     return flood(piece(zeros * 16), size // MIB * len(zeros), data)
 
 
-@covers("F49", "a gzip bomb, 1 MB -> 1 GiB", "`MalformedResponseError`, memory flat")
+@covers("F49", "a gzip bomb, 1 MB -> 1 GiB", "`MalformedResponseError`, bounded memory")
 @both
-async def test_a_bomb_is_defused(kind: Kind) -> None:
-    """What counts is the size of what comes out; a bomb ends at the limit."""
+async def test_gzip_bomb_is_malformed_at_the_size_limit(kind: Kind) -> None:
     limits = SizeLimits(body_bytes=4 * MIB, event_bytes=4 * MIB)
     async with no_leaks(), ScriptServer() as server:
         start = b"" if kind == "plain" else b"data: "
@@ -87,10 +86,9 @@ async def test_a_bomb_is_defused(kind: Kind) -> None:
             assert (await call(client, kind)).text == "hello"
 
 
-@covers("F49", "a gzip bomb with an error status", "the status's class, memory flat")
+@covers("F49", "a gzip bomb with an error status", "its class, bounded memory")
 @both
-async def test_a_bomb_in_an_error_is_cut(kind: Kind) -> None:
-    """Of an error's body no more is read than `error_bytes`."""
+async def test_gzip_bomb_in_an_error_is_cut_at_error_bytes(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         for _ in range(3):
             server.script(read, bomb(kind, 256 * MIB, status="503 Busy"))
@@ -105,8 +103,8 @@ async def test_a_bomb_in_an_error_is_cut(kind: Kind) -> None:
             assert_at_rest(client)
 
 
-async def test_a_large_compressed_reply_is_read_whole() -> None:
-    """A connection that closes behind a compressed body takes nothing of it away."""
+async def test_large_compressed_response_is_read_whole() -> None:
+    """With and without an end of the connection after it."""
     text = "hello " * 2_000_000
     choice = {"message": {"role": "assistant", "content": text}}
     body = gzip.compress(json.dumps({**COMPLETION, "choices": [choice]}).encode())
@@ -133,12 +131,13 @@ def _media(kind: Kind) -> str:
     return "application/json" if kind == "plain" else "text/event-stream"
 
 
-@covers("F32", "a header line, or headers, without an end", "`MalformedResponseError`")
-@covers("F70", "a body, or a line, without an end", "`MalformedResponseError`")
+@covers("F32", "an endless header line, or endless headers", "`MalformedResponseError`")
+@covers("F70", "an endless body or line", "`MalformedResponseError`")
 @pytest.mark.parametrize("name", FLOODS)
 @both
-async def test_what_has_no_end_ends_at_a_limit(kind: Kind, name: str) -> None:
-    """Endless headers, bodies and lines end in one typed error, and memory is flat."""
+async def test_endless_headers_bodies_and_lines_are_malformed(
+    kind: Kind, name: str
+) -> None:
     start, more = FLOODS[name]
     limits = SizeLimits(body_bytes=4 * MIB, event_bytes=4 * MIB)
     async with no_leaks(), ScriptServer() as server:
@@ -152,10 +151,9 @@ async def test_what_has_no_end_ends_at_a_limit(kind: Kind, name: str) -> None:
             assert (await call(client, kind)).text == "hello"
 
 
-@covers("F70", "white space or comments without an end", "`APITimeoutError`, flat")
+@covers("F70", "endless white space or comments", "`APITimeoutError`, bounded memory")
 @pytest.mark.parametrize("what", ["white space", "comments", "blank lines", "ids"])
-async def test_nothing_for_ever_ends_at_the_clock(what: str) -> None:
-    """What carries nothing keeps nothing alive beyond `first_token`, and fills nothing."""
+async def test_endless_data_without_content_ends_by_first_token(what: str) -> None:
     kind: Kind = "plain" if what == "white space" else "stream"
     more = {
         "white space": b" \n" * 4096,
@@ -177,9 +175,8 @@ async def test_nothing_for_ever_ends_at_the_clock(what: str) -> None:
             assert_at_rest(client)
 
 
-@covers("F70", "stream: a line of 32 MiB", "the event, whole")
-async def test_a_large_event_arrives(*, long: bool) -> None:
-    """What is large and within the limits is no attack."""
+@covers("F70", "stream: a line of 32 MiB", "the event")
+async def test_large_event_within_the_limits_is_read(*, long: bool) -> None:
     size = 32 * MIB if long else 8 * MIB
     async with no_leaks(), ScriptServer() as server:
         data = piece(chunk("x" * size)) + piece(STREAM) + LAST
@@ -191,10 +188,11 @@ async def test_a_large_event_arrives(*, long: bool) -> None:
 
 
 @covers(
-    "F70", "stream: a line beyond `event_bytes`", "`MalformedResponseError`, partial"
+    "F70",
+    "stream: a line beyond `event_bytes`",
+    "`MalformedResponseError`, with `partial`",
 )
-async def test_a_line_beyond_the_limit_keeps_what_came() -> None:
-    """What had arrived before the line that never ends is on the error."""
+async def test_event_beyond_its_limit_keeps_the_partial_response() -> None:
     async with no_leaks(), ScriptServer() as server:
         start = http(b"", media="text/event-stream", length=2**40) + chunk("hel")
         server.script(read, flood(b"x" * 65536, 64 * MIB, start + b"data: "))
@@ -208,14 +206,13 @@ async def test_a_line_beyond_the_limit_keeps_what_came() -> None:
 
 
 def choices(count: int) -> bytes:
-    """Return a response of very many choices."""
+    """Return a response with many choices."""
     return b'{"id":"gen-1","choices":[' + b",".join([b"{}"] * count) + b"]}"
 
 
 @covers("F53", "1,000,000 choices", "the response")
 @both
-async def test_very_many_choices_are_read(kind: Kind, *, long: bool) -> None:
-    """A silly response is read in linear time."""
+async def test_many_choices_are_read_in_linear_time(kind: Kind, *, long: bool) -> None:
     count = 1_000_000 if long else 20_000
     async with no_leaks(), ScriptServer() as server:
         body = choices(count)
@@ -229,15 +226,15 @@ async def test_very_many_choices_are_read(kind: Kind, *, long: bool) -> None:
             assert time.monotonic() - began < (60 if long else 5)
 
 
-def said(text: bytes, kind: Kind) -> bytes:
-    """Return an answer that says these bytes, inside JSON's quotes."""
+def with_text(text: bytes, kind: Kind) -> bytes:
+    """Return a response with these bytes as its text."""
     if kind == "plain":
         return http(HELLO.replace(b'"hello"', b'"' + text + b'"'))
     return sse(STREAM.replace(b'"hel"', b'"' + text + b'"').replace(b'"lo"', b'""'))
 
 
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "bytes that are no UTF-8": (b"a\xff\xfeb", "a\ufffd\ufffdb"),
+    "bytes that are not UTF-8": (b"a\xff\xfeb", "a\ufffd\ufffdb"),
     "half a character": (b"a\xe2\x82b", "a\ufffdb"),
     "a lone surrogate": (b"a\\ud800b", "a\ufffdb"),
     "a pair of surrogates": (b"\\ud83d\\ude00", "\U0001f600"),
@@ -246,20 +243,21 @@ TEXTS: dict[str, tuple[bytes, str]] = {
 }
 
 
-@covers("F74", "bad UTF-8, lone surrogates, NUL, line separators", "the text, U+FFFD")
+@covers(
+    "F74", "bad UTF-8, lone surrogates, NUL, line separators", "the text, with U+FFFD"
+)
 @pytest.mark.parametrize("name", TEXTS)
 @both
-async def test_odd_text_is_read(kind: Kind, name: str) -> None:
-    """Any text is better than an error: it was paid for."""
+async def test_invalid_characters_are_replaced(kind: Kind, name: str) -> None:
     sent, text = TEXTS[name]
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
-        server.script(read, send(said(sent, kind)))
+        server.script(read, send(with_text(sent, kind)))
 
         assert (await call(client, kind)).text == text
 
 
 def with_field(field: str, kind: Kind) -> bytes:
-    """Return a good answer with one more field in it."""
+    """Return a good response with one more field."""
     if kind == "plain":
         return http(HELLO.replace(b"{", b"{" + field.encode() + b",", 1))
     return sse(STREAM.replace(b"{", b"{" + field.encode() + b",", 1))
@@ -278,15 +276,14 @@ def with_field(field: str, kind: Kind) -> bytes:
     ],
 )
 @both
-async def test_odd_values_are_read_or_refused(kind: Kind, field: str) -> None:
-    """Odd JSON is the response, or one typed error."""
+async def test_unusual_json_is_read_or_malformed(kind: Kind, field: str) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(with_field(field, kind)))
         try:
             response: ChatResponse | None = await call(client, kind)
         except MalformedResponseError as error:
             assert "1e400" in field or "9" * 400 in field
-            assert len(str(error)) < 300  # noqa: PT017
+            assert len(str(error)) < 300  # noqa: PT017 - either outcome is valid
         else:
             assert response is not None
             assert response.text == "hello"
@@ -308,11 +305,12 @@ async def test_number_that_is_not_finite_is_none(kind: Kind, word: str) -> None:
         assert (response.text, response.raw["score"]) == ("hello", None)
 
 
-@covers("F57", "an error nested 100,000 deep", "its status's class")
+@covers("F57", "an error nested 100,000 deep", "the class of its status")
 @pytest.mark.parametrize("depth", [900, 100_000])
 @both
-async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
-    """What cannot be read does not hide the status."""
+async def test_deeply_nested_error_raises_the_class_of_its_status(
+    kind: Kind, depth: int
+) -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         response = http(nested(depth), "503 Busy")
         server.script(*(read, send(response)) * 3)
@@ -324,8 +322,8 @@ async def test_a_nested_error_is_an_error(kind: Kind, depth: int) -> None:
         assert_at_rest(client)
 
 
-@covers("F57", "a completion in place of a stream, nested 1,010 deep", "the response")
-async def test_nested_completion_in_place_of_a_stream_is_one_chunk() -> None:
+@covers("F57", "a nested completion sent for a stream request", "the response")
+async def test_nested_completion_sent_for_a_stream_request_is_one_chunk() -> None:
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         deep = HELLO.replace(b"{", b'{"trace":' + nested(1010) + b",", 1)
         server.script(read, send(http(deep)), read, send(http(deep)))
@@ -339,7 +337,6 @@ async def test_nested_completion_in_place_of_a_stream_is_one_chunk() -> None:
 
 
 async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
-    """A stream in one-byte chunks costs what its bytes cost, no more."""
     text = "x" * (1_000_000 if long else 30_000)
     data = b"".join(piece(bytes([byte])) for byte in chunk(text))
     async with no_leaks(), ScriptServer() as server:
@@ -352,9 +349,9 @@ async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
     assert response.text == text + "hello"
 
 
-@covers("F71", "a fast server and a caller that pauses", "the reader is not read ahead")
-async def test_a_slow_reader_holds_the_server_back() -> None:
-    """What the caller does not read is not fetched: the socket fills, memory does not."""
+@covers("F71", "a fast server and a caller that pauses", "the server has to wait")
+async def test_slow_reader_stops_the_server() -> None:
+    """The socket's buffers fill, and memory does not."""
     block = piece(chunk("x" * 1000) * 50)
     async with no_leaks(), ScriptServer() as server:
         server.script(read, flood(block, 2**30, head("stream")))
@@ -371,8 +368,7 @@ async def test_a_slow_reader_holds_the_server_back() -> None:
             assert_at_rest(client)
 
 
-def test_limits_are_options_with_reasons() -> None:
-    """Every limit has a default and may be set."""
+def test_defaults_of_the_size_limits() -> None:
     limits = SizeLimits()
 
     assert limits.event_bytes == 64 * MIB

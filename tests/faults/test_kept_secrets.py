@@ -1,4 +1,4 @@
-"""The key shows nowhere: thirty ways to fail, and everything they leave to read."""
+"""Secrets: the key is in no text that a failed call leaves."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ from openrouter_async import (
     Timeouts,
 )
 
-# Only its middle is looked for: a part of a secret is a leak as well.
+# Only the middle of the key is searched for: a part of a secret is a leak too.
 MARK: Final = "FAKE0123456789abcdef"
 KEY: Final = f"sk-or-v1-{MARK}-end"
 PROXY_PASSWORD: Final = f"proxy{MARK}"
@@ -82,33 +82,33 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
 }
 
 
-def said_by(at: Any) -> str:
-    """An error that repeats all that was sent, the key as well."""
+def echo_of(at: Any) -> str:
+    """Return an error that repeats the head of the request, including the key."""
     return json.dumps({"error": {"code": 400, "message": at.head.decode()}})
 
 
 async def echo(at: Any) -> None:
-    """It is a 400."""
+    """Send the echo as a 400."""
     await read(at)
-    await send(http(said_by(at).encode(), "400 No"))(at)
+    await send(http(echo_of(at).encode(), "400 No"))(at)
 
 
 async def echo_in_a_200(at: Any) -> None:
-    """It is a 200."""
+    """Send the echo as a 200."""
     await read(at)
-    await send(http(said_by(at).encode()))(at)
+    await send(http(echo_of(at).encode()))(at)
 
 
 async def echo_at_once(at: Any) -> None:
-    """It is the first event of a stream."""
+    """Send the echo as the first event of a stream."""
     await read(at)
-    await send(sse(event(said_by(at))))(at)
+    await send(sse(event(echo_of(at))))(at)
 
 
 async def echo_later(at: Any) -> None:
-    """It is the second event of a stream."""
+    """Send the echo as the second event of a stream."""
     await read(at)
-    await send(sse(chunk("hel") + event(said_by(at))))(at)
+    await send(sse(chunk("hel") + event(echo_of(at))))(at)
 
 
 ECHOES = {
@@ -119,25 +119,25 @@ ECHOES = {
 }
 
 
-class Ears(logging.Handler):
-    """Hears every logger of the process at DEBUG."""
+class RecordingHandler(logging.Handler):
+    """Records everything that is logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.heard: list[str] = []
+        self.logged: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep all of a record."""
-        self.heard.append(record.getMessage())
-        self.heard.append(repr(record.__dict__))
+        """Record all attributes of a log record."""
+        self.logged.append(record.getMessage())
+        self.logged.append(repr(record.__dict__))
         if record.exc_info:
-            self.heard.append(logging.Formatter().formatException(record.exc_info))
+            self.logged.append(logging.Formatter().formatException(record.exc_info))
 
 
 @pytest.fixture
-def heard() -> Iterator[list[str]]:
-    """All that is logged, by anybody, at any level."""
-    ears = Ears()
+def logged() -> Iterator[list[str]]:
+    """Return the texts of everything that is logged at any level."""
+    handler = RecordingHandler()
     root = logging.getLogger()
     loggers = [
         logging.getLogger(name)
@@ -146,24 +146,24 @@ def heard() -> Iterator[list[str]]:
     levels = [(logger, logger.level) for logger in (root, *loggers)]
     for logger, _ in levels:
         logger.setLevel(logging.DEBUG)
-    root.addHandler(ears)
-    yield ears.heard
-    root.removeHandler(ears)
+    root.addHandler(handler)
+    yield handler.logged
+    root.removeHandler(handler)
     for logger, level in levels:
         logger.setLevel(level)
 
 
 def all_texts(error: BaseException) -> Iterator[str]:
-    """Everything that can be read off an exception, and off those behind it."""
+    """Yield all texts of an exception, its causes and their tracebacks."""
     yield from traceback.format_exception(error)
     found = traceback.TracebackException.from_exception(error, capture_locals=True)
-    # The test's own frames hold the key; the caller's are the caller's.
-    behind: traceback.TracebackException | None = found
-    while behind is not None:
-        for frame in behind.stack:
+    # The frames of the test have the key; they stand for those of a caller.
+    current: traceback.TracebackException | None = found
+    while current is not None:
+        for frame in current.stack:
             if "/tests/" not in frame.filename:
                 yield repr(frame.locals)
-        behind = behind.__cause__ or behind.__context__
+        current = current.__cause__ or current.__context__
     at: BaseException | None = error
     while at is not None:
         yield str(at)
@@ -179,8 +179,8 @@ def all_texts(error: BaseException) -> Iterator[str]:
         yield repr(vars(copy))
 
 
-def assert_kept(*texts: str) -> None:
-    """The key, and what stands for it, is in none of them."""
+def assert_hidden(*texts: str) -> None:
+    """Check that no text contains the key or the proxy's password."""
     coded = base64.b64encode(f"user:{PROXY_PASSWORD}".encode()).decode()
     for text in texts:
         assert MARK not in text
@@ -188,7 +188,7 @@ def assert_kept(*texts: str) -> None:
 
 
 def client_with(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
-    """Return a client with the key and short clocks."""
+    """Return a client with the key and short timeouts."""
     usual: dict[str, Any] = {
         "api_key": KEY,
         "timeouts": Timeouts(total=1.0, first_token=0.1, idle=0.1),
@@ -198,24 +198,23 @@ def client_with(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
 
 
 async def fail(client: AsyncOpenRouter, *, stream: bool, **more: Any) -> BaseException:
-    """Return what a call raises."""
+    """Return the exception that a call raises."""
     try:
         if stream:
             async with open_stream(client, **more) as opened:
                 await opened.collect()
         else:
             await client.chat.send(**HI, **more)
-    except Exception as error:  # noqa: BLE001 - whatever it is
+    except Exception as error:  # noqa: BLE001 - any exception is examined
         return error
-    return AssertionError("It did not fail.")
+    return AssertionError("The call did not fail.")
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *ECHOES])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-async def test_no_failure_shows_the_key(
-    name: str, heard: list[str], *, stream: bool
+async def test_failed_call_shows_the_key_nowhere(
+    name: str, logged: list[str], *, stream: bool
 ) -> None:
-    """However a call fails, the key is in no text, traceback, log, warning or pickle."""
     records: list[CallRecord] = []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -227,20 +226,19 @@ async def test_no_failure_shows_the_key(
                 error = await fail(client, stream=stream)
 
                 assert isinstance(error, OpenRouterError)
-                assert_kept(*all_texts(error), repr(client), repr(vars(client)))
-                assert_kept(repr(vars(client.chat)), repr(client.stats))
-                assert_kept(*(repr(record) for record in records))
+                assert_hidden(*all_texts(error), repr(client), repr(vars(client)))
+                assert_hidden(repr(vars(client.chat)), repr(client.stats))
+                assert_hidden(*(repr(record) for record in records))
             if name not in {"reset at once", "closed at once"}:
                 assert KEY.encode() in server.requests[0]
-    assert_kept(*heard, *(repr(w.message) for w in warned))
-    assert heard
+    assert_hidden(*logged, *(repr(w.message) for w in warned))
+    assert logged
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-async def test_no_failure_to_connect_shows_the_key(
-    authority: Authority, heard: list[str], *, stream: bool
+async def test_failed_connection_shows_the_key_nowhere(
+    authority: Authority, logged: list[str], *, stream: bool
 ) -> None:
-    """Ports that are closed, certificates, names and proxies give nothing away."""
     proxy = f"http://user:{PROXY_PASSWORD}@127.0.0.1"
     async with (
         no_leaks(),
@@ -264,8 +262,8 @@ async def test_no_failure_to_connect_shows_the_key(
                 error = await fail(client, stream=stream)
 
                 assert isinstance(error, OpenRouterError)
-                assert_kept(*all_texts(error), repr(vars(client)))
-    assert_kept(*heard)
+                assert_hidden(*all_texts(error), repr(vars(client)))
+    assert_hidden(*logged)
 
 
 BAD_KEYS: Final[Mapping[str, Any]] = {
@@ -282,10 +280,9 @@ BAD_KEYS: Final[Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("name", BAD_KEYS)
 @pytest.mark.parametrize("way", ["client", "call", "function", "async function"])
-async def test_a_key_that_no_header_carries_is_refused(
-    name: str, way: str, heard: list[str]
+async def test_key_with_invalid_characters_is_rejected_and_not_shown(
+    name: str, way: str, logged: list[str]
 ) -> None:
-    """A key with control characters is refused before anything is sent, unseen."""
     bad = BAD_KEYS[name]
 
     async def later() -> Any:
@@ -297,9 +294,9 @@ async def test_a_key_that_no_header_carries_is_refused(
 
         assert isinstance(error, ConfigurationError | TypeError)
         if name != "bytes":
-            assert_kept(*all_texts(error))
+            assert_hidden(*all_texts(error))
         assert server.connections == 0
-    assert_kept(*heard)
+    assert_hidden(*logged)
 
 
 async def _refused(server: ScriptServer, key: Any, way: str) -> BaseException:
@@ -309,7 +306,7 @@ async def _refused(server: ScriptServer, key: Any, way: str) -> BaseException:
                 return await fail(client, stream=False, api_key=key)
         async with client_with(server, api_key=key) as client:
             return await fail(client, stream=False)
-    except Exception as error:  # noqa: BLE001 - whatever it is
+    except Exception as error:  # noqa: BLE001 - any exception is examined
         return error
 
 
@@ -332,25 +329,27 @@ HEADERS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
     "app_url": lambda value: {"app_url": value},
     "app_categories": lambda value: {"app_categories": value},
     "headers": lambda value: {"headers": {"X-Own": value}},
-    "a header's name": lambda value: {"headers": {value: "a"}},
+    "name of a header": lambda value: {"headers": {value: "a"}},
 }
 
 
 @pytest.mark.parametrize("value", BAD_VALUES, ids=repr)
 @pytest.mark.parametrize("where", HEADERS)
-def test_a_value_that_no_header_carries_is_refused(where: str, value: Any) -> None:
-    """No header of a client's can be used to write another."""
+def test_header_value_with_invalid_characters_is_rejected(
+    where: str, value: Any
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         AsyncOpenRouter(KEY, **HEADERS[where](value))
 
-    assert "X-Evil" not in str(caught.value) or where == "a header's name"
-    assert_kept(*all_texts(caught.value))
+    assert "X-Evil" not in str(caught.value) or where == "name of a header"
+    assert_hidden(*all_texts(caught.value))
 
 
 @pytest.mark.parametrize("value", BAD_VALUES, ids=repr)
 @pytest.mark.parametrize("name", ["X-Own", "HTTP-Referer"])
-async def test_a_call_s_own_headers_are_checked(name: str, value: Any) -> None:
-    """`extra_headers` are checked before anything is sent."""
+async def test_extra_headers_with_invalid_characters_are_rejected(
+    name: str, value: Any
+) -> None:
     async with no_leaks(), ScriptServer() as server, client_with(server) as client:
         error = await fail(client, stream=False, extra_headers={name: value})
 
@@ -362,8 +361,7 @@ async def test_a_call_s_own_headers_are_checked(name: str, value: Any) -> None:
     "name",
     ["Authorization", "authorization", "Host", "Content-Length", "Transfer-Encoding"],
 )
-async def test_the_connection_s_headers_are_not_the_caller_s(name: str) -> None:
-    """What decides where a request goes and how long it is cannot be set."""
+async def test_headers_of_the_connection_cannot_be_set(name: str) -> None:
     with pytest.raises(ConfigurationError):
         AsyncOpenRouter(KEY, headers={name: "1"})
     async with ScriptServer() as server, client_with(server) as client:
@@ -373,7 +371,7 @@ async def test_the_connection_s_headers_are_not_the_caller_s(name: str) -> None:
         assert server.connections == 0
 
 
-PLACES: Final = (
+BASE_URLS: Final = (
     "https://user:password@openrouter.ai/api/v1",
     "https://openrouter.ai/api/v1?x=1",
     "https://openrouter.ai/api/v1#x",
@@ -386,22 +384,20 @@ PLACES: Final = (
 )
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_base_url_that_is_none_is_refused(place: str) -> None:
-    """A base URL is a plain place, and is said to be wrong at once."""
+@pytest.mark.parametrize("base_url", BASE_URLS)
+def test_invalid_base_url_is_rejected(base_url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        AsyncOpenRouter(KEY, base_url=place)
+        AsyncOpenRouter(KEY, base_url=base_url)
 
     assert "password" not in str(caught.value).replace("a password", "")
-    assert_kept(*all_texts(caught.value))
+    assert_hidden(*all_texts(caught.value))
 
 
 @pytest.mark.parametrize(
     "path",
     ["/../../evil", "//evil.example/x", "http://evil.example/", "models", "/a b", "/#"],
 )
-async def test_a_path_leads_nowhere_else(path: str) -> None:
-    """A path stays below the base URL, and so does the key."""
+async def test_path_outside_the_base_url_is_rejected(path: str) -> None:
     async with ScriptServer() as server, client_with(server) as client:
         with pytest.raises(ConfigurationError):
             await client.request("GET", path)
@@ -409,8 +405,7 @@ async def test_a_path_leads_nowhere_else(path: str) -> None:
         assert server.connections == 0
 
 
-async def test_another_base_url_needs_its_own_key() -> None:
-    """The client's key goes to the client's base URL alone."""
+async def test_other_host_needs_its_own_key() -> None:
     async with (
         ScriptServer() as server,
         ScriptServer() as other,
@@ -429,27 +424,24 @@ async def test_another_base_url_needs_its_own_key() -> None:
     assert b"sk-other" in other.requests[0]
 
 
-async def test_a_key_does_not_travel_in_the_clear() -> None:
-    """`http://` beyond this machine needs a word; the key is not sent before it."""
+async def test_key_is_not_sent_unencrypted_unless_allowed() -> None:
     async with AsyncOpenRouter(KEY, base_url="http://openrouter.invalid/v1") as client:
         error = await fail(client, stream=False)
 
     assert isinstance(error, ConfigurationError)
     assert "allow_http" in str(error)
-    assert_kept(*all_texts(error))
+    assert_hidden(*all_texts(error))
 
 
 @pytest.mark.parametrize("ssl", [False, None, 0])
-def test_certificates_are_always_checked(ssl: Any) -> None:
-    """There is no switch that turns TLS's checks off."""
+def test_certificate_checks_cannot_be_turned_off(ssl: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         AsyncOpenRouter(KEY, ssl=ssl)
 
-    assert_kept(*all_texts(caught.value))
+    assert_hidden(*all_texts(caught.value))
 
 
-async def test_cookies_of_a_server_are_not_sent_back() -> None:
-    """A cookie is not stored, not even one for the same host."""
+async def test_cookies_are_not_sent_back() -> None:
     async with no_leaks(), ScriptServer() as server, client_with(server) as client:
         cookie = "Set-Cookie: a=b; Path=/"
         server.script(read, send(http(http_body(), "200 OK", cookie)))
@@ -464,8 +456,7 @@ def http_body() -> bytes:
     return http().partition(b"\r\n\r\n")[2]
 
 
-async def test_a_lent_session_sends_nothing_of_its_own() -> None:
-    """Headers, cookies and credentials of a session that was handed in stay with it."""
+async def test_session_of_the_caller_adds_nothing_to_requests() -> None:
     async with no_leaks(), ScriptServer() as server:
         session = aiohttp.ClientSession(
             headers={"X-Session": MARK, "Authorization": f"Bearer {MARK}"},
@@ -475,13 +466,12 @@ async def test_a_lent_session_sends_nothing_of_its_own() -> None:
             await client.chat.send(**HI)
             assert not session.closed
 
-    assert_kept(b"".join(server.requests).decode())
+    assert_hidden(b"".join(server.requests).decode())
 
 
 async def test_netrc_does_not_replace_the_key(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry in netrc for the same host is not even read."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password secret")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -491,26 +481,26 @@ async def test_netrc_does_not_replace_the_key(
     assert f"Authorization: Bearer {KEY}".encode() in server.requests[0]
 
 
-async def test_prompts_and_answers_are_not_logged(heard: list[str]) -> None:
-    """Neither what is asked nor what is answered is in a log, at any level."""
+async def test_texts_of_requests_and_responses_are_not_logged(
+    logged: list[str],
+) -> None:
     slept = Slept()
     async with no_leaks(), ScriptServer() as server:
-        server.script(read, send(http(b'{"error":"answer-words"}', "503 Busy")))
+        server.script(read, send(http(b'{"error":"response-text"}', "503 Busy")))
         async with client_of(server, clock=slept.clock) as client:
             await client.chat.send(
                 model="m",
-                messages=[{"role": "user", "content": "prompt-words"}],
-                extra_query={"q": "query-words"},
+                messages=[{"role": "user", "content": "prompt-text"}],
+                extra_query={"q": "query-text"},
             )
 
-    logged = "".join(text for text in heard if "openrouter_async" in text)
-    assert logged
-    for words in ("prompt-words", "answer-words", "query-words", "hello"):
-        assert words not in logged
+    lines = "".join(text for text in logged if "openrouter_async" in text)
+    assert lines
+    for text in ("prompt-text", "response-text", "query-text", "hello"):
+        assert text not in lines
 
 
-async def test_account_ids_are_not_in_the_words_of_an_error() -> None:
-    """`str(error)` may be shown to anybody; the body keeps the id."""
+async def test_account_ids_are_not_in_the_message_of_an_error() -> None:
     body = {"error": {"code": 400, "message": "no, user_2abcDEF123"}, "user_id": MARK}
     async with no_leaks(), ScriptServer() as server, client_of(server) as client:
         server.script(read, send(http(json.dumps(body).encode(), "400 No")))
@@ -520,8 +510,7 @@ async def test_account_ids_are_not_in_the_words_of_an_error() -> None:
     assert MARK not in str(error)
 
 
-async def test_the_user_agent_names_only_the_library() -> None:
-    """Name and version; no host, user or path."""
+async def test_user_agent_names_only_the_library() -> None:
     async with ScriptServer() as server, client_of(server) as client:
         await client.chat.send(**HI)
 

@@ -1,4 +1,4 @@
-"""Very many calls at a time, and one after the other: nothing is lost, nothing stays."""
+"""Many calls at once and in a row: nothing is lost, and nothing is left."""
 
 import asyncio
 import gc
@@ -33,8 +33,8 @@ from openrouter_async import (
 MIB: Final = 1024 * 1024
 
 
-def resident() -> int:
-    """Return the bytes of memory that the process holds; 0 where it is not told."""
+def resident_bytes() -> int:
+    """Return the resident_bytes memory of the process in bytes; 0 if unknown."""
     with suppress(OSError):
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -42,7 +42,6 @@ def resident() -> int:
 
 
 async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> None:
-    """There are never more connections than slots; each call has its response."""
     count = 5000 if long else 2000
     async with (
         no_leaks(),
@@ -62,9 +61,7 @@ async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> 
         assert_at_rest(client)
 
 
-async def test_a_failing_host_keeps_no_slots(*, long: bool) -> None:
-    """Calls that fail in every way give their slots to those that do not."""
-
+async def test_failing_server_keeps_no_slots(*, long: bool) -> None:
     async def bad(at: Peer) -> None:
         await read(at)
         await (close, reset)[at.server.connections % 2](at)
@@ -72,7 +69,7 @@ async def test_a_failing_host_keeps_no_slots(*, long: bool) -> None:
     count = 1000 if long else 200
     async with (
         no_leaks(),
-        ScriptServer(answer=bad) as bad_server,
+        ScriptServer(default=bad) as bad_server,
         ScriptServer() as server,
         client_of(server, max_connections=10, timeouts=Timeouts()) as client,
     ):
@@ -89,45 +86,45 @@ async def test_a_failing_host_keeps_no_slots(*, long: bool) -> None:
 
 
 async def ok(client: AsyncOpenRouter) -> None:
-    """All is well."""
+    """Make a plain call."""
     await call(client)
 
 
 async def ok_stream(client: AsyncOpenRouter) -> None:
-    """All is well, in pieces."""
+    """Read a stream."""
     await call(client, "stream")
 
 
 async def refused(client: AsyncOpenRouter) -> None:
-    """A status."""
+    """Get an error status."""
     await call(client, extra_headers={"X-Fault": "status"})
 
 
 async def cut_off(client: AsyncOpenRouter) -> None:
-    """A body that breaks off."""
+    """Get a body that breaks off."""
     await call(client, "stream", extra_headers={"X-Fault": "cut"})
 
 
 async def too_late(client: AsyncOpenRouter) -> None:
-    """A clock."""
+    """Let a timeout expire."""
     await call(client, timeouts=0.001, extra_headers={"X-Fault": "silence"})
 
 
 async def cancelled(client: AsyncOpenRouter) -> None:
-    """The caller's own deadline."""
+    """Let a deadline of the caller expire."""
     async with asyncio.timeout(0.002):
         await call(client, "stream", extra_headers={"X-Fault": "stall"})
 
 
 async def left(client: AsyncOpenRouter) -> None:
-    """A stream that is left early."""
+    """Leave a stream early."""
     headers = {"X-Fault": "stall"}
     async with open_stream(client, extra_headers=headers) as stream:
         await anext(stream)
 
 
 async def any_fault(at: Peer) -> None:
-    """Do what the request asks for."""
+    """Serve requests with the fault that they name."""
     while True:
         await read(at)
         if b"X-Fault: status" in at.head:
@@ -159,12 +156,11 @@ WAYS: Final[Sequence[Way]] = (
 )
 
 
-async def test_a_long_run_leaves_nothing(*, long: bool) -> None:
-    """After calls of every outcome, files, tasks and memory are as they were."""
+async def test_long_run_leaves_no_files_tasks_or_memory(*, long: bool) -> None:
     rounds = 720 if long else 150
     async with (
         no_leaks(),
-        ScriptServer(answer=any_fault) as server,
+        ScriptServer(default=any_fault) as server,
         client_of(server, timeouts=Timeouts()) as client,
     ):
         await _mixed(client, server, 30)
@@ -199,17 +195,15 @@ async def _mixed(client: AsyncOpenRouter, server: ScriptServer, rounds: int) -> 
 async def _held() -> tuple[int, int, int]:
     gc.collect()
     await asyncio.sleep(0.05)
-    return descriptors(), len(asyncio.all_tasks()), resident()
+    return descriptors(), len(asyncio.all_tasks()), resident_bytes()
 
 
-async def test_closing_under_hundreds_of_calls() -> None:
-    """However many calls run and wait, closing the client ends them all, at once."""
-
+async def test_closing_ends_hundreds_of_calls_at_once() -> None:
     async def mute(at: Peer) -> None:
         await read(at)
         await silence(at)
 
-    async with no_leaks(), ScriptServer(answer=mute) as server:
+    async with no_leaks(), ScriptServer(default=mute) as server:
         client = client_of(server, max_connections=50, timeouts=Timeouts())
         kinds = ("plain", "stream")
         tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(300)]

@@ -46,7 +46,9 @@ async def test_output_of_a_fault_has_nothing_private(
     ):
         for steps in row.scripts("stream"):
             server.script(*steps)
-        pending = open_stream(client, timeouts=row.clocks(), prompt="x" * row.body)
+        pending = open_stream(
+            client, timeouts=row.call_timeouts(), prompt="x" * row.body
+        )
         relay = Relay(pending, name, on_end=results.append)
         data = b""
         raised: OpenRouterError | None = None
