@@ -1,4 +1,4 @@
-"""What leaves, and where to; what came, and what it is."""
+"""Parsing of plain responses: completions, streams, errors, other bodies."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ from openrouter_async.protocol.response_parsing import (
 )
 from openrouter_async.types import Exchange
 
-WALL = 1_800_000_000.0
+WALL_TIME = 1_800_000_000.0
 
 
 # --- responses ---------------------------------------------------------------------
@@ -45,29 +45,29 @@ REPLY = b'\n  {"id":"gen-1","choices":[{"message":{"content":"hello"}}]}\n'
 
 
 @pytest.mark.parametrize("media", ["application/json", None, "text/plain", "x/y"])
-def test_a_reply_is_read(media: str | None) -> None:
-    """White space around it, and the type it claims, are nothing."""
+def test_response_is_read_with_any_media_type_and_white_space(
+    media: str | None,
+) -> None:
     http = exchange(media)
 
-    response = read_chat(REPLY, http, WALL)
+    response = read_chat(REPLY, http, WALL_TIME)
 
     assert response.text == "hello"
     assert response.http is http
     assert http.generation_id == "gen-1"
 
 
-def test_the_headers_generation_stays() -> None:
-    """The id in the header wins over the body's."""
+def test_generation_id_of_the_headers_takes_precedence() -> None:
     http = exchange()
     http.generation_id = "gen-header"
 
-    read_chat(REPLY, http, WALL)
+    read_chat(REPLY, http, WALL_TIME)
 
     assert http.generation_id == "gen-header"
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "words"),
+    ("sent", "status", "message"),
     [
         (b"", 200, "The response is empty."),
         (b" \n \n", 200, "The response is empty."),
@@ -82,28 +82,28 @@ def test_the_headers_generation_stays() -> None:
     ],
 )
 @pytest.mark.parametrize("media", ["application/json", "text/html", "text/plain", None])
-def test_what_is_no_reply_is_malformed(
-    sent: bytes, status: int, words: str, media: str | None
+def test_empty_cut_or_foreign_body_is_malformed(
+    sent: bytes, status: int, message: str, media: str | None
 ) -> None:
-    """An empty, cut or foreign body is told as what it is, with the exchange."""
     http = exchange(media, status)
     http.generation_id = "gen-1"
 
     with pytest.raises(MalformedResponseError) as caught:
-        read_chat(sent, http, WALL)
+        read_chat(sent, http, WALL_TIME)
 
-    assert words in caught.value.message
+    assert message in caught.value.message
     assert caught.value.http is http
     assert caught.value.generation_id == "gen-1"
     assert ("check base_url" in (caught.value.hint or "")) is sent.startswith(b"<")
 
 
-def test_any_json_is_read_as_it_came() -> None:
-    """Other endpoints' responses are plain JSON."""
-    assert read_json(b'\n{"data":[1,null]}', exchange(), WALL) == {"data": [1, None]}
-    assert read_json(b"[]", exchange(), WALL) == []
+def test_json_of_other_endpoints_is_returned_unchanged() -> None:
+    assert read_json(b'\n{"data":[1,null]}', exchange(), WALL_TIME) == {
+        "data": [1, None]
+    }
+    assert read_json(b"[]", exchange(), WALL_TIME) == []
     with pytest.raises(MalformedResponseError, match="empty"):
-        read_json(b"", exchange(), WALL)
+        read_json(b"", exchange(), WALL_TIME)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,12 @@ def test_first_bytes_of_a_body_decide_if_it_is_a_stream(
     assert is_event_stream(exchange(media), start) is stream
 
 
-def test_the_media_type_is_without_parameters() -> None:
-    """Case, parameters and blanks are taken off."""
+def test_media_type_has_no_parameters_and_is_lower_case() -> None:
     assert media_type(exchange(" Application/JSON ; charset=x")) == "application/json"
     assert media_type(exchange(None)) == ""
 
 
-# --- a stream where a body was asked for -----------------------------------------
+# --- streams sent for plain requests ---------------------------------------------
 
 
 def streamed(*events: Any, done: bool = True) -> bytes:
@@ -156,19 +155,20 @@ def streamed(*events: Any, done: bool = True) -> bytes:
     return b": hello\n\n" + "".join(f"data: {text}\n\n" for text in texts).encode()
 
 
-def piece(words: str, finish: str | None = None) -> dict[str, Any]:
+def content(text: str, finish: str | None = None) -> dict[str, Any]:
     return {
         "id": "gen-1",
-        "choices": [{"index": 0, "delta": {"content": words}, "finish_reason": finish}],
+        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}],
     }
 
 
 @pytest.mark.parametrize("media", ["text/event-stream", None, "text/plain"])
-def test_a_stream_for_a_plain_request_is_folded(media: str | None) -> None:
-    """Events in place of a body are added up into the response."""
+def test_stream_sent_for_a_plain_request_is_accumulated(media: str | None) -> None:
     http = exchange(media)
 
-    response = read_chat(streamed(piece("hel"), piece("lo", "stop")), http, WALL)
+    response = read_chat(
+        streamed(content("hel"), content("lo", "stop")), http, WALL_TIME
+    )
 
     assert (response.text, response.finish_reason, response.id) == (
         "hello",
@@ -182,24 +182,23 @@ def test_a_stream_for_a_plain_request_is_folded(media: str | None) -> None:
 @pytest.mark.parametrize(
     ("events", "done"),
     [
-        ([piece("hello")], True),
-        ([piece("hello", "stop")], False),
-        ([piece("hello", "stop"), {"usage": {"cost": 1}}], False),
+        ([content("hello")], True),
+        ([content("hello", "stop")], False),
+        ([content("hello", "stop"), {"usage": {"cost": 1}}], False),
     ],
 )
-def test_a_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> None:
-    """Either shows that the answer is whole."""
+def test_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> None:
     sent = streamed(*events, done=done)
 
-    assert read_chat(sent, exchange("text/event-stream"), WALL).text == "hello"
+    assert read_chat(sent, exchange("text/event-stream"), WALL_TIME).text == "hello"
 
 
 @pytest.mark.parametrize(
     ("body", "media", "text"),
     [
-        (streamed(piece("hel"), done=False) + b'data: {"cho', None, "hel"),
-        (streamed(piece("hel")) + streamed(piece("more")), None, "hel"),
-        (streamed(piece("hel"), "{oops", done=False), None, "hel"),
+        (streamed(content("hel"), done=False) + b'data: {"cho', None, "hel"),
+        (streamed(content("hel")) + streamed(content("more")), None, "hel"),
+        (streamed(content("hel"), "{oops", done=False), None, "hel"),
         (b": hello\n\n", "text/event-stream", None),
         (b'{"choices":[{"mess', "application/json", None),
     ],
@@ -207,58 +206,56 @@ def test_a_finish_reason_or_done_is_an_end(events: list[Any], done: bool) -> Non
 def test_partial_of_a_body_that_broke_off_is_the_choices_of_its_events(
     body: bytes, media: str | None, text: str | None
 ) -> None:
-    """The whole events are read up to the end or the first that is damaged."""
+    """Events are read up to the end or the first one that is damaged."""
     partial = partial_of(body, exchange(media))
 
     assert (None if partial is None else partial.text) == text
 
 
-def test_what_follows_done_is_not_read() -> None:
-    """`[DONE]` ends it, whatever stands behind."""
-    sent = streamed(piece("hello"), "[DONE]", "garbage")
+def test_events_after_done_are_not_read() -> None:
+    sent = streamed(content("hello"), "[DONE]", "garbage")
 
-    assert read_chat(sent, exchange("text/event-stream"), WALL).text == "hello"
+    assert read_chat(sent, exchange("text/event-stream"), WALL_TIME).text == "hello"
 
 
 @pytest.mark.parametrize(
     ("events", "partial"),
-    [([piece("hel"), piece("lo")], "hello"), ([{"id": "gen-1"}], None), ([], None)],
+    [([content("hel"), content("lo")], "hello"), ([{"id": "gen-1"}], None), ([], None)],
 )
-def test_a_stream_that_stops_is_no_answer(
+def test_stream_without_an_end_is_interrupted(
     events: list[Any], partial: str | None
 ) -> None:
-    """Half an answer is not handed out as the whole."""
     http = exchange("text/event-stream")
 
     with pytest.raises(StreamInterruptedError) as caught:
-        read_chat(streamed(*events, done=False), http, WALL)
+        read_chat(streamed(*events, done=False), http, WALL_TIME)
 
     found = caught.value.partial
     assert (None if found is None else found.text) == partial
     assert caught.value.http is http
 
 
-def test_an_error_in_it_has_what_came() -> None:
-    """An error among the events raises as in a stream, with the text before it."""
-    sent = streamed(piece("hel"), {"error": {"code": 502, "message": "Gone"}})
+def test_error_event_raises_with_the_partial_response() -> None:
+    sent = streamed(content("hel"), {"error": {"code": 502, "message": "Gone"}})
 
     with pytest.raises(BadGatewayError, match="Gone") as caught:
-        read_chat(sent, exchange("text/event-stream"), WALL)
+        read_chat(sent, exchange("text/event-stream"), WALL_TIME)
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "hel"
 
 
-def test_garbage_in_it_has_what_came() -> None:
-    """An event that is no JSON raises, with the text before it."""
+def test_event_that_is_not_json_raises_with_the_partial_response() -> None:
     with pytest.raises(MalformedResponseError) as caught:
-        read_chat(streamed(piece("hel"), "{"), exchange("text/event-stream"), WALL)
+        read_chat(
+            streamed(content("hel"), "{"), exchange("text/event-stream"), WALL_TIME
+        )
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "hel"
 
 
-# --- small questions -------------------------------------------------------------
+# --- predicates ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -278,13 +275,11 @@ def test_garbage_in_it_has_what_came() -> None:
         ({"choices": [{"message": {"audio": {"id": "a"}}}]}, False),
     ],
 )
-def test_an_empty_completion_is_known(raw: dict[str, Any], empty: bool) -> None:
-    """No words, no tokens and no finish reason: a model that started cold."""
+def test_empty_completion_is_recognized(raw: dict[str, Any], empty: bool) -> None:
     assert is_empty(read_response(raw)) is empty
 
 
-def test_usage_is_told_only_if_it_came() -> None:
-    """A response without usage has none for the record."""
+def test_usage_of_a_response_without_usage_is_none() -> None:
     response = read_response({"usage": {"cost": 0.5}})
 
     assert usage_of(response) is response.usage
@@ -292,8 +287,7 @@ def test_usage_is_told_only_if_it_came() -> None:
     assert [usage_of(other) for other in others] == [None] * 4
 
 
-def test_an_error_gets_the_exchange() -> None:
-    """What was raised without knowing the exchange learns it, and keeps its own id."""
+def test_with_exchange_sets_the_exchange_and_keeps_the_error_s_id() -> None:
     http = exchange()
     http.generation_id = "gen-1"
     known = APIError("No.", status_code=500, generation_id="gen-0")
@@ -303,7 +297,7 @@ def test_an_error_gets_the_exchange() -> None:
     assert with_exchange(MalformedResponseError("No."), http).generation_id == "gen-1"
 
 
-# --- wrong labels, ends and bare lines -------------------------------------------
+# --- wrong media types, ends and lines without a field ---------------------------
 
 CHUNK = b'data: {"id": "gen-2", "choices": [{"delta": {"content": "so far"}}]}\n\n'
 FINISH = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}'
@@ -315,26 +309,26 @@ MEDIA = ["text/event-stream", "application/json", "text/html", None]
     "end", [b"data: [DONE]\n\n", b"\n\ndata:[DONE]", b" [DONE]\ndata: [DONE]\n", b""]
 )
 def test_completion_before_done_is_read(media: str | None, end: bytes) -> None:
-    assert read_chat(REPLY.strip() + end, exchange(media), WALL).text == "hello"
+    assert read_chat(REPLY.strip() + end, exchange(media), WALL_TIME).text == "hello"
 
 
 @pytest.mark.parametrize("body", [b"{nothing data: [DONE]", b"data [DONE]", b"[DONE]"])
 def test_done_after_anything_but_json_is_malformed(body: bytes) -> None:
     with pytest.raises(OpenRouterError):
-        read_chat(body, exchange(), WALL)
+        read_chat(body, exchange(), WALL_TIME)
 
 
 @pytest.mark.parametrize("media", MEDIA)
 def test_events_are_read_under_any_label(media: str | None) -> None:
     body = b"\xef\xbb\xbf" + CHUNK + FINISH + b"\n\n"
 
-    assert read_chat(body, exchange(media), WALL).text == "so far"
+    assert read_chat(body, exchange(media), WALL_TIME).text == "so far"
 
 
 def test_last_event_without_an_empty_line_counts_if_it_is_whole() -> None:
-    assert read_chat(CHUNK + FINISH, exchange(), WALL).text == "so far"
+    assert read_chat(CHUNK + FINISH, exchange(), WALL_TIME).text == "so far"
     with pytest.raises(StreamInterruptedError):
-        read_chat(CHUNK + FINISH[:-2], exchange(), WALL)
+        read_chat(CHUNK + FINISH[:-2], exchange(), WALL_TIME)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +342,7 @@ def test_last_event_without_an_empty_line_counts_if_it_is_whole() -> None:
 )
 def test_error_on_a_line_without_data_is_raised(line: bytes) -> None:
     with pytest.raises(PaymentRequiredError, match="No credits") as caught:
-        read_chat(CHUNK + line, exchange(), WALL)
+        read_chat(CHUNK + line, exchange(), WALL_TIME)
 
     assert caught.value.partial is not None
     assert caught.value.partial.text == "so far"
@@ -358,12 +352,14 @@ def test_completion_after_comments_is_read() -> None:
     body = b': PROCESSING\n\n{"choices": [\n{"message": {"content": "hello"},\n'
     body += b'"finish_reason": "stop"}]}'
 
-    assert read_chat(body, exchange("text/event-stream"), WALL).text == "hello"
+    assert read_chat(body, exchange("text/event-stream"), WALL_TIME).text == "hello"
 
 
 def test_error_in_an_array_is_raised_from_a_200() -> None:
     with pytest.raises(BadGatewayError, match="Gone"):
-        read_chat(b'[{"error": {"code": 502, "message": "Gone."}}]', exchange(), WALL)
+        read_chat(
+            b'[{"error": {"code": 502, "message": "Gone."}}]', exchange(), WALL_TIME
+        )
 
 
 @pytest.mark.parametrize(
