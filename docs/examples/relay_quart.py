@@ -1,6 +1,6 @@
 """Quart: relay a chat as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from quart import Quart, Response, abort, current_app, request
 
@@ -15,7 +15,7 @@ app.config["RESPONSE_TIMEOUT"] = None
 
 
 @app.while_serving
-async def share_client() -> AsyncIterator[None]:
+async def share_client() -> AsyncGenerator[None, None]:
     """Share one client in the process."""
     async with AsyncOpenRouter(app_title="My backend") as client:
         app.extensions["openrouter"] = client

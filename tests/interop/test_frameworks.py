@@ -88,12 +88,11 @@ def start(
 ) -> tuple["subprocess.Popen[str]", int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-    folder = EXAMPLES if (EXAMPLES / f"{name}.py").exists() else APPS
     environment = {
         **os.environ,
         "OPENROUTER_BASE_URL": upstream.url,
         "OPENROUTER_API_KEY": upstream.api_key,
-        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join(map(str, (EXAMPLES, APPS, ROOT))),
         **more,
     }
     process = subprocess.Popen(
@@ -128,6 +127,7 @@ SERVED = [
     ("relay_aiohttp", "aiohttp", "aiohttp"),
     ("relay_fastapi", "uvicorn", "fastapi"),
     ("relay_starlette", "uvicorn", "starlette"),
+    ("middleware_app", "uvicorn", "starlette"),
     ("relay_starlette", "hypercorn", "starlette"),
     ("relay_starlette", "granian", "starlette"),
     ("relay_sse_starlette", "uvicorn", "sse_starlette"),
@@ -243,7 +243,9 @@ async def test_browser_that_does_not_read_ends_the_stream(
     """The app blocks in its `send`; `reader_timeout` of the app is 0.5 s."""
     pytest.importorskip("starlette", reason="starlette is in the [interop] extra")
     pytest.importorskip("uvicorn", reason="uvicorn is in the [interop] extra")
-    upstream.reply(["x" * 200_000] * 500, chunk_delay=0.002)
+    delta = {"content": "x" * 200_000}
+    chunk = json.dumps({"choices": [{"index": 0, "delta": delta}]})
+    upstream.reply(Reply(chunks=[chunk] * 500, chunk_delay=0.002))
     process, port = start(
         "blocked_app", "uvicorn", upstream, WITH_MIDDLEWARE=middleware
     )
