@@ -89,7 +89,7 @@ class ResultBuffer:
         self._taken += 1
         # Several producers may have found the buffer not full before one of them
         # reserved, so it can hold more than its size for a while.
-        if not self.is_full:
+        if self._producers.waiters and not self.is_full:
             self._producers.wake()
         return self._ready.popleft()
 

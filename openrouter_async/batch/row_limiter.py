@@ -115,7 +115,7 @@ class RowLimiter:
         self.sent_at = self._loop.time()
         self._counters.in_flight += 1
         self._counters.attempts += 1
-        if limiter.free > 0 and not limiter.waiting:
+        if limiter.free > 0 and not limiter.has_waiters:
             self._control.add_worker()
 
     def release(self, error: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["LRUCache"]
 
@@ -35,6 +35,20 @@ class LRUCache(MutableMapping[K, V]):
         with suppress(KeyError):
             self._entries.move_to_end(key)
         return value
+
+    if not TYPE_CHECKING:
+        # Called several times for each request. `Mapping.get` would call `__getitem__`,
+        # which calls `suppress`. Type checkers see the overloads of `Mapping`.
+        def get(self, key: K, default: Any = None) -> Any:
+            """Return the value of a key, or `default`; marks the entry as used."""
+            entries = self._entries
+            try:
+                value = entries[key]
+                entries.move_to_end(key)
+            except KeyError:
+                # There is none, or another thread has just evicted it.
+                return default
+            return value
 
     def __setitem__(self, key: K, value: V) -> None:
         self._entries[key] = value

@@ -124,6 +124,11 @@ class ConcurrencyLimiter:
         return len(self._retries) + len(self._new)
 
     @property
+    def has_waiters(self) -> bool:
+        """True if an attempt waits to start."""
+        return bool(self._retries.waiters or self._new.waiters)
+
+    @property
     def free(self) -> int:
         """Number of attempts that could start now, apart from a pause."""
         return self._controller.limit - self.in_flight
@@ -144,7 +149,7 @@ class ConcurrencyLimiter:
             The number of attempts in flight, with this one.
         """
         now = self._loop.time()
-        if not self.waiting and self.free > 0 and self._next_start(now) <= now:
+        if not self.has_waiters and self.free > 0 and self._next_start(now) <= now:
             self._admit(now)
             return self.in_flight
         # Either the limit is reached, and `release` admits the next attempt, or there
@@ -155,7 +160,7 @@ class ConcurrencyLimiter:
             queue = self._retries if is_retry else self._new
             await queue.wait(undo=self.release)
         except asyncio.CancelledError:
-            if not self.waiting:
+            if not self.has_waiters:
                 self._cancel_timer()
             raise
         return self.in_flight
@@ -163,7 +168,7 @@ class ConcurrencyLimiter:
     def release(self) -> None:
         """End an admitted attempt, and let the next one start."""
         self.in_flight -= 1
-        if self.waiting:
+        if self.has_waiters:
             self._admit_waiting()
 
     def succeeded(self, now: float, sent_at: float) -> None:

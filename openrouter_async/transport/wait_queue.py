@@ -9,22 +9,23 @@ class WaitQueue:
     """
     Tasks that wait for something to become free, first in, first out.
 
-    `len` is the number of tasks that wait and were not woken yet.
+    `len` is the number of tasks that wait and were not woken yet; `waiters` is empty if
+    there are none.
 
     A task can be cancelled after `wake` chose it and before it runs. It then never
     uses what it was woken for, and the other tasks would wait although something is
     free. `wait` detects this and hands the wake-up on.
     """
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("waiters",)
 
     def __init__(self) -> None:
         # Not a deque: when a run with thousands of waiting tasks is cancelled, each
         # task leaves from an arbitrary position, which a deque has to search for.
-        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self.waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiters)
 
     async def wait(self, undo: Callable[[], object] | None = None) -> None:
         """
@@ -36,19 +37,19 @@ class WaitQueue:
                 where woken tasks look for themselves what is free.
         """
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
+        self.waiters[waiter] = None
         try:
             await waiter
         except asyncio.CancelledError:
-            self._waiters.pop(waiter, None)
+            self.waiters.pop(waiter, None)
             if not waiter.cancelled():
                 (undo or self.wake)()
             raise
 
     def wake(self) -> bool:
         """Wake the task that has waited longest; return False if none waits."""
-        while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
+        while self.waiters:
+            waiter, _ = self.waiters.popitem(last=False)
             # The future of a cancelled task stays in the queue until the task runs.
             if not waiter.done():
                 waiter.set_result(None)
