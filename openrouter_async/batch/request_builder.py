@@ -1,6 +1,6 @@
 """Build the request of each row, send it, and parse its response."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -124,16 +124,16 @@ class RequestBuilder:
         """
         return self._new_call(body=encode(body), model=body.get("model"))
 
-    async def send(
+    def send(
         self, call: Call[ChatResponse], limiter: AttemptLimiter
-    ) -> ChatResponse:
+    ) -> Awaitable[ChatResponse]:
         """
         Send a call and return the response.
 
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
         """
-        return await self._transport.fetch(call, limiter)
+        return self._transport.fetch(call, limiter)
 
     def parse(self, response: ChatResponse) -> tuple[ChatResponse, Any]:
         """

@@ -313,9 +313,15 @@ class WorkerPool:
                     return
                 self._idle -= 1
                 is_idle = False
-                result = await self._send(job, worker)
-                if result is None:
-                    return
+                call = job.call
+                result: BatchResult | None
+                if call is None:
+                    result = BatchResult(job.index, job.custom_id, error=job.error)
+                else:
+                    limiter = worker.limiter = self._sender.row_limiter(call)
+                    result = await self._sender.send(job, call, limiter)
+                    if result is None:
+                        return
                 self._deliver(job, result)
                 self._idle += 1
                 is_idle = True
@@ -323,13 +329,6 @@ class WorkerPool:
             self._workers.discard(worker)
             if is_idle:
                 self._idle -= 1
-
-    async def _send(self, job: Job, worker: Worker) -> BatchResult | None:
-        call = job.call
-        if call is None:
-            return BatchResult(job.index, job.custom_id, error=job.error)
-        limiter = worker.limiter = self._sender.row_limiter(call)
-        return await self._sender.send(job, call, limiter)
 
     def _deliver(self, job: Job, result: BatchResult) -> None:
         self._counters.add(result)
