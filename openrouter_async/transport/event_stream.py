@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from ..errors import OpenRouterError
+from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.stream_state import is_relevant, is_whole
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import Exchange
@@ -127,7 +127,8 @@ class EventStream:
                     return events
             # Checked after the data: what had arrived in time is delivered first.
             if watchdog.failure is not None:
-                raise watchdog.failure
+                data = self._arrived_before(watchdog.failure)
+                continue
             try:
                 data = await content.readany()
             except CAUGHT as error:
@@ -144,6 +145,14 @@ class EventStream:
                 # The body has ended as HTTP says that it does: what it holds was not
                 # cut off by the connection.
                 return list(filter(is_whole, self._decoder.end())) or None
+
+    def _arrived_before(self, failure: OpenRouterError) -> bytes:
+        """Return bytes that arrived before a timeout; raise the error without any."""
+        is_timeout = isinstance(failure, APITimeoutError)
+        data = take_buffered(self._content) if is_timeout else b""
+        if not data:
+            raise failure
+        return data
 
     async def finish(self) -> None:
         """

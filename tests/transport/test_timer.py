@@ -16,7 +16,13 @@ class Member:
 
     def __init__(self, check: Callable[[float], float] = lambda _: math.inf) -> None:
         self.checked: list[float] = []
+        self.activity: object = 0
+        self.late = 0.0
         self._check = check
+
+    def next_due(self, now: float) -> float:
+        # Due whenever the timer asks; `check` decides.
+        return now - self.late
 
     def check(self, now: float) -> float:
         self.checked.append(now)
@@ -114,3 +120,99 @@ async def test_timer_uses_the_event_loop_by_default(
             await asyncio.sleep(0.005)
 
     assert len(member.checked) == 1
+
+
+@pytest.fixture
+def late(timer: SharedTimer) -> Member:
+    """A member that was due 0.5 s ago, when the timer checks it."""
+    member = Member()
+    member.late = 0.5
+    timer.add(member)
+    return member
+
+
+async def iterate(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_late_check_lets_the_event_loop_run_first(
+    timer: SharedTimer, time: VirtualTime, late: Member
+) -> None:
+    timer.check_at(time.time)
+    time.jump(0.0)
+    await iterate(3)
+    before = [*late.checked]
+    await iterate(3)
+
+    assert before == []
+    assert late.checked == [time.time]
+
+
+async def test_late_check_waits_while_data_is_read(
+    timer: SharedTimer, time: VirtualTime, late: Member
+) -> None:
+    timer.check_at(time.time)
+    time.jump(0.0)
+    for number in range(50):
+        late.activity = number
+        await iterate(1)
+    before = [*late.checked]
+    await iterate(12)
+
+    assert before == []
+    assert len(late.checked) == 1
+
+
+@pytest.mark.parametrize(("late_by", "limit"), [(0.5, 0.5), (30.0, 1.0)])
+async def test_data_that_never_ends_delays_a_late_check_for_a_limited_time(
+    timer: SharedTimer, time: VirtualTime, late: Member, late_by: float, limit: float
+) -> None:
+    late.late = late_by
+    start = time.time
+    timer.check_at(start)
+    time.jump(0.0)
+    while not late.checked:
+        late.activity = object()
+        time.jump(0.01)
+        await iterate(1)
+
+    assert limit <= late.checked[0] - start < limit + 0.1
+
+
+async def test_members_that_end_meanwhile_are_not_checked(
+    timer: SharedTimer, time: VirtualTime, late: Member
+) -> None:
+    timer.check_at(time.time)
+    time.jump(0.0)
+    timer.discard(late)
+    await iterate(8)
+
+    assert late.checked == []
+
+
+async def test_member_is_not_checked_twice_while_it_is_late(
+    timer: SharedTimer, time: VirtualTime, late: Member
+) -> None:
+    other = Member()
+    timer.add(other)
+    timer.check_at(time.time)
+    time.jump(0.0)
+    timer.check_at(time.time)
+    time.jump(0.0)
+    await iterate(8)
+
+    assert len(late.checked) == 1
+    assert len(other.checked) == 2
+
+
+async def test_stopped_timer_checks_no_late_member(
+    timer: SharedTimer, time: VirtualTime, late: Member
+) -> None:
+    timer.check_at(time.time)
+    time.jump(0.0)
+    timer.stop()
+    await iterate(8)
+
+    assert late.checked == []
+    assert time.scheduled == []
