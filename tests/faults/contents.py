@@ -20,8 +20,8 @@ MODULES: Final[Sequence[str]] = (
     "test_fault_network",
     "test_fault_calls",
     "test_hostile_servers",
-    "test_cancelled_anywhere",
-    "test_forked",
+    "test_cancellation_points",
+    "test_fork",
 )
 NUMBERS: Final[Sequence[str]] = tuple(f"F{n:02d}" for n in range(1, 84))
 
