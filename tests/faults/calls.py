@@ -18,8 +18,14 @@ from openrouter_async.testing import Clock
 KEY: Final = "sk-or-v1-0000"
 
 
-class Slept:
-    """A clock that does not wait, and records the waits."""
+class VirtualTime:
+    """
+    A `Clock` whose sleeps return at once and advance its time.
+
+    Attributes:
+        waits: The seconds of each sleep, oldest first.
+        clock: The clock, to be passed to a client.
+    """
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -33,7 +39,7 @@ class Slept:
 
 
 def open_stream(client: AsyncOpenRouter, **options: Any) -> PendingStream[ChatStream]:
-    """Return a pending stream."""
+    """Start a streamed call; await the result, or enter it with `async with`."""
     send: Any = client.chat.send
     messages = [UserMessage(options.pop("prompt", "hi"))]
     opening: PendingStream[ChatStream]
@@ -54,12 +60,12 @@ async def call(
     return response
 
 
-def client_of(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
+def make_client(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
     """Return a client that does not wait between attempts; `total` is 5 seconds."""
     usual: dict[str, Any] = {
         "api_key": KEY,
         "base_url": server if isinstance(server, str) else server.url,
-        "clock": Slept().clock,
+        "clock": VirtualTime().clock,
         "timeouts": Timeouts(total=5.0),
     }
     return AsyncOpenRouter(**{**usual, **options})

@@ -25,7 +25,7 @@ MODULES: Final[Sequence[str]] = (
 )
 NUMBERS: Final[Sequence[str]] = tuple(f"F{n:02d}" for n in range(1, 84))
 
-ELSEWHERE: Final[dict[str, str]] = {}
+UNTESTED: Final[dict[str, str]] = {}
 """Faults without a test in this folder, with the reason."""
 
 _HEAD: Final = """\
@@ -58,7 +58,7 @@ _MIDDLE: Final = """
 
 @frozen
 class Line:
-    """One line of the first table."""
+    """One line of the first table: the number of the fault, and the other cells."""
 
     fault: str
     cells: Sequence[str]
@@ -75,7 +75,7 @@ def _lines() -> Iterator[Line]:
                 if result is not None
             ]
         for kind, result in pairs:
-            yield Line(row.fault, (row.what, kind, *_cells(result)))
+            yield Line(row.fault, (row.description, kind, *_cells(result)))
 
 
 def _cells(result: Result) -> Sequence[str]:
@@ -110,19 +110,19 @@ def contents() -> str:
     for name in MODULES:
         import_module(name)
     first = sorted(_lines(), key=lambda line: line.fault)
-    own = sorted(COVERED, key=lambda covered: (covered.fault, covered.what))
+    own = sorted(COVERED, key=lambda covered: (covered.fault, covered.description))
     return (
         _HEAD
         + _table((line.fault, *line.cells) for line in first)
         + _MIDDLE
-        + _table((c.fault, c.what, c.outcome, f"`{c.where}`") for c in own)
+        + _table((c.fault, c.description, c.outcome, f"`{c.test}`") for c in own)
     )
 
 
 def missing() -> list[str]:
-    """Return the faults without a test or a reason."""
+    """Return the numbers of the faults without a test or a reason."""
     contents()
-    known = {row.fault for row in ROWS} | {c.fault for c in COVERED} | set(ELSEWHERE)
+    known = {row.fault for row in ROWS} | {c.fault for c in COVERED} | set(UNTESTED)
     return [number for number in NUMBERS if number not in known]
 
 

@@ -1,4 +1,4 @@
-"""The faults that tests of their own cover, for the table of contents."""
+"""A registry of the tests that cover faults, for the README."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -15,26 +15,26 @@ class Covered:
 
     Attributes:
         fault: Number in the list of faults.
-        what: Description of the fault.
-        outcome: The outcome of a call.
-        where: The test.
+        description: The behavior of the server, the network or the caller.
+        outcome: The result of the call.
+        test: The file and name of the test.
     """
 
     fault: str
-    what: str
+    description: str
     outcome: str
-    where: str
+    test: str
 
 
 COVERED: Final[list[Covered]] = []
 
 
-def covers(fault: str, what: str, outcome: str) -> Callable[[T], T]:
-    """Mark a test as the one that covers a fault."""
+def covers(fault: str, description: str, outcome: str) -> Callable[[T], T]:
+    """Return a decorator that registers a test for a fault."""
 
     def mark(test: T) -> T:
-        where = f"{test.__module__}.py::{test.__name__}"
-        COVERED.append(Covered(fault, what, outcome, where))
+        name = f"{test.__module__}.py::{test.__name__}"
+        COVERED.append(Covered(fault, description, outcome, name))
         return test
 
     return mark

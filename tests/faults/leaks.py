@@ -1,4 +1,4 @@
-"""Checks that nothing is left behind: tasks, files, slots, memory."""
+"""Checks that a test leaves no tasks, files, slots or memory behind."""
 
 import asyncio
 import gc
@@ -26,7 +26,8 @@ async def no_leaks(seconds: float = 1.0) -> AsyncGenerator[None]:
     Warnings are errors in the tests; a collection makes those of `__del__` appear.
     """
     loop = asyncio.get_running_loop()
-    # Debug mode records a stack for every callback, most of the time of these tests.
+    # Debug mode stores a stack for each callback, which would take most of the time of
+    # these tests.
     loop.set_debug(False)
     tasks = asyncio.all_tasks()
     files = descriptors()
@@ -41,8 +42,7 @@ async def no_leaks(seconds: float = 1.0) -> AsyncGenerator[None]:
     yield
     gc.collect()
     end = time.monotonic() + seconds
-    # Nothing announces that a socket is closed.
-    while time.monotonic() < end and (  # noqa: ASYNC110 - nothing announces it
+    while time.monotonic() < end and (  # noqa: ASYNC110 - sockets close without event
         descriptors() > files or asyncio.all_tasks() != tasks
     ):
         await asyncio.sleep(0.005)
@@ -57,8 +57,8 @@ def assert_at_rest(client: AsyncOpenRouter) -> None:
 
 
 @contextmanager
-def memory_below(most: int) -> Generator[None]:
-    """Check that the block never has more than this many bytes allocated."""
+def memory_below(limit: int) -> Generator[None]:
+    """Check that the block allocates less than `limit` bytes at a time."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -67,4 +67,4 @@ def memory_below(most: int) -> Generator[None]:
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    assert peak < most, f"{peak / 2**20:.1f} MiB"
+    assert peak < limit, f"{peak / 2**20:.1f} MiB"

@@ -11,20 +11,19 @@ from script import (
     COMPLETION,
     DONE,
     HELLO,
-    LAST,
+    LAST_CHUNK,
     STREAM,
     Peer,
     Step,
+    abort,
     chunk,
     close,
-    cut,
-    deaf,
     drip,
     event,
     flood,
     half_close,
     http,
-    piece,
+    http_chunk,
     read,
     read_head,
     reset,
@@ -32,6 +31,7 @@ from script import (
     serve,
     silence,
     sse,
+    stop_reading,
     wait,
 )
 
@@ -65,9 +65,9 @@ class Result:
         raises: The exact type of the exception; None for the response "hello".
         sent: Number of requests of which the server received the whole head.
         billing: The billing of each attempt.
-        says: A part of the exception's message.
+        message: A part of the exception's message.
         partial: The text in `error.partial`; None for no partial response.
-        known: If True, the error has the generation id.
+        has_id: If True, the error has the generation id.
         phase: The timeout that expired.
         connection: "pooled" if it is back in the pool, else "closed".
     """
@@ -75,15 +75,15 @@ class Result:
     raises: type[OpenRouterError] | None = None
     sent: int = 1
     billing: tuple[Billing, ...] = ("billed",)
-    says: str = ""
+    message: str = ""
     partial: str | None = None
-    known: bool = False
+    has_id: bool = False
     phase: str | None = None
     connection: Connection = "closed"
 
 
-GOOD: Final = Result(connection="pooled")
-GOOD_CLOSED: Final = Result()
+OK_POOLED: Final = Result(connection="pooled")
+OK_CLOSED: Final = Result()
 NOT_ACCEPTED_3: Final[tuple[Billing, ...]] = ("not_accepted",) * 3
 
 
@@ -94,13 +94,13 @@ class Row:
 
     Attributes:
         fault: Number in the list of faults.
-        what: Description for the reader of the table.
+        description: The behavior of the server, for readers of the table.
         scripts: Returns the steps of the server for each connection in turn.
         plain: The outcome of a plain call; None if the fault is one of streams.
         stream: The outcome of a stream; None if the fault is one of plain calls.
         warm: If True, another call is made before, so that a connection is pooled.
-        settle: Seconds between the two calls.
-        body: Characters in the prompt.
+        pause: Seconds between the two calls.
+        prompt_size: Characters in the prompt.
         timeouts: The timeouts of the call.
         certificate: Method of `Authority` that makes the server's certificate; None
             for a server without TLS.
@@ -108,13 +108,13 @@ class Row:
     """
 
     fault: str
-    what: str
+    description: str
     scripts: Scripts
     plain: Result | None
     stream: Result | None
     warm: bool = False
-    settle: float = 0.0
-    body: int = 2
+    pause: float = 0.0
+    prompt_size: int = 2
     timeouts: Mapping[str, float | None] = Factory(dict[str, float | None])
     certificate: str | None = None
     scheme: str | None = None
@@ -134,15 +134,15 @@ def respond(make: Callable[[Kind], bytes], *then: Step) -> Scripts:
     return lambda kind: [(read, send(make(kind)), *then)]
 
 
-def whole(kind: Kind) -> bytes:
+def ok_response(kind: Kind) -> bytes:
     """Return the bytes of a good response."""
     return http() if kind == "plain" else sse()
 
 
-CONTENT: Final[Mapping[Kind, bytes]] = {"plain": HELLO, "stream": STREAM}
+BODIES: Final[Mapping[Kind, bytes]] = {"plain": HELLO, "stream": STREAM}
 
 
-def apart(data: bytes) -> Sequence[Step]:
+def in_segments(data: bytes) -> Sequence[Step]:
     """Read a request, then send the head and the body in segments of their own."""
     at = data.index(b"\r\n\r\n") + 4
     end = max(at, data.rindex(b"\n\n") + 4 if b"\n\n" in data else at)
@@ -157,7 +157,9 @@ def apart(data: bytes) -> Sequence[Step]:
     )
 
 
-def head(*headers: str, length: int | str | None = None) -> Callable[[Kind], bytes]:
+def with_headers(
+    *headers: str, length: int | str | None = None
+) -> Callable[[Kind], bytes]:
     """Return a function that makes a good response with further headers."""
 
     def make(kind: Kind) -> bytes:
@@ -169,36 +171,36 @@ def head(*headers: str, length: int | str | None = None) -> Callable[[Kind], byt
     return make
 
 
-def broken(
+def not_retried(
     raises: type[OpenRouterError] = APIConnectionError,
     *,
-    says: str = "",
+    message: str = "",
     sent: int = 1,
     **more: Any,
 ) -> Result:
     """Return the outcome of a failure that is not retried, because it may be billed."""
     billing: Billing = "billed" if "partial" in more else "maybe"
-    return Result(raises, sent=sent, billing=(billing,), says=says, **more)
+    return Result(raises, sent=sent, billing=(billing,), message=message, **more)
 
 
-def insured(raises: type[OpenRouterError], says: str = "") -> Result:
+def retried(raises: type[OpenRouterError], message: str = "") -> Result:
     """Return the outcome of an error that is retried, because it is not charged."""
     return Result(
         raises,
         sent=3,
         billing=("insured",) * 3,
-        says=says,
-        known=True,
+        message=message,
+        has_id=True,
         connection="pooled",
     )
 
 
-INVALID_HTTP: Final = broken(MalformedResponseError, says="not valid HTTP")
-NO_CERTIFICATE: Final = Result(
-    APIConnectionError, sent=0, billing=("not_accepted",), says="certificate"
+INVALID_HTTP: Final = not_retried(MalformedResponseError, message="not valid HTTP")
+INVALID_CERTIFICATE: Final = Result(
+    APIConnectionError, sent=0, billing=("not_accepted",), message="certificate"
 )
 BAD_HANDSHAKE: Final = Result(
-    APIConnectionError, sent=0, billing=("not_accepted",), says="TLS handshake"
+    APIConnectionError, sent=0, billing=("not_accepted",), message="TLS handshake"
 )
 
 
@@ -213,11 +215,11 @@ def compressed(data: bytes, encoding: str = "gzip") -> Callable[[Kind], bytes]:
 
 
 def nested(depth: int) -> bytes:
-    """Return deeply nested JSON."""
+    """Return JSON with `depth` nested arrays."""
     return b'{"choices":' + b"[" * depth + b"]" * depth + b"}"
 
 
-def failing(status: str, body: bytes = b"", *headers: str) -> Scripts:
+def error_status(status: str, body: bytes = b"", *headers: str) -> Scripts:
     """Return scripts that send the same status to every attempt."""
     response = http(body, status, *headers)
     return lambda _: [
@@ -225,7 +227,7 @@ def failing(status: str, body: bytes = b"", *headers: str) -> Scripts:
     ]
 
 
-def in_body(code: object) -> Callable[[Kind], bytes]:
+def error_in_200(code: object) -> Callable[[Kind], bytes]:
     """Return a function that makes a 200 with an error as its body or first event."""
     error = {"error": {"code": code, "message": "no"}}
 
@@ -237,9 +239,9 @@ def in_body(code: object) -> Callable[[Kind], bytes]:
     return make
 
 
-async def read_hello(at: Peer) -> None:
-    """Read the first message of a TLS client."""
-    await at.reader.read(65536)
+async def read_hello(peer: Peer) -> None:
+    """Read the ClientHello of TLS."""
+    await peer.reader.read(65536)
 
 
 NO_SUCH_VERSION: Final = b"\x15\x03\x01\x00\x02\x02\x46"
@@ -253,9 +255,8 @@ def three_times(make: Callable[[Kind], bytes]) -> Scripts:
 
 LONG_NUMBER: Final = b'{"n":' + b"1" * 1_000_000 + b","
 
-MALFORMED: Final = broken(MalformedResponseError)
-SEEN: Final[dict[str, Any]] = {"known": True, "partial": "hel"}
-STALLED: Final = broken(APITimeoutError, phase="read", known=True)
+AFTER_HEL: Final[dict[str, Any]] = {"has_id": True, "partial": "hel"}
+READ_TIMEOUT: Final = not_retried(APITimeoutError, phase="read", has_id=True)
 SHORT_READ: Final[dict[str, float]] = {
     "total": 5,
     "read": 0.1,
@@ -268,54 +269,54 @@ ROWS: Final[Sequence[Row]] = (
         "F09",
         "connection accepted, then reset",
         steps(reset),
-        broken(sent=0),
-        broken(sent=0),
+        not_retried(sent=0),
+        not_retried(sent=0),
     ),
     Row(
         "F10",
         "connection accepted, then closed",
         steps(close),
-        broken(sent=0),
-        broken(sent=0),
+        not_retried(sent=0),
+        not_retried(sent=0),
     ),
     Row(
         "F10",
         "request read, then closed without a response",
         steps(read, close),
-        broken(says="before a response"),
-        broken(says="before a response"),
+        not_retried(message="before a response"),
+        not_retried(message="before a response"),
     ),
     Row(
         "F10",
         "request read, then reset",
         steps(read, reset),
-        broken(says="before a response"),
-        broken(says="before a response"),
+        not_retried(message="before a response"),
+        not_retried(message="before a response"),
     ),
     Row(
         "F11",
         "request read, then silence",
         steps(read, silence),
-        broken(APITimeoutError, phase="first_token"),
-        broken(APITimeoutError, phase="first_token"),
+        not_retried(APITimeoutError, phase="first_token"),
+        not_retried(APITimeoutError, phase="first_token"),
         timeouts={"first_token": 0.05},
     ),
     Row(
         "F12",
         "a request body of 8 MB is not read",
-        steps(deaf(0.3), silence),
-        broken(APITimeoutError, sent=0, phase="first_token"),
-        broken(APITimeoutError, sent=0, phase="first_token"),
-        body=8_000_000,
+        steps(stop_reading(0.3), silence),
+        not_retried(APITimeoutError, sent=0, phase="first_token"),
+        not_retried(APITimeoutError, sent=0, phase="first_token"),
+        prompt_size=8_000_000,
         timeouts={"first_token": 0.15},
     ),
     Row(
         "F13",
         "reset during the upload",
         steps(read_head, reset),
-        broken(),
-        broken(),
-        body=8_000_000,
+        not_retried(),
+        not_retried(),
+        prompt_size=8_000_000,
     ),
     Row(
         "F14",
@@ -326,18 +327,18 @@ ROWS: Final[Sequence[Row]] = (
             half_close,
             silence,
         ),
-        Result(PayloadTooLargeError, billing=("not_accepted",), known=True),
-        Result(PayloadTooLargeError, billing=("not_accepted",), known=True),
-        body=8_000_000,
+        Result(PayloadTooLargeError, billing=("not_accepted",), has_id=True),
+        Result(PayloadTooLargeError, billing=("not_accepted",), has_id=True),
+        prompt_size=8_000_000,
     ),
     Row(
         "F15",
         "the pooled connection is closed while idle",
         lambda _: [(read, send(http()), close), (serve,)],
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
         warm=True,
-        settle=0.02,
+        pause=0.02,
     ),
     Row(
         "F16",
@@ -365,57 +366,57 @@ ROWS: Final[Sequence[Row]] = (
         Result(billing=("not_accepted", "billed"), connection="pooled"),
         Result(billing=("not_accepted", "billed"), connection="pooled"),
         warm=True,
-        settle=0.05,
+        pause=0.05,
     ),
     Row(
         "F17",
-        "the idle connection receives garbage",
+        "the idle connection receives invalid data",
         lambda _: [
             (read, send(http()), wait(0.01), send(b"\0garbage")),
             (serve,),
         ],
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
         warm=True,
-        settle=0.05,
+        pause=0.05,
     ),
     Row(
         "F18",
         "a response with Connection: close",
-        respond(head("Connection: close", length="as it is"), silence),
-        GOOD_CLOSED,
-        GOOD_CLOSED,
+        respond(with_headers("Connection: close", length="as it is"), silence),
+        OK_CLOSED,
+        OK_CLOSED,
     ),
     Row(
         "F21",
         "TLS: a self-signed certificate",
         steps(serve),
-        NO_CERTIFICATE,
-        NO_CERTIFICATE,
+        INVALID_CERTIFICATE,
+        INVALID_CERTIFICATE,
         certificate="self_signed",
     ),
     Row(
         "F22",
         "TLS: an expired certificate",
         steps(serve),
-        NO_CERTIFICATE,
-        NO_CERTIFICATE,
+        INVALID_CERTIFICATE,
+        INVALID_CERTIFICATE,
         certificate="expired",
     ),
     Row(
         "F23",
         "TLS: the certificate of another host",
         steps(serve),
-        NO_CERTIFICATE,
-        NO_CERTIFICATE,
+        INVALID_CERTIFICATE,
+        INVALID_CERTIFICATE,
         certificate="other_host",
     ),
     Row(
         "F24",
-        "TLS: an unknown authority",
+        "TLS: a certificate of an unknown authority",
         steps(serve),
-        NO_CERTIFICATE,
-        NO_CERTIFICATE,
+        INVALID_CERTIFICATE,
+        INVALID_CERTIFICATE,
         certificate="unknown",
     ),
     Row(
@@ -462,21 +463,21 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "F29",
         "TLS: cut inside the body without close_notify",
-        lambda kind: [(read, send(whole(kind)[:-9]), cut)],
-        broken(known=True),
-        GOOD_CLOSED,
+        lambda kind: [(read, send(ok_response(kind)[:-9]), abort)],
+        not_retried(has_id=True),
+        OK_CLOSED,
         certificate="good",
     ),
     Row(
         "F29",
-        "TLS: the same, without a Content-Length",
+        "TLS: cut inside a body of unknown length without close_notify",
         lambda kind: [
-            (read, send(http(HELLO[:-9], length=None)), cut)
+            (read, send(http(HELLO[:-9], length=None)), abort)
             if kind == "plain"
-            else (read, send(sse(chunk("hel"), chunked=False)), cut)
+            else (read, send(sse(chunk("hel"), chunked=False)), abort)
         ],
-        broken(MalformedResponseError, known=True),
-        broken(StreamInterruptedError, **SEEN),
+        not_retried(MalformedResponseError, has_id=True),
+        not_retried(StreamInterruptedError, **AFTER_HEL),
         certificate="good",
     ),
     Row(
@@ -503,30 +504,30 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "F32",
         "a header of 100 kB",
-        respond(head("X-Long: " + "x" * 100_000)),
+        respond(with_headers("X-Long: " + "x" * 100_000)),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F32",
-        "a thousand headers",
-        respond(head(*(f"X-{n}: 1" for n in range(1000)))),
+        "1,000 headers",
+        respond(with_headers(*(f"X-{n}: 1" for n in range(1000)))),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F33",
         "NUL in the value of a header",
-        respond(head("X-Nul: a\0b")),
+        respond(with_headers("X-Nul: a\0b")),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F34",
-        "headers byte by byte, too slowly",
-        lambda kind: [(read, drip(whole(kind), every=0.01), silence)],
-        broken(APITimeoutError, phase="total"),
-        broken(APITimeoutError, phase="total"),
+        "headers byte by byte, slower than `total`",
+        lambda kind: [(read, drip(ok_response(kind), every=0.01), silence)],
+        not_retried(APITimeoutError, phase="total"),
+        not_retried(APITimeoutError, phase="total"),
         timeouts={"total": 0.1},
     ),
     Row(
@@ -537,44 +538,46 @@ ROWS: Final[Sequence[Row]] = (
                 read,
                 send(b"HTTP/1.1 100 Continue\r\n\r\n"),
                 send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"),
-                send(whole(kind)),
+                send(ok_response(kind)),
             )
         ],
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
     ),
     Row(
         "F36",
         "Content-Length is larger than the body",
-        respond(head(length=2000), close),
-        broken(says="before the end of the response", known=True),
-        GOOD_CLOSED,
+        respond(with_headers(length=2000), close),
+        not_retried(message="before the end of the response", has_id=True),
+        OK_CLOSED,
     ),
     Row(
         "F37",
         "an unsolicited response after the body",
-        lambda kind: [(read, send(whole(kind) + http(b"{}", "418 Poison")), silence)],
-        GOOD_CLOSED,
-        GOOD_CLOSED,
+        lambda kind: [
+            (read, send(ok_response(kind) + http(b"{}", "418 Poison")), silence)
+        ],
+        OK_CLOSED,
+        OK_CLOSED,
     ),
     Row(
         "F38",
         "a negative Content-Length",
-        respond(head(length=-1), silence),
+        respond(with_headers(length=-1), silence),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F38",
-        "a Content-Length of letters",
-        respond(head(length="many"), silence),
+        "a Content-Length that is not a number",
+        respond(with_headers(length="many"), silence),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F38",
         "two different Content-Lengths",
-        respond(head("Content-Length: 3", length=5), silence),
+        respond(with_headers("Content-Length: 3", length=5), silence),
         INVALID_HTTP,
         INVALID_HTTP,
     ),
@@ -586,7 +589,7 @@ ROWS: Final[Sequence[Row]] = (
                 read,
                 send(
                     http(
-                        piece(CONTENT[kind]) + LAST,
+                        http_chunk(BODIES[kind]) + LAST_CHUNK,
                         "200 OK",
                         "Transfer-Encoding: chunked",
                         media="application/json"
@@ -604,35 +607,37 @@ ROWS: Final[Sequence[Row]] = (
     Row(
         "F40",
         "an invalid chunk size",
-        lambda kind: [apart(sse(CONTENT[kind]).replace(LAST, b"xyz\r\n"))],
-        broken(says="before the end of the response", known=True),
-        GOOD_CLOSED,
+        lambda kind: [in_segments(sse(BODIES[kind]).replace(LAST_CHUNK, b"xyz\r\n"))],
+        not_retried(message="before the end of the response", has_id=True),
+        OK_CLOSED,
     ),
     Row(
         "F40",
         "an invalid chunk size, in one segment with the headers",
-        lambda kind: [(read, send(sse(CONTENT[kind]).replace(LAST, b"xyz\r\n")))],
+        lambda kind: [(read, send(sse(BODIES[kind]).replace(LAST_CHUNK, b"xyz\r\n")))],
         INVALID_HTTP,
         INVALID_HTTP,
     ),
     Row(
         "F40",
         "a chunk of 2**70 bytes",
-        lambda _: [apart(sse(chunk("hel")).replace(LAST, b"4" * 18 + b"\r\n"))],
+        lambda _: [
+            in_segments(sse(chunk("hel")).replace(LAST_CHUNK, b"4" * 18 + b"\r\n"))
+        ],
         Result(
             APIConnectionError,
             billing=("maybe",),
-            says="before the end of the response",
-            **SEEN,
+            message="before the end of the response",
+            **AFTER_HEL,
         ),
-        broken(says="before the end of the response", **SEEN),
+        not_retried(message="before the end of the response", **AFTER_HEL),
     ),
     Row(
         "F41",
         "cut before the last chunk",
-        lambda kind: [(read, send(sse(CONTENT[kind])[:-5]), close)],
-        broken(says="before the end of the response", known=True),
-        GOOD_CLOSED,
+        lambda kind: [(read, send(sse(BODIES[kind])[:-5]), close)],
+        not_retried(message="before the end of the response", has_id=True),
+        OK_CLOSED,
     ),
     Row(
         "F43",
@@ -642,8 +647,8 @@ ROWS: Final[Sequence[Row]] = (
             if kind == "plain"
             else (read, send(sse(chunk("hel"))[:-5]), silence)
         ],
-        STALLED,
-        broken(APITimeoutError, phase="read", **SEEN),
+        READ_TIMEOUT,
+        not_retried(APITimeoutError, phase="read", **AFTER_HEL),
         timeouts=SHORT_READ,
     ),
     Row(
@@ -652,11 +657,11 @@ ROWS: Final[Sequence[Row]] = (
         steps(
             read,
             send(http(b"", "200 OK", "Transfer-Encoding: chunked", length=None)),
-            send(piece(HELLO[:-9])),
+            send(http_chunk(HELLO[:-9])),
             silence,
         ),
-        STALLED,
-        STALLED,
+        READ_TIMEOUT,
+        READ_TIMEOUT,
         timeouts=SHORT_READ,
     ),
     Row(
@@ -665,8 +670,8 @@ ROWS: Final[Sequence[Row]] = (
         steps(
             read, send(http(HELLO, "200 OK", "Connection: close", length=None)), silence
         ),
-        STALLED,
-        STALLED,
+        READ_TIMEOUT,
+        READ_TIMEOUT,
         timeouts=SHORT_READ,
     ),
     Row(
@@ -681,24 +686,24 @@ ROWS: Final[Sequence[Row]] = (
                 silence,
             )
         ],
-        STALLED,
-        broken(APITimeoutError, phase="read", **SEEN),
+        READ_TIMEOUT,
+        not_retried(APITimeoutError, phase="read", **AFTER_HEL),
         timeouts=SHORT_READ,
     ),
     Row(
         "F43",
         "white space, then silence",
         steps(read, send(http(b" \n", length=99)), silence),
-        STALLED,
-        STALLED,
+        READ_TIMEOUT,
+        READ_TIMEOUT,
         timeouts=SHORT_READ,
     ),
     Row(
         "F43",
         "a body without a content type stalls",
         steps(read, send(http(media=None)[:-9]), silence),
-        STALLED,
-        STALLED,
+        READ_TIMEOUT,
+        READ_TIMEOUT,
         timeouts=SHORT_READ,
     ),
     Row(
@@ -707,20 +712,20 @@ ROWS: Final[Sequence[Row]] = (
         lambda kind: [
             (
                 read,
-                send(http(b"", media=None, length=20 + len(CONTENT[kind]))),
+                send(http(b"", media=None, length=20 + len(BODIES[kind]))),
                 drip(b" " * 20, every=0.02),
-                send(CONTENT[kind]),
+                send(BODIES[kind]),
             )
         ],
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
         timeouts={"total": 5, "read": 0.25},
     ),
     Row(
         "F43",
         "plain: events sent for a plain request stall",
         steps(read, send(sse(chunk("hel"))[:-5]), silence),
-        Result(APITimeoutError, billing=("maybe",), phase="read", **SEEN),
+        Result(APITimeoutError, billing=("maybe",), phase="read", **AFTER_HEL),
         None,
         timeouts=SHORT_READ,
     ),
@@ -728,8 +733,8 @@ ROWS: Final[Sequence[Row]] = (
         "F43",
         "400, and its body stalls",
         steps(read, send(http(b'{"error":', "400 Bad Request", length=99)), silence),
-        Result(BadRequestError, billing=("not_accepted",), known=True),
-        Result(BadRequestError, billing=("not_accepted",), known=True),
+        Result(BadRequestError, billing=("not_accepted",), has_id=True),
+        Result(BadRequestError, billing=("not_accepted",), has_id=True),
         timeouts=SHORT_READ,
     ),
     Row(
@@ -738,61 +743,61 @@ ROWS: Final[Sequence[Row]] = (
         lambda _: [
             (read, send(http(b"<html>", "503 Busy", length=99)), silence) for _ in "123"
         ],
-        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
-        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, known=True),
+        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, has_id=True),
+        Result(ServiceUnavailableError, sent=3, billing=("insured",) * 3, has_id=True),
         timeouts=SHORT_READ,
     ),
     Row(
         "F43",
-        "504, perhaps of the edge, and its body stalls",
+        "504, possibly of a proxy, and its body stalls",
         steps(read, send(http(b"<html>", "504 Late", length=99)), silence),
-        broken(GatewayTimeoutError, known=True),
-        broken(GatewayTimeoutError, known=True),
+        not_retried(GatewayTimeoutError, has_id=True),
+        not_retried(GatewayTimeoutError, has_id=True),
         timeouts=SHORT_READ,
     ),
     Row(
         "F44",
         "a slow body without long pauses",
-        lambda kind: [(read, drip(whole(kind), size=32, every=0.005))],
-        GOOD,
-        GOOD,
+        lambda kind: [(read, drip(ok_response(kind), size=32, every=0.005))],
+        OK_POOLED,
+        OK_POOLED,
         timeouts={"first_token": 1, "read": 0.1, "idle": 0.4},
     ),
     Row(
         "F45",
         "the response byte by byte",
-        lambda kind: [(read, drip(whole(kind)))],
-        GOOD,
-        GOOD,
+        lambda kind: [(read, drip(ok_response(kind)))],
+        OK_POOLED,
+        OK_POOLED,
     ),
     Row(
         "F47",
-        "the server closes long after the response",
+        "Connection: close, but the server closes late",
         lambda kind: [
             (
                 read,
-                send(head("Connection: close", length="as it is")(kind)),
+                send(with_headers("Connection: close", length="as it is")(kind)),
                 wait(0.4),
             )
         ],
-        GOOD_CLOSED,
-        GOOD_CLOSED,
+        OK_CLOSED,
+        OK_CLOSED,
         timeouts={"total": 0.3},
     ),
     Row(
         "F48",
         "invalid gzip",
-        respond(compressed(b"no gzip at all")),
-        broken(
+        respond(compressed(b"not gzip at all")),
+        not_retried(
             MalformedResponseError,
-            says="decompressed",
-            known=True,
+            message="decompressed",
+            has_id=True,
             connection="pooled",
         ),
-        broken(
+        not_retried(
             MalformedResponseError,
-            says="decompressed",
-            known=True,
+            message="decompressed",
+            has_id=True,
             connection="pooled",
         ),
     ),
@@ -802,11 +807,11 @@ ROWS: Final[Sequence[Row]] = (
         lambda kind: [
             (
                 read,
-                send(compressed(gzip.compress(CONTENT[kind])[:-40])(kind)),
+                send(compressed(gzip.compress(BODIES[kind])[:-40])(kind)),
             )
         ],
-        broken(MalformedResponseError, known=True, connection="pooled"),
-        broken(StreamInterruptedError, known=True, connection="pooled"),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
+        not_retried(StreamInterruptedError, has_id=True, connection="pooled"),
     ),
     Row(
         "F48",
@@ -816,29 +821,29 @@ ROWS: Final[Sequence[Row]] = (
                 read,
                 send(
                     compressed(
-                        zlib.compress(CONTENT[kind])[2:-4],
+                        zlib.compress(BODIES[kind])[2:-4],
                         "deflate",
                     )(kind)
                 ),
             )
         ],
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
     ),
     Row(
         "F48",
         "brotli, which was not accepted",
         respond(compressed(b"\x0b\x02\x80hello\x03", "br")),
-        broken(
+        not_retried(
             MalformedResponseError,
-            says="Install the package Brotli",
-            known=True,
+            message="Install the package Brotli",
+            has_id=True,
             connection="pooled",
         ),
-        broken(
+        not_retried(
             MalformedResponseError,
-            says="Install the package Brotli",
-            known=True,
+            message="Install the package Brotli",
+            has_id=True,
             connection="pooled",
         ),
     ),
@@ -846,14 +851,16 @@ ROWS: Final[Sequence[Row]] = (
         "F50",
         "twenty nested encodings",
         respond(compressed(gzip.compress(HELLO), ", ".join(["gzip"] * 20))),
-        broken(MalformedResponseError, known=True, connection="pooled"),
-        broken(StreamInterruptedError, known=True, connection="pooled"),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
+        not_retried(StreamInterruptedError, has_id=True, connection="pooled"),
     ),
     Row(
         "F51",
         "200 without a body",
-        respond(lambda kind: head(length=0)(kind).partition(b"{")[0]),
-        broken(MalformedResponseError, says="empty", known=True, connection="pooled"),
+        respond(lambda kind: with_headers(length=0)(kind).partition(b"{")[0]),
+        not_retried(
+            MalformedResponseError, message="empty", has_id=True, connection="pooled"
+        ),
         None,
     ),
     Row(
@@ -861,29 +868,29 @@ ROWS: Final[Sequence[Row]] = (
         "stream: no event",
         respond(lambda _: sse(b"")),
         None,
-        broken(StreamInterruptedError, known=True, connection="pooled"),
+        not_retried(StreamInterruptedError, has_id=True, connection="pooled"),
     ),
     Row(
         "F52",
         "200 with invalid JSON",
         respond(lambda _: http(b'{"choices": [}')),
-        broken(MalformedResponseError, known=True, connection="pooled"),
-        broken(MalformedResponseError, known=True, connection="pooled"),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
     ),
     Row(
         "F53",
         "200 with JSON that is not an object",
         respond(lambda _: http(b"[1, 2]")),
-        broken(
+        not_retried(
             MalformedResponseError,
-            says="not an object",
-            known=True,
+            message="not an object",
+            has_id=True,
             connection="pooled",
         ),
-        broken(
+        not_retried(
             MalformedResponseError,
-            says="not an object",
-            known=True,
+            message="not an object",
+            has_id=True,
             connection="pooled",
         ),
     ),
@@ -903,22 +910,22 @@ ROWS: Final[Sequence[Row]] = (
                 ).encode()
             ),
         ),
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
     ),
     Row(
         "F54",
         "200 with an error of code 502",
-        three_times(in_body(502)),
-        insured(BadGatewayError),
-        insured(BadGatewayError),
+        three_times(error_in_200(502)),
+        retried(BadGatewayError),
+        retried(BadGatewayError),
     ),
     Row(
         "F54",
         '200 with an error of code "429"',
-        three_times(in_body("429")),
-        insured(RateLimitError),
-        insured(RateLimitError),
+        three_times(error_in_200("429")),
+        retried(RateLimitError),
+        retried(RateLimitError),
     ),
     Row(
         "F55",
@@ -928,33 +935,33 @@ ROWS: Final[Sequence[Row]] = (
                 b"<html><title>Log in</title>" + b"x" * 9999, media="text/html"
             ),
         ),
-        broken(
-            MalformedResponseError, says="'Log in'", known=True, connection="pooled"
+        not_retried(
+            MalformedResponseError, message="'Log in'", has_id=True, connection="pooled"
         ),
-        broken(
-            MalformedResponseError, says="'Log in'", known=True, connection="pooled"
+        not_retried(
+            MalformedResponseError, message="'Log in'", has_id=True, connection="pooled"
         ),
     ),
     Row(
         "F56",
         "503 with an HTML page",
-        failing("503 Busy", b"<html><title>Busy</title>", "Content-Language: en"),
-        insured(ServiceUnavailableError, says="'Busy'"),
-        insured(ServiceUnavailableError, says="'Busy'"),
+        error_status("503 Busy", b"<html><title>Busy</title>", "Content-Language: en"),
+        retried(ServiceUnavailableError, message="'Busy'"),
+        retried(ServiceUnavailableError, message="'Busy'"),
     ),
     Row(
         "F56",
         "503 without a body",
-        failing("503 Busy"),
-        insured(ServiceUnavailableError, says="no message"),
-        insured(ServiceUnavailableError, says="no message"),
+        error_status("503 Busy"),
+        retried(ServiceUnavailableError, message="no message"),
+        retried(ServiceUnavailableError, message="no message"),
     ),
     Row(
         "F56",
         "400, and its body breaks off",
         steps(read, send(http(b'{"error"', "400 Bad", length=2000)), close),
-        Result(BadRequestError, known=True, billing=("not_accepted",)),
-        Result(BadRequestError, known=True, billing=("not_accepted",)),
+        Result(BadRequestError, has_id=True, billing=("not_accepted",)),
+        Result(BadRequestError, has_id=True, billing=("not_accepted",)),
     ),
     Row(
         "F57",
@@ -969,86 +976,98 @@ ROWS: Final[Sequence[Row]] = (
                 ),
             )
         ],
-        broken(
-            MalformedResponseError, says="too deeply", known=True, connection="pooled"
+        not_retried(
+            MalformedResponseError,
+            message="too deeply",
+            has_id=True,
+            connection="pooled",
         ),
-        broken(MalformedResponseError, says="too deeply", connection="pooled", **SEEN),
+        not_retried(
+            MalformedResponseError,
+            message="too deeply",
+            connection="pooled",
+            **AFTER_HEL,
+        ),
     ),
     Row(
         "F57",
         "a number of 1,000,000 digits",
         respond(
             lambda kind: (
-                http(CONTENT[kind].replace(b"{", LONG_NUMBER, 1))
+                http(BODIES[kind].replace(b"{", LONG_NUMBER, 1))
                 if kind == "plain"
-                else sse(CONTENT[kind].replace(b"{", LONG_NUMBER, 1))
+                else sse(BODIES[kind].replace(b"{", LONG_NUMBER, 1))
             )
         ),
-        GOOD,
-        GOOD,
+        OK_POOLED,
+        OK_POOLED,
     ),
     Row(
         "F58",
         "103, then closed",
         steps(read, send(b"HTTP/1.1 103 Early Hints\r\n\r\n"), close),
-        broken(),
-        broken(),
+        not_retried(),
+        not_retried(),
     ),
     Row(
         "F59",
         "204",
         steps(read, send(http(b"", "204 No Content", length=None))),
-        broken(MalformedResponseError, says="204", known=True, connection="pooled"),
-        broken(MalformedResponseError, known=True, connection="pooled"),
+        not_retried(
+            MalformedResponseError, message="204", has_id=True, connection="pooled"
+        ),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
     ),
     Row(
         "F59",
         "205",
         steps(read, send(http(b"", "205 Reset Content", length=0))),
-        broken(MalformedResponseError, says="205", known=True, connection="pooled"),
-        broken(MalformedResponseError, known=True, connection="pooled"),
+        not_retried(
+            MalformedResponseError, message="205", has_id=True, connection="pooled"
+        ),
+        not_retried(MalformedResponseError, has_id=True, connection="pooled"),
     ),
     Row(
         "F63",
         "stream: reset before the first event",
         steps(read, send(sse(b": hi\n\n")[:-5]), wait(0.02), reset),
         None,
-        broken(known=True),
+        not_retried(has_id=True),
     ),
     Row(
         "F64",
         "stream: reset after an event",
         steps(read, send(sse(chunk("hel"))[:-5]), wait(0.02), reset),
         None,
-        broken(**SEEN),
+        not_retried(**AFTER_HEL),
     ),
     Row(
         "F64",
         "stream: closed after an event, inside the chunked body",
         steps(read, send(sse(chunk("hel"))[:-5]), close),
         None,
-        broken(**SEEN),
+        not_retried(**AFTER_HEL),
     ),
     Row(
         "F65",
         "stream: ends without a finish reason and without [DONE]",
         steps(read, send(sse(chunk("hel")))),
         None,
-        broken(StreamInterruptedError, connection="pooled", **SEEN),
+        not_retried(StreamInterruptedError, connection="pooled", **AFTER_HEL),
     ),
     Row(
         "F65",
         "stream: ends with a finish reason and without [DONE]",
         steps(read, send(sse(STREAM.replace(DONE, b"")))),
         None,
-        GOOD,
+        OK_POOLED,
     ),
     Row(
         "F65",
         "stream: reset after the finish reason",
         steps(read, send(sse(STREAM.replace(DONE, b""))[:-5]), wait(0.02), reset),
         None,
-        GOOD_CLOSED,
+        OK_CLOSED,
     ),
     *(
         Row(
@@ -1056,7 +1075,7 @@ ROWS: Final[Sequence[Row]] = (
             f"stream: an error after an event, {name}",
             steps(read, send(sse(chunk("hel") + event(fault) + DONE))),
             None,
-            Result(raises, billing=("insured",), connection="pooled", **SEEN),
+            Result(raises, billing=("insured",), connection="pooled", **AFTER_HEL),
         )
         for name, fault, raises in (
             ("code 502", {"error": {"code": 502}}, BadGatewayError),
@@ -1068,8 +1087,11 @@ ROWS: Final[Sequence[Row]] = (
         "stream: an event that is not JSON",
         steps(read, send(sse(chunk("hel") + event("{secret") + DONE))),
         None,
-        broken(
-            MalformedResponseError, says="Invalid JSON", connection="pooled", **SEEN
+        not_retried(
+            MalformedResponseError,
+            message="Invalid JSON",
+            connection="pooled",
+            **AFTER_HEL,
         ),
     ),
     Row(
@@ -1077,32 +1099,32 @@ ROWS: Final[Sequence[Row]] = (
         "stream: silence after an event",
         steps(read, send(sse(chunk("hel"))[:-5]), silence),
         None,
-        broken(APITimeoutError, phase="idle", **SEEN),
+        not_retried(APITimeoutError, phase="idle", **AFTER_HEL),
         timeouts={"idle": 0.05},
     ),
     Row(
         "F68",
-        "stream: only comments after an event",
+        "stream: comments after an event, for longer than `idle`",
         steps(
             read,
             send(sse(chunk("hel"))[:-5]),
-            drip(piece(b": on it\n\n") * 50, size=14, every=0.01),
+            drip(http_chunk(b": on it\n\n") * 50, size=14, every=0.01),
         ),
         None,
-        broken(APITimeoutError, phase="idle", **SEEN),
+        not_retried(APITimeoutError, phase="idle", **AFTER_HEL),
         timeouts={"idle": 0.1, "read": 0.05},
     ),
     Row(
         "F69",
-        "stream: comments for a long time, then the response",
+        "stream: comments for longer than `read`, then the response",
         steps(
             read,
             send(sse(b": on it\n\n")[:-5]),
-            drip(piece(b": on it\n\n") * 15, size=14, every=0.01),
-            send(piece(STREAM) + LAST),
+            drip(http_chunk(b": on it\n\n") * 15, size=14, every=0.01),
+            send(http_chunk(STREAM) + LAST_CHUNK),
         ),
         None,
-        GOOD,
+        OK_POOLED,
         timeouts={"read": 0.1},
     ),
     Row(
@@ -1111,10 +1133,10 @@ ROWS: Final[Sequence[Row]] = (
         steps(
             read,
             send(sse(b": on it\n\n")[:-5]),
-            drip(piece(b": on it\n\n") * 50, size=14, every=0.01),
+            drip(http_chunk(b": on it\n\n") * 50, size=14, every=0.01),
         ),
         None,
-        broken(APITimeoutError, phase="first_token", known=True),
+        not_retried(APITimeoutError, phase="first_token", has_id=True),
         timeouts={"first_token": 0.1, "read": 0.05},
     ),
     Row(
@@ -1122,22 +1144,22 @@ ROWS: Final[Sequence[Row]] = (
         "stream: more events after [DONE]",
         steps(read, send(sse(STREAM + chunk("more") * 3))),
         None,
-        GOOD,
+        OK_POOLED,
     ),
     Row(
         "F72",
         "stream: stays open after [DONE]",
         steps(read, send(sse()[:-5]), silence),
         None,
-        GOOD_CLOSED,
+        OK_CLOSED,
         timeouts={"total": 1},
     ),
     Row(
         "F72",
         "stream: endless data after [DONE]",
-        steps(read, send(sse()[:-5]), flood(piece(b": more\n\n" * 999), 2**30)),
+        steps(read, send(sse()[:-5]), flood(http_chunk(b": more\n\n" * 999), 2**30)),
         None,
-        GOOD_CLOSED,
+        OK_CLOSED,
         timeouts={"total": 2},
     ),
     *(
@@ -1146,7 +1168,7 @@ ROWS: Final[Sequence[Row]] = (
             f"stream: Content-Type {media}",
             steps(read, send(http(STREAM, media=media))),
             None,
-            GOOD,
+            OK_POOLED,
         )
         for media in (None, "text/plain", "Text/Event-Stream; charset=latin-1")
     ),
@@ -1155,25 +1177,25 @@ ROWS: Final[Sequence[Row]] = (
         "stream: events with Content-Type application/json",
         steps(read, send(http(STREAM))),
         None,
-        GOOD,
+        OK_POOLED,
     ),
     Row(
         "F73",
         "stream: a completion sent for a stream request",
         steps(read, send(http())),
         None,
-        GOOD,
+        OK_POOLED,
     ),
     Row(
         "F73",
         "plain: events sent for a plain request",
         steps(read, send(sse())),
-        GOOD,
+        OK_POOLED,
         None,
     ),
     Row(
         "F74",
-        "stream: byte order mark, CR, CRLF, NUL, a line separator, bad UTF-8",
+        "stream: byte order mark, CR, CRLF, NUL, line separator, invalid UTF-8",
         steps(
             read,
             send(
@@ -1189,6 +1211,6 @@ ROWS: Final[Sequence[Row]] = (
             ),
         ),
         None,
-        GOOD,
+        OK_POOLED,
     ),
 )

@@ -1,8 +1,9 @@
 r"""
 A server that runs a script of steps, byte by byte, on real loopback sockets.
 
-It knows no HTTP apart from reading requests. Things that an HTTP server cannot be made to
-do (a reset during an upload, an invalid status line, half a TLS handshake) are steps:
+It parses requests, but writes only the bytes of its script. So it can do what an HTTP
+server cannot, such as a reset during an upload, an invalid status line, or half a TLS
+handshake. A script is a sequence of steps:
 
     async with ScriptServer() as server:
         server.script(read, send(b"HTTP/1.1 200 OK\r\nContent-Le"), reset)
@@ -46,7 +47,7 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 def event(value: object) -> bytes:
-    """Return an event of a stream."""
+    """Return one server-sent event with a JSON value, or with a text as it is."""
     text = value if isinstance(value, str) else json.dumps(value)
     return f"data: {text}\n\n".encode()
 
@@ -87,25 +88,33 @@ def sse(body: bytes = STREAM, *headers: str, chunked: bool = True) -> bytes:
         media="text/event-stream",
         length=None,
     )
-    return head + (piece(body) + LAST if chunked else body)
+    return head + (http_chunk(body) + LAST_CHUNK if chunked else body)
 
 
-def piece(data: bytes) -> bytes:
-    """Return a chunk of a chunked body; b"" for no data."""
+def http_chunk(data: bytes) -> bytes:
+    """Return one chunk of a chunked body; b"" for no data, which would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-LAST: Final = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 @define(eq=False)
 class Peer:
-    """The server's side of one connection."""
+    """
+    The server's side of one connection.
+
+    Attributes:
+        server: The server.
+        reader: Reads what the client sends.
+        writer: Writes to the client.
+        head: The head of the latest request.
+        body: The body of the latest request that was read completely.
+    """
 
     server: "ScriptServer"
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    rest: bytes = b""
     head: bytes = b""
     body: bytes = b""
 
@@ -113,41 +122,41 @@ class Peer:
 Step: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 
-async def read(at: Peer) -> None:
+async def read(peer: Peer) -> None:
     """Read one whole request."""
-    await read_head(at)
+    await read_head(peer)
     length = 0
-    for line in at.head.split(b"\r\n"):
+    for line in peer.head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    at.body = await at.reader.readexactly(length)
-    at.server.bodies.append(at.body)
+    peer.body = await peer.reader.readexactly(length)
+    peer.server.bodies.append(peer.body)
 
 
-async def read_head(at: Peer) -> None:
+async def read_head(peer: Peer) -> None:
     """Read the head of a request and not its body."""
-    at.head = await at.reader.readuntil(b"\r\n\r\n")
-    at.server.record(at.head)
+    peer.head = await peer.reader.readuntil(b"\r\n\r\n")
+    peer.server.record(peer.head)
 
 
 def send(data: bytes) -> Step:
     """Return a step that sends bytes."""
 
-    async def step(at: Peer) -> None:
-        at.writer.write(data)
-        await at.writer.drain()
+    async def step(peer: Peer) -> None:
+        peer.writer.write(data)
+        await peer.writer.drain()
 
     return step
 
 
 def drip(data: bytes, size: int = 1, every: float = 0.0) -> Step:
-    """Return a step that sends bytes in segments of a few, with pauses."""
+    """Return a step that sends pieces of `size` bytes, with `every` seconds between."""
 
-    async def step(at: Peer) -> None:
+    async def step(peer: Peer) -> None:
         for start in range(0, len(data), size):
-            at.writer.write(data[start : start + size])
-            await at.writer.drain()
+            peer.writer.write(data[start : start + size])
+            await peer.writer.drain()
             await asyncio.sleep(every)
 
     return step
@@ -156,12 +165,12 @@ def drip(data: bytes, size: int = 1, every: float = 0.0) -> Step:
 def flood(data: bytes, most: int, start: bytes = b"") -> Step:
     """Return a step that repeats bytes up to `most`, or until the client disconnects."""
 
-    async def step(at: Peer) -> None:
-        at.writer.write(start)
+    async def step(peer: Peer) -> None:
+        peer.writer.write(start)
         for _ in range(most // len(data)):
-            at.writer.write(data)
-            at.server.flooded += len(data)
-            await at.writer.drain()
+            peer.writer.write(data)
+            peer.server.flooded += len(data)
+            await peer.writer.drain()
 
     return step
 
@@ -175,50 +184,50 @@ def wait(seconds: float) -> Step:
     return step
 
 
-def deaf(seconds: float) -> Step:
+def stop_reading(seconds: float) -> Step:
     """Return a step that does not read, so that the client's buffers fill."""
 
-    async def step(at: Peer) -> None:
-        at.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async def step(peer: Peer) -> None:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.sleep(seconds)
-        at.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     return step
 
 
-async def silence(at: Peer) -> None:
+async def silence(peer: Peer) -> None:
     """Read and send nothing until the client disconnects."""
-    while await at.reader.read(65536):
+    while await peer.reader.read(65536):
         pass
 
 
-async def close(at: Peer) -> None:
+async def close(peer: Peer) -> None:
     """Close the connection in the usual way."""
-    at.writer.close()
+    peer.writer.close()
 
 
-async def half_close(at: Peer) -> None:
+async def half_close(peer: Peer) -> None:
     """Close the sending side only."""
-    at.writer.write_eof()
+    peer.writer.write_eof()
 
 
-async def reset(at: Peer) -> None:
+async def reset(peer: Peer) -> None:
     """Reset the connection (RST), with or without TLS."""
-    sock: socket.socket = at.writer.get_extra_info("socket")
+    sock: socket.socket = peer.writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-    at.writer.transport.abort()
+    peer.writer.transport.abort()
 
 
-async def cut(at: Peer) -> None:
+async def abort(peer: Peer) -> None:
     """Close the socket without TLS's close_notify."""
-    at.writer.transport.abort()
+    peer.writer.transport.abort()
 
 
-async def serve(at: Peer) -> None:
+async def serve(peer: Peer) -> None:
     """Send a good response to every request until the client disconnects."""
     while True:
-        await read(at)
-        await send(sse() if b'"stream":true' in at.body else http())(at)
+        await read(peer)
+        await send(sse() if b'"stream":true' in peer.body else http())(peer)
 
 
 def free_port() -> int:
@@ -235,11 +244,16 @@ class ScriptServer:
     A server that runs scripts and records the requests.
 
     Attributes:
+        ssl: The context of a TLS server; None: no TLS.
+        scheme: The scheme of `url`, if it differs from what the server speaks.
+        host: The address to listen on.
+        port: The port to listen on; 0: any free port.
+        default: The step for connections without a script.
         requests: The heads of the requests, oldest first.
-        bodies: The bodies that were read.
+        bodies: The bodies that were read, oldest first.
         connections: Number of connections accepted so far.
         most: Maximum number of connections open at the same time.
-        left: Number of connections that the client ended during a script.
+        disconnects: Number of connections that the client ended during a script.
         flooded: Bytes sent by `flood`.
     """
 
@@ -252,9 +266,9 @@ class ScriptServer:
     bodies: list[bytes] = field(factory=list[bytes], init=False)
     connections: int = field(default=0, init=False)
     most: int = field(default=0, init=False)
-    left: int = field(default=0, init=False)
+    disconnects: int = field(default=0, init=False)
     flooded: int = field(default=0, init=False)
-    _asked: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _request_received: asyncio.Event = field(factory=asyncio.Event, init=False)
     _scripts: deque[tuple[Step, ...]] = field(
         factory=deque[tuple[Step, ...]], init=False
     )
@@ -277,20 +291,20 @@ class ScriptServer:
         self._scripts.append(steps)
         return self
 
-    def forget(self) -> None:
+    def clear_scripts(self) -> None:
         """Drop the scripts that no connection has taken."""
         self._scripts.clear()
 
     def record(self, head: bytes) -> None:
         """Record a request."""
         self.requests.append(head)
-        self._asked.set()
+        self._request_received.set()
 
-    async def until_asked(self) -> None:
+    async def wait_for_request(self) -> None:
         """Wait for the first request."""
-        await self._asked.wait()
+        await self._request_received.wait()
 
-    async def until_left(self, seconds: float = 1.0) -> None:
+    async def wait_until_closed(self, seconds: float = 1.0) -> None:
         """Wait until the client has closed all its connections."""
         async with asyncio.timeout(seconds):
             while self._tasks:
@@ -337,14 +351,14 @@ class ScriptServer:
         writer: asyncio.StreamWriter,
         steps: tuple[Step, ...],
     ) -> None:
-        at = Peer(self, reader, writer)
+        peer = Peer(self, reader, writer)
         try:
             for step in steps:
-                await step(at)
+                await step(peer)
             if not writer.is_closing():
-                await serve(at)
+                await serve(peer)
         except (OSError, EOFError, tls.SSLError):
-            self.left += 1
+            self.disconnects += 1
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:

@@ -6,7 +6,7 @@ from types import coroutine
 from typing import Any, Final, Literal
 
 import pytest
-from calls import call, client_of, open_stream
+from calls import call, make_client, open_stream
 from certificates import Authority
 from covers import covers
 from leaks import assert_at_rest, no_leaks
@@ -18,16 +18,16 @@ from openrouter_async.testing import Clock
 When = Literal["while it waits", "when it goes on"]
 Run = Callable[[AsyncOpenRouter], Coroutine[Any, Any, Any]]
 
-_FAR: Final = 200
+_MAX_SUSPENSIONS: Final = 200
 
 
 class Stepper:
     """
     Runs a coroutine as a task, and cancels the task at its n-th suspension.
 
-    If it is cancelled "while it waits", the result that it waits for never arrives. "When
-    it goes on", the result has arrived at the same moment: a slot, a connection or a
-    response, which must not be lost.
+    "while it waits": the task is cancelled before the awaited future has a result.
+    "when it goes on": the future gets its result at the same moment, so a slot, a
+    connection or a response could be lost.
     """
 
     def __init__(self, coro: Coroutine[Any, Any, Any], at: int, when: When) -> None:
@@ -77,7 +77,7 @@ async def stream(client: AsyncOpenRouter) -> None:
     assert (await call(client, "stream")).text == "hello"
 
 
-async def bare(client: AsyncOpenRouter) -> None:
+async def stream_without_block(client: AsyncOpenRouter) -> None:
     """Read a stream outside of a block."""
     stream = await open_stream(client)
     try:
@@ -95,11 +95,11 @@ async def key() -> str:
     return "sk-or-v1-0000"
 
 
-def good(_server: ScriptServer) -> None:
+def no_fault(_server: ScriptServer) -> None:
     """Let the server send good responses."""
 
 
-def slowly(server: ScriptServer) -> None:
+def in_pieces(server: ScriptServer) -> None:
     """Let the server send the stream in several segments."""
     server.script(
         read,
@@ -112,32 +112,32 @@ def slowly(server: ScriptServer) -> None:
     )
 
 
-def open_end(server: ScriptServer) -> None:
+def stays_open(server: ScriptServer) -> None:
     """Let the body continue after [DONE]."""
     server.script(read, send(sse()[:-5]), silence)
 
 
-def busy(server: ScriptServer) -> None:
+def two_failures(server: ScriptServer) -> None:
     """Let the first two attempts fail."""
     server.script(read, send(http(b"{}", "503 Busy")), read, send(http(b"{}", "502 B")))
 
 
-def error_slowly(server: ScriptServer) -> None:
+def slow_error(server: ScriptServer) -> None:
     """Let the body of the first attempt's error arrive late."""
     bad = http(b'{"error":{"code":503}}', "503 Busy")
     server.script(read, send(bad[:-9]), wait(0.001), send(bad[-9:]))
 
 
 CASES: Sequence[tuple[str, Run, Callable[[ScriptServer], None]]] = (
-    ("plain", plain, good),
-    ("plain, after two failures", plain, busy),
-    ("plain, after a slow failure", plain, error_slowly),
-    ("stream", stream, good),
-    ("stream, slow", stream, slowly),
-    ("stream, after two failures", stream, busy),
-    ("stream, open after its end", stream, open_end),
-    ("stream without a block", bare, slowly),
-    ("stream without a block, open after its end", bare, open_end),
+    ("plain", plain, no_fault),
+    ("plain, after two failures", plain, two_failures),
+    ("plain, after a slow failure", plain, slow_error),
+    ("stream", stream, no_fault),
+    ("stream, slow", stream, in_pieces),
+    ("stream, after two failures", stream, two_failures),
+    ("stream, open after its end", stream, stays_open),
+    ("stream without a block", stream_without_block, in_pieces),
+    ("stream without a block, open after its end", stream_without_block, stays_open),
 )
 
 
@@ -157,8 +157,8 @@ async def test_call_cancelled_at_any_suspension_leaves_nothing(
 ) -> None:
     certificate = authority.good() if secure else None
     async with asyncio.timeout(30), no_leaks(), ScriptServer(ssl=certificate) as server:
-        for at in range(1, _FAR):
-            async with client_of(
+        for at in range(1, _MAX_SUSPENSIONS):
+            async with make_client(
                 server,
                 ssl=authority.trusting,
                 api_key=key,
@@ -167,7 +167,7 @@ async def test_call_cancelled_at_any_suspension_leaves_nothing(
             ) as client:
                 prepare(server)
                 ended = await _cancelled(run(client), at, when)
-                server.forget()
+                server.clear_scripts()
                 if ended:
                     assert at > 3
                     break
@@ -198,8 +198,8 @@ async def _cancelled(coro: Coroutine[Any, Any, Any], at: int, when: When) -> boo
 @pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
 async def test_slot_granted_to_a_cancelled_call_goes_to_the_next(when: When) -> None:
     async with no_leaks(), ScriptServer() as server:
-        for at in range(1, _FAR):
-            async with client_of(server, max_connections=1) as client:
+        for at in range(1, _MAX_SUSPENSIONS):
+            async with make_client(server, max_connections=1) as client:
                 first = asyncio.create_task(call(client))
                 await asyncio.sleep(0)
                 second = Stepper(call(client), at, when)
@@ -217,12 +217,12 @@ async def test_slot_granted_to_a_cancelled_call_goes_to_the_next(when: When) -> 
 
 
 @covers("F76", "a timeout expires at any moment", "`APITimeoutError` or the response")
-@pytest.mark.parametrize("run", [plain, stream, bare])
+@pytest.mark.parametrize("run", [plain, stream, stream_without_block])
 async def test_timeout_at_any_moment_leaves_nothing(run: Run, *, long: bool) -> None:
     ended: set[str] = set()
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         for n in range(1, 2000 if long else 60):
-            slowly(server)
+            in_pieces(server)
             limited = client.with_options(timeouts=Timeouts(total=n * 1e-4))
             try:
                 async with asyncio.timeout(2):
@@ -231,7 +231,7 @@ async def test_timeout_at_any_moment_leaves_nothing(run: Run, *, long: bool) -> 
                 ended.add(type(error).__name__)
             else:
                 ended.add("response")
-            server.forget()
+            server.clear_scripts()
             assert_at_rest(client)
         assert (await call(client)).text == "hello"
 
@@ -241,7 +241,7 @@ async def test_timeout_at_any_moment_leaves_nothing(run: Run, *, long: bool) -> 
 
 @covers("F78", "the stream is closed by another task", "its reader: `ClosedError`")
 async def test_closing_a_stream_wakes_its_reader() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         stream = await open_stream(client)
         await anext(stream)
@@ -254,7 +254,7 @@ async def test_closing_a_stream_wakes_its_reader() -> None:
             await reader
 
         assert_at_rest(client)
-        await server.until_left(0.1)
+        await server.wait_until_closed(0.1)
 
 
 async def _next(stream: Any) -> Awaitable[Any]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import attrs
 import pytest
-from calls import Slept, call, client_of, open_stream
+from calls import VirtualTime, call, make_client, open_stream
 from covers import covers
 from leaks import assert_at_rest, memory_below, no_leaks
-from matrix import CONTENT, Kind
+from matrix import BODIES, Kind
 from script import (
-    LAST,
+    LAST_CHUNK,
     ScriptServer,
     Step,
     chunk,
@@ -27,7 +27,7 @@ from script import (
     flood,
     free_port,
     http,
-    piece,
+    http_chunk,
     read,
     send,
     serve,
@@ -58,9 +58,9 @@ both = pytest.mark.parametrize("kind", KINDS)
 async def test_pool_timeout_ends_a_call_without_a_slot(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read, silence)
-        async with client_of(server, max_connections=1) as client:
+        async with make_client(server, max_connections=1) as client:
             busy = asyncio.create_task(call(client))
-            await server.until_asked()
+            await server.wait_for_request()
 
             with pytest.raises(APITimeoutError) as caught:
                 await call(client, kind, timeouts=Timeouts(pool=0.05))
@@ -78,7 +78,7 @@ async def test_pool_timeout_ends_a_call_without_a_slot(kind: Kind) -> None:
 @covers("F61", "each status from 400 to 599", "the class of the status")
 @both
 async def test_each_status_raises_its_class(kind: Kind) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         steps: list[Step] = []
         for status in range(400, 600):
             steps += [read, send(http(b"{}", f"{status} No"))]
@@ -97,7 +97,7 @@ async def test_each_status_raises_its_class(kind: Kind) -> None:
 
 @both
 async def test_connection_with_unsolicited_data_is_not_used(kind: Kind) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         poison = send(http(b"{}", "418 Poison"))
         server.script(read, send(http()), wait(0.01), poison, silence)
         await call(client, kind)
@@ -139,21 +139,23 @@ FORMS: dict[str, tuple[str, float, float]] = {
 async def test_each_form_of_retry_after_is_a_lower_bound(form: str) -> None:
     """Values that are not valid are ignored."""
     header, least, most = FORMS.get(form, (f"Retry-After: {in_future(5)}", 3.0, 6.0))
-    slept = Slept()
+    virtual_time = VirtualTime()
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b"{}", "429 Busy", header)))
-        async with client_of(server, clock=slept.clock, timeouts=Timeouts()) as client:
+        async with make_client(
+            server, clock=virtual_time.clock, timeouts=Timeouts()
+        ) as client:
             assert (await call(client)).text == "hello"
 
-        assert len(slept.waits) == 1
-        assert least <= slept.waits[0] <= most
+        assert len(virtual_time.waits) == 1
+        assert least <= virtual_time.waits[0] <= most
 
 
 @covers("F62", "429 with Retry-After of years", "`RateLimitError`, sent once")
 async def test_retry_after_of_years_raises_at_once() -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b"{}", "429 Busy", "Retry-After: 99999999")))
-        async with client_of(server) as client:
+        async with make_client(server) as client:
             with pytest.raises(RateLimitError) as caught:
                 await call(client)
 
@@ -168,16 +170,16 @@ async def test_burst_of_events_arrives_in_order(*, long: bool) -> None:
     count = 1_000_000 if long else 50_000
     block = 10_000
 
-    async def burst(at: Any) -> None:
-        await read(at)
-        await send(sse(b"")[:-5])(at)
+    async def burst(peer: Any) -> None:
+        await read(peer)
+        await send(sse(b"")[:-5])(peer)
         for start in range(0, count, block):
             data = b"".join(chunk(f"{n} ") for n in range(start, start + block))
-            await send(piece(data))(at)
-        await send(piece(chunk(finish="stop")) + b"0\r\n\r\n")(at)
+            await send(http_chunk(data))(peer)
+        await send(http_chunk(chunk(finish="stop")) + b"0\r\n\r\n")(peer)
 
     async with no_leaks(), ScriptServer(default=burst) as server:
-        async with client_of(server, timeouts=Timeouts()) as client:
+        async with make_client(server, timeouts=Timeouts()) as client:
             expected = 0
             async with open_stream(client) as stream:
                 async for part in stream:
@@ -190,14 +192,14 @@ async def test_burst_of_events_arrives_in_order(*, long: bool) -> None:
 
 @covers("F75", "the caller leaves the block early", "connection closed at once")
 async def test_leaving_the_block_closes_the_connection() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         async with open_stream(client) as stream:
             async for _ in stream:
                 break
 
         assert_at_rest(client)
-        await server.until_left(0.1)
+        await server.wait_until_closed(0.1)
         with pytest.raises(ClosedError):
             await anext(stream)
 
@@ -206,7 +208,7 @@ async def test_leaving_the_block_closes_the_connection() -> None:
     "F75", "the stream is garbage-collected", "`ResourceWarning`, connection closed"
 )
 async def test_garbage_collected_stream_warns_and_closes_its_connection() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)
         stream = await open_stream(client)
         await anext(stream)
@@ -217,7 +219,7 @@ async def test_garbage_collected_stream_warns_and_closes_its_connection() -> Non
         await asyncio.sleep(0.01)
 
         assert_at_rest(client)
-        await server.until_left(0.1)
+        await server.wait_until_closed(0.1)
 
 
 @covers("F77", "`on_call` raises", "logged; the call is not affected")
@@ -231,7 +233,7 @@ async def test_exception_of_on_call_is_logged(
     async with (
         no_leaks(),
         ScriptServer() as server,
-        client_of(server, on_call=hook) as client,
+        make_client(server, on_call=hook) as client,
     ):
         assert (await call(client, kind)).text == "hello"
         assert_at_rest(client)
@@ -248,7 +250,7 @@ async def test_exception_of_the_key_function_is_raised(kind: Kind) -> None:
     async with (
         no_leaks(),
         ScriptServer() as server,
-        client_of(server, api_key=key) as client,
+        make_client(server, api_key=key) as client,
     ):
         with pytest.raises(LookupError, match="no vault"):
             await call(client, kind)
@@ -277,10 +279,10 @@ WHERE = {
 async def test_closing_the_client_ends_calls_at_any_stage(
     kind: Kind, where: str
 ) -> None:
-    slept = Slept()
-    clock = attrs.evolve(slept.clock, sleep=never)
+    virtual_time = VirtualTime()
+    clock = attrs.evolve(virtual_time.clock, sleep=never)
     async with no_leaks(), ScriptServer() as server:
-        client = client_of(server, clock=clock, max_connections=1)
+        client = make_client(server, clock=clock, max_connections=1)
         waiting: list[asyncio.Task[Any]] = []
         if where == "in the queue":
             server.script(read, silence)
@@ -315,7 +317,7 @@ def test_client_is_used_by_one_event_loop_after_another(
     async def main(kind: Kind) -> None:
         nonlocal client
         async with ScriptServer(port=port) as server:
-            client = client or client_of(server)
+            client = client or make_client(server)
             assert (await call(client, kind)).text == "hello"
             assert (await call(client, kind)).text == "hello"
             assert server.connections == 1
@@ -336,29 +338,29 @@ async def test_jump_of_the_system_time_has_no_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Timeouts and waits are monotonic; only dates in headers use the system's time."""
-    slept = Slept()
+    virtual_time = VirtualTime()
     wall = time.time()
 
     async def sleep(seconds: float) -> None:
-        slept.waits.append(seconds)
+        virtual_time.waits.append(seconds)
         monkeypatch.setattr(time, "time", lambda: wall - 3600)
 
-    clock = attrs.evolve(slept.clock, sleep=sleep)
+    clock = attrs.evolve(virtual_time.clock, sleep=sleep)
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b"{}", "503 Busy")))
-        async with client_of(server, clock=clock) as client:
+        async with make_client(server, clock=clock) as client:
             assert (await call(client)).text == "hello"
 
-        assert slept.waits == [0.5]
+        assert virtual_time.waits == [0.5]
 
 
 @covers("F81", "the process is suspended", "a timeout; then works again")
 @both
 async def test_process_that_was_suspended_continues(kind: Kind) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, silence)
         waiting = asyncio.create_task(call(client, kind, timeouts=0.1))
-        await server.until_asked()
+        await server.wait_for_request()
         time.sleep(0.2)  # noqa: ASYNC251 - the process is suspended
 
         with pytest.raises(APITimeoutError) as caught:
@@ -370,8 +372,8 @@ async def test_process_that_was_suspended_continues(kind: Kind) -> None:
 
 
 async def test_stream_closed_before_its_end_was_read_is_closed() -> None:
-    start, end = sse(chunk("he"))[: -len(LAST)], LAST
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    start, end = sse(chunk("he"))[: -len(LAST_CHUNK)], LAST_CHUNK
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(start), wait(0.02), send(end))
         stream = await open_stream(client)
         reader = asyncio.create_task(stream.collect())
@@ -391,7 +393,7 @@ async def test_stream_closed_before_its_end_was_read_is_closed() -> None:
 @covers("F43", "a body without a length stalls", "`APITimeoutError` (total)")
 async def test_timeout_is_not_the_end_of_a_body_without_a_length() -> None:
     """Its end is the end of the connection, which a timeout aborts."""
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(length=None)), silence)
 
         with pytest.raises(APITimeoutError) as caught:
@@ -406,7 +408,7 @@ async def test_timeout_is_not_the_end_of_a_body_without_a_length() -> None:
 )
 async def test_total_ends_an_error_body_that_stalls() -> None:
     """The status is not reported instead: the time of the whole call is over."""
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
 
         with pytest.raises(APITimeoutError) as caught:
@@ -419,17 +421,17 @@ async def test_total_ends_an_error_body_that_stalls() -> None:
 
 @covers("F76", "cancelled while the body of an error stalls", "`CancelledError`")
 async def test_cancellation_ends_an_error_body_that_stalls() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
         task = asyncio.create_task(call(client))
-        await server.until_asked()
+        await server.wait_for_request()
         await asyncio.sleep(0.05)
 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        await server.until_left()
+        await server.wait_until_closed()
         assert_at_rest(client)
 
 
@@ -450,7 +452,7 @@ FAULTS: Sequence[dict[str, Any]] = (
 async def test_error_event_of_any_form_keeps_the_partial_response(
     fault: dict[str, Any],
 ) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(sse(chunk("hel") + event(fault))))
 
         with pytest.raises(InternalServerError) as caught:
@@ -466,15 +468,15 @@ async def test_error_event_of_any_form_keeps_the_partial_response(
 @pytest.mark.parametrize("what", ["extension", "trailer"])
 @both
 async def test_endless_framing_ends_in_an_error(kind: Kind, what: str) -> None:
-    start = sse(CONTENT[kind])[:-5]
+    start = sse(BODIES[kind])[:-5]
     start += b"5;" if what == "extension" else b"0\r\nX: "
     if kind == "stream":
         start = start.replace(b"[DONE]", b"").replace(b'"stop"', b"null")
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(start), wait(0.01), flood(b"x" * 65536, 2**36))
 
         with memory_below(8 * 2**20), pytest.raises(OpenRouterError):
             await call(client, kind, timeouts=0.3)
 
         assert_at_rest(client)
-        await server.until_left()
+        await server.wait_until_closed()

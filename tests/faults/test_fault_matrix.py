@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from calls import KEY, call, client_of
+from calls import KEY, call, make_client
 from certificates import Authority
 from leaks import assert_at_rest, no_leaks
 from matrix import ROWS, Kind, Result, Row
@@ -17,7 +17,7 @@ from openrouter_async import (
 )
 
 CASES = [
-    pytest.param(row, kind, result, id=f"{row.fault}-{row.what}-{kind}")
+    pytest.param(row, kind, result, id=f"{row.fault}-{row.description}-{kind}")
     for row in ROWS
     for kind, result in (("plain", row.plain), ("stream", row.stream))
     if result is not None
@@ -35,7 +35,7 @@ async def test_fault_ends_as_the_table_says(
         asyncio.timeout(10),
         no_leaks(),
         server,
-        client_of(server, ssl=authority.trusting) as client,
+        make_client(server, ssl=authority.trusting) as client,
     ):
         for steps in row.scripts(kind):
             server.script(*steps)
@@ -43,7 +43,7 @@ async def test_fault_ends_as_the_table_says(
         before = len(server.requests)
 
         http: Exchange
-        options = {"timeouts": row.call_timeouts(), "prompt": "x" * row.body}
+        options = {"timeouts": row.call_timeouts(), "prompt": "x" * row.prompt_size}
         if result.raises is None:
             response = await call(client, kind, **options)
             assert response.text == "hello"
@@ -59,22 +59,22 @@ async def test_fault_ends_as_the_table_says(
         assert_at_rest(client)
         assert client.stats.idle == (result.connection == "pooled")
         if result.connection == "closed":
-            await server.until_left()
+            await server.wait_until_closed()
         await _still_works(server, client, authority)
 
 
 async def _warm_up(row: Row, server: ScriptServer, client: AsyncOpenRouter) -> None:
     if row.warm:
         assert (await call(client, "plain")).text == "hello"
-        await asyncio.sleep(row.settle)
+        await asyncio.sleep(row.pause)
         assert len(server.requests) == 1
 
 
 def _check_error(error: OpenRouterError, result: Result) -> None:
     assert type(error) is result.raises
-    assert result.says in str(error)
+    assert result.message in str(error)
     assert len(str(error)) < 700
-    assert error.generation_id == (ID if result.known else None)
+    assert error.generation_id == (ID if result.has_id else None)
     assert (None if error.partial is None else error.partial.text) == result.partial
     if result.phase is not None:
         assert isinstance(error, APITimeoutError)
@@ -85,7 +85,7 @@ async def _still_works(
     server: ScriptServer, client: AsyncOpenRouter, authority: Authority
 ) -> None:
     """Check that the same client works, with the same server if it can recover."""
-    server.forget()
+    server.clear_scripts()
     async with ScriptServer(ssl=authority.good()) as good:
         recovers = server.scheme is None and server.ssl is None
         url = server.url if recovers else good.url

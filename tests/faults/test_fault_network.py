@@ -12,10 +12,10 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from calls import Slept, call, client_of, open_stream
+from calls import VirtualTime, call, make_client, open_stream
 from covers import covers
 from leaks import assert_at_rest, no_leaks
-from matrix import Kind, whole
+from matrix import Kind, ok_response
 from script import (
     Peer,
     ScriptServer,
@@ -45,7 +45,15 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 class FakeResolver(AbstractResolver):
-    """A resolver that returns addresses, raises an error, or never returns."""
+    """
+    A resolver that returns given addresses, raises an error, or hangs.
+
+    Attributes:
+        addresses: The addresses of every name.
+        fault: The exception to raise; None: return the addresses.
+        hang: If True, a lookup does not end.
+        lookups: Number of lookups.
+    """
 
     def __init__(self, *addresses: str, fault: OSError | None = None) -> None:
         self.addresses = addresses
@@ -78,14 +86,14 @@ class FakeResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Close nothing."""
+        """Do nothing: the resolver has no resources."""
 
 
-def session_of(names: FakeResolver, **options: Any) -> aiohttp.ClientSession:
+def make_session(resolver: FakeResolver, **options: Any) -> aiohttp.ClientSession:
     """Return a session that uses a resolver."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            resolver=names, use_dns_cache=False, ttl_dns_cache=None, **options
+            resolver=resolver, use_dns_cache=False, ttl_dns_cache=None, **options
         )
     )
 
@@ -122,7 +130,7 @@ async def failure(client: Any, kind: Kind, **options: Any) -> OpenRouterError:
 @both
 async def test_closed_port_is_retried_and_named_in_the_error(kind: Kind) -> None:
     port = free_port()
-    async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
+    async with no_leaks(), make_client(f"http://127.0.0.1:{port}/v1") as client:
         error = await failure(client, kind)
 
         assert type(error) is APIConnectionError
@@ -136,7 +144,7 @@ async def test_connect_timeout_ends_each_attempt_whose_syn_is_dropped(
     kind: Kind,
 ) -> None:
     with unresponsive_port() as port:
-        async with no_leaks(), client_of(f"http://127.0.0.1:{port}/v1") as client:
+        async with no_leaks(), make_client(f"http://127.0.0.1:{port}/v1") as client:
             began = time.monotonic()
             error = await failure(client, kind, timeouts=Timeouts(connect=0.05))
 
@@ -151,28 +159,28 @@ async def test_connect_timeout_ends_each_attempt_whose_syn_is_dropped(
 @pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
 @both
 async def test_failed_name_lookup_is_retried(kind: Kind, number: int) -> None:
-    names = FakeResolver(fault=socket.gaierror(number, "no such name"))
+    resolver = FakeResolver(fault=socket.gaierror(number, "no such name"))
     async with (
         no_leaks(),
-        session_of(names) as session,
-        client_of("https://api.invalid/v1", session=session) as client,
+        make_session(resolver) as session,
+        make_client("https://api.invalid/v1", session=session) as client,
     ):
         error = await failure(client, kind)
 
         assert type(error) is APIConnectionError
         assert "api.invalid" in str(error)
         assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
-        assert names.lookups == 3
+        assert resolver.lookups == 3
 
 
 @covers("F05", "the name lookup hangs", "`APITimeoutError` (connect), 3 attempts")
 async def test_connect_timeout_covers_the_name_lookup() -> None:
-    names = FakeResolver()
-    names.hang = True
+    resolver = FakeResolver()
+    resolver.hang = True
     async with (
         no_leaks(),
-        session_of(names) as session,
-        client_of("https://api.invalid/v1", session=session) as client,
+        make_session(resolver) as session,
+        make_client("https://api.invalid/v1", session=session) as client,
     ):
         error = await failure(client, "plain", timeouts=Timeouts(connect=0.03))
 
@@ -185,11 +193,11 @@ async def test_connect_timeout_covers_the_name_lookup() -> None:
 @both
 async def test_all_addresses_of_a_name_are_tried_in_one_attempt(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
-        names = FakeResolver("127.0.0.9", "127.0.0.1")
+        resolver = FakeResolver("127.0.0.9", "127.0.0.1")
         url = f"http://api.invalid:{server.port}/v1"
         async with (
-            session_of(names) as session,
-            client_of(url, session=session, allow_http=True) as client,
+            make_session(resolver) as session,
+            make_client(url, session=session, allow_http=True) as client,
         ):
             response = await call(client, kind)
 
@@ -205,11 +213,11 @@ async def test_ipv4_is_tried_while_ipv6_does_not_respond() -> None:
             hole.__enter__()
         except OSError:
             pytest.skip("This machine has no IPv6 loopback.")
-        names = FakeResolver("::1", "127.0.0.1")
+        resolver = FakeResolver("::1", "127.0.0.1")
         url = f"http://api.invalid:{server.port}/v1"
         async with (
-            session_of(names, happy_eyeballs_delay=0.02) as session,
-            client_of(url, session=session, allow_http=True) as client,
+            make_session(resolver, happy_eyeballs_delay=0.02) as session,
+            make_client(url, session=session, allow_http=True) as client,
         ):
             response = await call(client, "plain")
 
@@ -222,21 +230,21 @@ async def test_ipv4_is_tried_while_ipv6_does_not_respond() -> None:
 @both
 async def test_refused_connection_is_retried_until_the_server_is_up(kind: Kind) -> None:
     port = free_port()
-    slept = Slept()
+    virtual_time = VirtualTime()
     server = ScriptServer(port=port)
 
     async def sleep(seconds: float) -> None:
-        slept.waits.append(seconds)
-        if len(slept.waits) == 2:
+        virtual_time.waits.append(seconds)
+        if len(virtual_time.waits) == 2:
             await server.__aenter__()
 
-    clock = attrs.evolve(slept.clock, sleep=sleep)
+    clock = attrs.evolve(virtual_time.clock, sleep=sleep)
     async with no_leaks():
-        async with client_of(f"http://127.0.0.1:{port}/v1", clock=clock) as client:
+        async with make_client(f"http://127.0.0.1:{port}/v1", clock=clock) as client:
             response = await call(client, kind)
 
             assert response.text == "hello"
-            assert slept.waits == [0.5, 1.0]
+            assert virtual_time.waits == [0.5, 1.0]
             billing = [a.billing for a in response.http.attempts]
             assert billing == ["not_accepted", "not_accepted", "billed"]
         await server.__aexit__(None, None, None)
@@ -257,8 +265,8 @@ async def test_too_many_open_files_are_a_connection_error(kind: Kind) -> None:
     async with (
         no_leaks(),
         ScriptServer() as server,
-        session_of(FakeResolver("127.0.0.1"), socket_factory=make) as session,
-        client_of(server, session=session) as client,
+        make_session(FakeResolver("127.0.0.1"), socket_factory=make) as session,
+        make_client(server, session=session) as client,
     ):
         error = await failure(client, kind)
 
@@ -273,12 +281,12 @@ async def test_too_many_open_files_are_a_connection_error(kind: Kind) -> None:
 PASSWORD = "proxy-password-1234"
 
 
-def proxy_of(server: ScriptServer) -> str:
+def proxy_url(server: ScriptServer) -> str:
     """Return the URL of a proxy, with user and password."""
     return f"http://user:{PASSWORD}@127.0.0.1:{server.port}"
 
 
-def assert_hidden(error: OpenRouterError) -> None:
+def assert_no_password(error: OpenRouterError) -> None:
     """Check that the password of the proxy is in no text of an error."""
     for text in (str(error), repr(error), error.cause or ""):
         assert PASSWORD not in text
@@ -289,13 +297,13 @@ def assert_hidden(error: OpenRouterError) -> None:
 async def test_proxy_that_is_down_is_named_without_its_password(kind: Kind) -> None:
     proxy = f"http://user:{PASSWORD}@127.0.0.1:{free_port()}"
     url = "https://api.invalid/v1"
-    async with no_leaks(), client_of(url, proxy=proxy) as client:
+    async with no_leaks(), make_client(url, proxy=proxy) as client:
         error = await failure(client, kind)
 
         assert type(error) is APIConnectionError
         assert "proxy" in str(error)
         assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
-        assert_hidden(error)
+        assert_no_password(error)
 
 
 @covers(
@@ -306,13 +314,13 @@ async def test_rejection_by_the_proxy_is_not_retried(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         server.script(read_head, send(http(b"", "407 Who are you")), silence)
         url = "https://api.invalid/v1"
-        async with client_of(url, proxy=proxy_of(server)) as client:
+        async with make_client(url, proxy=proxy_url(server)) as client:
             error = await failure(client, kind)
 
             assert type(error) is APIConnectionError
             assert "407" in str(error)
             assert server.connections == 1
-            assert_hidden(error)
+            assert_no_password(error)
             assert b"Authorization: Bearer" not in server.requests[0]
 
 
@@ -323,12 +331,12 @@ async def test_proxy_that_closes_the_connection_is_retried(kind: Kind) -> None:
         for _ in range(3):
             server.script(read_head, close)
         url = "https://api.invalid/v1"
-        async with client_of(url, proxy=proxy_of(server)) as client:
+        async with make_client(url, proxy=proxy_url(server)) as client:
             error = await failure(client, kind)
 
             assert type(error) is APIConnectionError
             assert [a.billing for a in error.attempts] == ["not_accepted"] * 3
-            assert_hidden(error)
+            assert_no_password(error)
 
 
 @covers("F60", "a redirect, in any form", "`APIError` with its status, sent once")
@@ -346,7 +354,7 @@ async def test_redirect_is_an_error_and_not_followed(
         target = location.format(own=own, other=there)
         headers = [f"Location: {target}"] if target else []
         server.script(read, send(http(b"", f"{status} Elsewhere", *headers)))
-        async with client_of(server) as client:
+        async with make_client(server) as client:
             error = await failure(client, kind)
 
             assert type(error) is APIError
@@ -361,13 +369,13 @@ async def test_server_that_closes_after_each_response_costs_no_retry(
 ) -> None:
     calls = 1000 if long else 150
 
-    async def once(at: Peer) -> None:
-        await read(at)
-        await send(http(http_body(), "200 OK", "Keep-Alive: timeout=0"))(at)
-        await close(at)
+    async def once(peer: Peer) -> None:
+        await read(peer)
+        await send(http(http_body(), "200 OK", "Keep-Alive: timeout=0"))(peer)
+        await close(peer)
 
     async with no_leaks(), ScriptServer(default=once) as server:
-        async with client_of(server) as client:
+        async with make_client(server) as client:
             for _ in range(calls):
                 assert (await call(client)).text == "hello"
 
@@ -384,8 +392,8 @@ def http_body() -> bytes:
 async def test_response_cut_anywhere_is_whole_or_an_error(
     kind: Kind, *, long: bool
 ) -> None:
-    data = whole(kind)
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    data = ok_response(kind)
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         for cut in range(1, len(data) + 1, 1 if long else 5):
             server.script(read, send(data[:cut]), close)
             try:
@@ -405,7 +413,7 @@ async def test_response_cut_anywhere_is_whole_or_an_error(
     "all chunks that arrived, then the error",
 )
 async def test_chunks_that_arrived_before_a_reset_are_delivered_first() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(
             read,
             send(sse(chunk("hel"))[:-5]),

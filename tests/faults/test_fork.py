@@ -1,4 +1,4 @@
-"""A process that forks: each process has connections of its own."""
+"""Calls in a forked process."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import sys
 import traceback
 
 import pytest
-from calls import call, client_of
+from calls import call, make_client
 from covers import covers
 from leaks import no_leaks
 from script import ScriptServer
@@ -18,7 +18,7 @@ from openrouter_async import AsyncOpenRouter
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
 async def test_forked_process_uses_connections_of_its_own() -> None:
     """The child uses and closes the client, without an effect on its parent."""
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         assert (await call(client)).text == "hello"
         assert server.connections == 1
 

@@ -1,4 +1,4 @@
-"""Servers that mean harm, or are broken as if they did: memory stays bounded."""
+"""Malicious or broken servers: memory and time stay bounded."""
 
 import asyncio
 import gzip
@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import pytest
-from calls import call, client_of, open_stream
+from calls import call, make_client, open_stream
 from covers import covers
 from leaks import assert_at_rest, memory_below, no_leaks
 from matrix import Kind, nested
 from script import (
     COMPLETION,
     HELLO,
-    LAST,
+    LAST_CHUNK,
     STREAM,
     ScriptServer,
     Step,
@@ -24,7 +24,7 @@ from script import (
     event,
     flood,
     http,
-    piece,
+    http_chunk,
     read,
     send,
     sse,
@@ -45,7 +45,7 @@ both = pytest.mark.parametrize("kind", KINDS)
 MIB = 1024 * 1024
 
 
-def head(kind: Kind, *headers: str, status: str = "200 OK") -> bytes:
+def chunked_head(kind: Kind, *headers: str, status: str = "200 OK") -> bytes:
     """Return the head of a chunked response."""
     media = "application/json" if kind == "plain" else "text/event-stream"
     return http(
@@ -63,8 +63,10 @@ def bomb(kind: Kind, size: int, *, status: str = "200 OK", start: bytes = b"") -
     first = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     zeros = packer.compress(b"0" * MIB) + packer.flush(zlib.Z_FULL_FLUSH)
     opening = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + first
-    data = head(kind, "Content-Encoding: gzip", status=status) + piece(opening)
-    return flood(piece(zeros * 16), size // MIB * len(zeros), data)
+    data = chunked_head(kind, "Content-Encoding: gzip", status=status) + http_chunk(
+        opening
+    )
+    return flood(http_chunk(zeros * 16), size // MIB * len(zeros), data)
 
 
 @covers("F49", "a gzip bomb, 1 MB -> 1 GiB", "`MalformedResponseError`, bounded memory")
@@ -74,13 +76,13 @@ async def test_gzip_bomb_is_malformed_at_the_size_limit(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         start = b"" if kind == "plain" else b"data: "
         server.script(read, bomb(kind, 1024 * MIB, start=start))
-        async with client_of(
+        async with make_client(
             server, size_limits=limits, timeouts=Timeouts(total=20)
         ) as client:
             with memory_below(24 * MIB):
                 with pytest.raises(MalformedResponseError, match="larger than"):
                     await call(client, kind)
-                await server.until_left()
+                await server.wait_until_closed()
 
             assert_at_rest(client)
             assert (await call(client, kind)).text == "hello"
@@ -92,11 +94,11 @@ async def test_gzip_bomb_in_an_error_is_cut_at_error_bytes(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server:
         for _ in range(3):
             server.script(read, bomb(kind, 256 * MIB, status="503 Busy"))
-        async with client_of(server) as client:
+        async with make_client(server) as client:
             with memory_below(24 * MIB):
                 with pytest.raises(ServiceUnavailableError) as caught:
                     await call(client, kind)
-                await server.until_left()
+                await server.wait_until_closed()
 
             assert len(caught.value.body) <= SizeLimits().error_bytes
             assert len(str(caught.value)) < 500
@@ -104,12 +106,12 @@ async def test_gzip_bomb_in_an_error_is_cut_at_error_bytes(kind: Kind) -> None:
 
 
 async def test_large_compressed_response_is_read_whole() -> None:
-    """With and without an end of the connection after it."""
+    """The connection is closed after the body, or stays open."""
     text = "hello " * 2_000_000
     choice = {"message": {"role": "assistant", "content": text}}
     body = gzip.compress(json.dumps({**COMPLETION, "choices": [choice]}).encode())
     closing = ("Content-Encoding: gzip", "Connection: close")
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(body, "200 OK", *closing)), close)
         assert (await call(client)).text == text
 
@@ -142,10 +144,10 @@ async def test_endless_headers_bodies_and_lines_are_malformed(
     limits = SizeLimits(body_bytes=4 * MIB, event_bytes=4 * MIB)
     async with no_leaks(), ScriptServer() as server:
         server.script(read, flood(more, 256 * MIB, start(kind)))
-        async with client_of(server, size_limits=limits) as client:
+        async with make_client(server, size_limits=limits) as client:
             with memory_below(20 * MIB), pytest.raises(MalformedResponseError):
                 await call(client, kind)
-            await server.until_left()
+            await server.wait_until_closed()
 
             assert server.flooded < 64 * MIB
             assert (await call(client, kind)).text == "hello"
@@ -164,13 +166,13 @@ async def test_endless_data_without_content_ends_by_first_token(what: str) -> No
     start = http(b"", media=_media(kind), length=2**40)
     async with no_leaks(), ScriptServer() as server:
         server.script(read, flood(more, 2**33, start))
-        async with client_of(server) as client:
+        async with make_client(server) as client:
             with (
                 memory_below(8 * MIB),
                 pytest.raises(APITimeoutError, match="first_token"),
             ):
                 await call(client, kind, timeouts=Timeouts(first_token=0.3))
-            await server.until_left()
+            await server.wait_until_closed()
 
             assert_at_rest(client)
 
@@ -179,9 +181,9 @@ async def test_endless_data_without_content_ends_by_first_token(what: str) -> No
 async def test_large_event_within_the_limits_is_read(*, long: bool) -> None:
     size = 32 * MIB if long else 8 * MIB
     async with no_leaks(), ScriptServer() as server:
-        data = piece(chunk("x" * size)) + piece(STREAM) + LAST
-        server.script(read, send(head("stream") + data))
-        async with client_of(server, timeouts=Timeouts(total=60)) as client:
+        data = http_chunk(chunk("x" * size)) + http_chunk(STREAM) + LAST_CHUNK
+        server.script(read, send(chunked_head("stream") + data))
+        async with make_client(server, timeouts=Timeouts(total=60)) as client:
             response = await call(client, "stream")
 
     assert response.text == "x" * size + "hello"
@@ -196,7 +198,9 @@ async def test_event_beyond_its_limit_keeps_the_partial_response() -> None:
     async with no_leaks(), ScriptServer() as server:
         start = http(b"", media="text/event-stream", length=2**40) + chunk("hel")
         server.script(read, flood(b"x" * 65536, 64 * MIB, start + b"data: "))
-        async with client_of(server, size_limits=SizeLimits(event_bytes=MIB)) as client:
+        async with make_client(
+            server, size_limits=SizeLimits(event_bytes=MIB)
+        ) as client:
             with pytest.raises(MalformedResponseError) as caught:
                 await call(client, "stream")
 
@@ -218,7 +222,7 @@ async def test_many_choices_are_read_in_linear_time(kind: Kind, *, long: bool) -
         body = choices(count)
         data = http(body) if kind == "plain" else sse(event(body.decode()) + STREAM)
         server.script(read, send(data))
-        async with client_of(server, timeouts=Timeouts(total=120)) as client:
+        async with make_client(server, timeouts=Timeouts(total=120)) as client:
             began = time.monotonic()
             response = await call(client, kind)
 
@@ -250,7 +254,7 @@ TEXTS: dict[str, tuple[bytes, str]] = {
 @both
 async def test_invalid_characters_are_replaced(kind: Kind, name: str) -> None:
     sent, text = TEXTS[name]
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(with_text(sent, kind)))
 
         assert (await call(client, kind)).text == text
@@ -277,7 +281,7 @@ def with_field(field: str, kind: Kind) -> bytes:
 )
 @both
 async def test_unusual_json_is_read_or_malformed(kind: Kind, field: str) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(with_field(field, kind)))
         try:
             response: ChatResponse | None = await call(client, kind)
@@ -292,12 +296,12 @@ async def test_unusual_json_is_read_or_malformed(kind: Kind, field: str) -> None
 
 
 @covers("F57", "NaN and Infinity", "the response; the number is None")
-@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999"])
 @both
-async def test_number_that_is_not_finite_is_none(kind: Kind, word: str) -> None:
-    """It would poison every sum, but it must not cost the response that was paid for."""
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
-        server.script(read, send(with_field(f'"score":{word}', kind)))
+async def test_number_that_is_not_finite_is_none(kind: Kind, literal: str) -> None:
+    """NaN would spoil every sum; an error would lose a response that was billed."""
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
+        server.script(read, send(with_field(f'"score":{literal}', kind)))
 
         response = await call(client, kind)
 
@@ -311,7 +315,7 @@ async def test_number_that_is_not_finite_is_none(kind: Kind, word: str) -> None:
 async def test_deeply_nested_error_raises_the_class_of_its_status(
     kind: Kind, depth: int
 ) -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         response = http(nested(depth), "503 Busy")
         server.script(*(read, send(response)) * 3)
 
@@ -324,7 +328,7 @@ async def test_deeply_nested_error_raises_the_class_of_its_status(
 
 @covers("F57", "a nested completion sent for a stream request", "the response")
 async def test_nested_completion_sent_for_a_stream_request_is_one_chunk() -> None:
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         deep = HELLO.replace(b"{", b'{"trace":' + nested(1010) + b",", 1)
         server.script(read, send(http(deep)), read, send(http(deep)))
 
@@ -338,24 +342,29 @@ async def test_nested_completion_sent_for_a_stream_request_is_one_chunk() -> Non
 
 async def test_many_small_reads_take_linear_time(*, long: bool) -> None:
     text = "x" * (1_000_000 if long else 30_000)
-    data = b"".join(piece(bytes([byte])) for byte in chunk(text))
+    data = b"".join(http_chunk(bytes([byte])) for byte in chunk(text))
     async with no_leaks(), ScriptServer() as server:
         server.script(
-            read, send(head("stream")), send(data), send(piece(STREAM) + LAST)
+            read,
+            send(chunked_head("stream")),
+            send(data),
+            send(http_chunk(STREAM) + LAST_CHUNK),
         )
-        async with client_of(server, timeouts=Timeouts(total=60)) as client:
+        async with make_client(server, timeouts=Timeouts(total=60)) as client:
             response = await call(client, "stream")
 
     assert response.text == text + "hello"
 
 
-@covers("F71", "a fast server and a caller that pauses", "the server has to wait")
+@covers(
+    "F71", "server sends faster than the caller reads", "backpressure, bounded memory"
+)
 async def test_slow_reader_stops_the_server() -> None:
-    """The socket's buffers fill, and memory does not."""
-    block = piece(chunk("x" * 1000) * 50)
+    """Unread data stays in the buffers of the socket (backpressure)."""
+    block = http_chunk(chunk("x" * 1000) * 50)
     async with no_leaks(), ScriptServer() as server:
-        server.script(read, flood(block, 2**30, head("stream")))
-        async with client_of(server, timeouts=Timeouts()) as client:
+        server.script(read, flood(block, 2**30, chunked_head("stream")))
+        async with make_client(server, timeouts=Timeouts()) as client:
             with memory_below(16 * MIB):
                 async with open_stream(client) as stream:
                     await anext(stream)
@@ -364,7 +373,7 @@ async def test_slow_reader_stops_the_server() -> None:
                     await asyncio.sleep(0.2)
 
                     assert server.flooded == first
-            await server.until_left()
+            await server.wait_until_closed()
             assert_at_rest(client)
 
 

@@ -1,4 +1,4 @@
-"""Many calls at once and in a row: nothing is lost, and nothing is left."""
+"""Many calls, at the same time and in sequence: none fails, nothing leaks."""
 
 import asyncio
 import gc
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from calls import call, client_of, open_stream
+from calls import call, make_client, open_stream
 from leaks import assert_at_rest, descriptors, no_leaks
 from script import (
     Peer,
@@ -34,7 +34,7 @@ MIB: Final = 1024 * 1024
 
 
 def resident_bytes() -> int:
-    """Return the resident_bytes memory of the process in bytes; 0 if unknown."""
+    """Return the resident memory of the process in bytes; 0 if unknown."""
     with suppress(OSError):
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -46,7 +46,7 @@ async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> 
     async with (
         no_leaks(),
         ScriptServer() as server,
-        client_of(server, max_connections=100, timeouts=Timeouts()) as client,
+        make_client(server, max_connections=100, timeouts=Timeouts()) as client,
     ):
         kinds = ("plain", "stream")
         tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(count)]
@@ -62,16 +62,16 @@ async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> 
 
 
 async def test_failing_server_keeps_no_slots(*, long: bool) -> None:
-    async def bad(at: Peer) -> None:
-        await read(at)
-        await (close, reset)[at.server.connections % 2](at)
+    async def bad(peer: Peer) -> None:
+        await read(peer)
+        await (close, reset)[peer.server.connections % 2](peer)
 
     count = 1000 if long else 200
     async with (
         no_leaks(),
         ScriptServer(default=bad) as bad_server,
         ScriptServer() as server,
-        client_of(server, max_connections=10, timeouts=Timeouts()) as client,
+        make_client(server, max_connections=10, timeouts=Timeouts()) as client,
     ):
         other = client.with_options(base_url=bad_server.url, api_key="sk-x")
         done = await asyncio.gather(
@@ -116,43 +116,43 @@ async def cancelled(client: AsyncOpenRouter) -> None:
         await call(client, "stream", extra_headers={"X-Fault": "stall"})
 
 
-async def left(client: AsyncOpenRouter) -> None:
+async def left_early(client: AsyncOpenRouter) -> None:
     """Leave a stream early."""
     headers = {"X-Fault": "stall"}
     async with open_stream(client, extra_headers=headers) as stream:
         await anext(stream)
 
 
-async def any_fault(at: Peer) -> None:
+async def any_fault(peer: Peer) -> None:
     """Serve requests with the fault that they name."""
     while True:
-        await read(at)
-        if b"X-Fault: status" in at.head:
-            await send(http(b'{"error":{"code":400}}', "400 No"))(at)
-        elif b"X-Fault: cut" in at.head:
-            await send(sse(chunk("hel"))[:-5])(at)
-            await close(at)
+        await read(peer)
+        if b"X-Fault: status" in peer.head:
+            await send(http(b'{"error":{"code":400}}', "400 No"))(peer)
+        elif b"X-Fault: cut" in peer.head:
+            await send(sse(chunk("hel"))[:-5])(peer)
+            await close(peer)
             return
-        elif b"X-Fault: silence" in at.head:
-            await silence(at)
+        elif b"X-Fault: silence" in peer.head:
+            await silence(peer)
             return
-        elif b"X-Fault: stall" in at.head:
-            await send(sse(chunk("hel"))[:-5])(at)
-            await silence(at)
+        elif b"X-Fault: stall" in peer.head:
+            await send(sse(chunk("hel"))[:-5])(peer)
+            await silence(peer)
             return
         else:
-            await send(sse() if b'"stream":true' in at.body else http())(at)
+            await send(sse() if b'"stream":true' in peer.body else http())(peer)
 
 
-Way = Callable[[AsyncOpenRouter], Coroutine[Any, Any, None]]
-WAYS: Final[Sequence[Way]] = (
+Scenario = Callable[[AsyncOpenRouter], Coroutine[Any, Any, None]]
+SCENARIOS: Final[Sequence[Scenario]] = (
     ok,
     ok_stream,
     refused,
     cut_off,
     too_late,
     cancelled,
-    left,
+    left_early,
 )
 
 
@@ -161,12 +161,12 @@ async def test_long_run_leaves_no_files_tasks_or_memory(*, long: bool) -> None:
     async with (
         no_leaks(),
         ScriptServer(default=any_fault) as server,
-        client_of(server, timeouts=Timeouts()) as client,
+        make_client(server, timeouts=Timeouts()) as client,
     ):
-        await _mixed(client, server, 30)
-        files, tasks, memory = await _held()
-        await _mixed(client, server, rounds)
-        later = await _held()
+        await _run_scenarios(client, server, 30)
+        files, tasks, memory = await _held_resources()
+        await _run_scenarios(client, server, rounds)
+        later = await _held_resources()
 
         assert later[0] <= files + 4
         assert later[1] <= tasks + 2
@@ -174,9 +174,11 @@ async def test_long_run_leaves_no_files_tasks_or_memory(*, long: bool) -> None:
         assert_at_rest(client)
 
 
-async def _mixed(client: AsyncOpenRouter, server: ScriptServer, rounds: int) -> None:
+async def _run_scenarios(
+    client: AsyncOpenRouter, server: ScriptServer, rounds: int
+) -> None:
     for _ in range(rounds):
-        calls = (way(client) for way in WAYS)
+        calls = (scenario(client) for scenario in SCENARIOS)
         done = await asyncio.gather(*calls, return_exceptions=True)
         names = [type(error).__name__ if error else "" for error in done]
         assert names == [
@@ -192,22 +194,22 @@ async def _mixed(client: AsyncOpenRouter, server: ScriptServer, rounds: int) -> 
         server.bodies.clear()
 
 
-async def _held() -> tuple[int, int, int]:
+async def _held_resources() -> tuple[int, int, int]:
     gc.collect()
     await asyncio.sleep(0.05)
     return descriptors(), len(asyncio.all_tasks()), resident_bytes()
 
 
 async def test_closing_ends_hundreds_of_calls_at_once() -> None:
-    async def mute(at: Peer) -> None:
-        await read(at)
-        await silence(at)
+    async def mute(peer: Peer) -> None:
+        await read(peer)
+        await silence(peer)
 
     async with no_leaks(), ScriptServer(default=mute) as server:
-        client = client_of(server, max_connections=50, timeouts=Timeouts())
+        client = make_client(server, max_connections=50, timeouts=Timeouts())
         kinds = ("plain", "stream")
         tasks = [asyncio.create_task(call(client, kinds[n % 2])) for n in range(300)]
-        await server.until_asked()
+        await server.wait_for_request()
         assert client.stats.queued == 250
 
         async with asyncio.timeout(1):

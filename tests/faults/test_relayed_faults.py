@@ -1,11 +1,11 @@
-"""Every row of the table, through a relay: its output contains nothing private."""
+"""Streams with every fault of the matrix, passed through a relay."""
 
 import asyncio
 from collections.abc import Iterator
 from itertools import cycle
 
 import pytest
-from calls import KEY, client_of, open_stream
+from calls import KEY, make_client, open_stream
 from certificates import Authority
 from leaks import assert_at_rest, no_leaks
 from matrix import ROWS, Row
@@ -15,13 +15,13 @@ from openrouter_async import OpenRouterError
 from openrouter_async.relay import Relay, RelayResult
 from openrouter_async.relay.relay import FormatName
 
-# A word of each text that must not reach a browser. "Provider" is the name of the
-# table's provider, and "upstream" is in the texts of its errors.
+# Parts of texts that must not reach a browser: ids, keys, costs, the provider's name,
+# and error messages, some of which contain "upstream".
 PRIVATE = (ID, KEY, "gen-", "user_id", "provider", "cost", "upstream")
 
 FORMATS: Iterator[FormatName] = cycle(["sse", "ai-sdk", "openai", "text"])
 CASES = [
-    pytest.param(row, name, id=f"{row.fault}-{row.what}-{name}")
+    pytest.param(row, name, id=f"{row.fault}-{row.description}-{name}")
     for row, name in zip(
         [row for row in ROWS if row.stream is not None and not row.warm],
         FORMATS,
@@ -31,10 +31,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("row", "name"), CASES)
-async def test_output_of_a_fault_has_nothing_private(
+async def test_relay_output_of_a_fault_has_nothing_private(
     row: Row, name: FormatName, authority: Authority
 ) -> None:
-    """Each row has one of the formats, which have the same `PublicError`."""
+    """The formats take turns over the rows: all of them write the same `PublicError`."""
     certificate = getattr(authority, row.certificate)() if row.certificate else None
     server = ScriptServer(ssl=certificate, scheme=row.scheme)
     results: list[RelayResult] = []
@@ -42,12 +42,12 @@ async def test_output_of_a_fault_has_nothing_private(
         asyncio.timeout(10),
         no_leaks(),
         server,
-        client_of(server, ssl=authority.trusting) as client,
+        make_client(server, ssl=authority.trusting) as client,
     ):
         for steps in row.scripts("stream"):
             server.script(*steps)
         pending = open_stream(
-            client, timeouts=row.call_timeouts(), prompt="x" * row.body
+            client, timeouts=row.call_timeouts(), prompt="x" * row.prompt_size
         )
         relay = Relay(pending, name, on_end=results.append)
         data = b""
@@ -65,4 +65,4 @@ async def test_output_of_a_fault_has_nothing_private(
     assert result.outcome == ("error" if failed else "ok")
     assert (raised is not None) == (failed and name == "text")
     sent = data.decode().lower()
-    assert [word for word in PRIVATE if word.lower() in sent] == []
+    assert [text for text in PRIVATE if text.lower() in sent] == []

@@ -1,4 +1,4 @@
-"""Secrets: the key is in no text that a failed call leaves."""
+"""Keys, passwords and prompts are not in errors, logs, warnings or pickles."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from calls import Slept, client_of, open_stream
+from calls import VirtualTime, make_client, open_stream
 from certificates import Authority
 from leaks import no_leaks
 from script import (
@@ -82,33 +82,33 @@ SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
 }
 
 
-def echo_of(at: Any) -> str:
+def echo_of(peer: Any) -> str:
     """Return an error that repeats the head of the request, including the key."""
-    return json.dumps({"error": {"code": 400, "message": at.head.decode()}})
+    return json.dumps({"error": {"code": 400, "message": peer.head.decode()}})
 
 
-async def echo(at: Any) -> None:
+async def echo(peer: Any) -> None:
     """Send the echo as a 400."""
-    await read(at)
-    await send(http(echo_of(at).encode(), "400 No"))(at)
+    await read(peer)
+    await send(http(echo_of(peer).encode(), "400 No"))(peer)
 
 
-async def echo_in_a_200(at: Any) -> None:
+async def echo_in_a_200(peer: Any) -> None:
     """Send the echo as a 200."""
-    await read(at)
-    await send(http(echo_of(at).encode()))(at)
+    await read(peer)
+    await send(http(echo_of(peer).encode()))(peer)
 
 
-async def echo_at_once(at: Any) -> None:
+async def echo_at_once(peer: Any) -> None:
     """Send the echo as the first event of a stream."""
-    await read(at)
-    await send(sse(event(echo_of(at))))(at)
+    await read(peer)
+    await send(sse(event(echo_of(peer))))(peer)
 
 
-async def echo_later(at: Any) -> None:
+async def echo_later(peer: Any) -> None:
     """Send the echo as the second event of a stream."""
-    await read(at)
-    await send(sse(chunk("hel") + event(echo_of(at))))(at)
+    await read(peer)
+    await send(sse(chunk("hel") + event(echo_of(peer))))(peer)
 
 
 ECHOES = {
@@ -164,13 +164,13 @@ def all_texts(error: BaseException) -> Iterator[str]:
             if "/tests/" not in frame.filename:
                 yield repr(frame.locals)
         current = current.__cause__ or current.__context__
-    at: BaseException | None = error
-    while at is not None:
-        yield str(at)
-        yield repr(at)
-        yield repr(at.args)
-        yield repr(vars(at))
-        at = at.__cause__ or at.__context__
+    linked: BaseException | None = error
+    while linked is not None:
+        yield str(linked)
+        yield repr(linked)
+        yield repr(linked.args)
+        yield repr(vars(linked))
+        linked = linked.__cause__ or linked.__context__
     if isinstance(error, OpenRouterError):
         yield repr(error.http)
         yield repr(error.attempts)
@@ -179,7 +179,7 @@ def all_texts(error: BaseException) -> Iterator[str]:
         yield repr(vars(copy))
 
 
-def assert_hidden(*texts: str) -> None:
+def assert_no_password(*texts: str) -> None:
     """Check that no text contains the key or the proxy's password."""
     coded = base64.b64encode(f"user:{PROXY_PASSWORD}".encode()).decode()
     for text in texts:
@@ -187,14 +187,14 @@ def assert_hidden(*texts: str) -> None:
         assert coded not in text
 
 
-def client_with(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
+def make_limited_client(server: ScriptServer | str, **options: Any) -> AsyncOpenRouter:
     """Return a client with the key and short timeouts."""
     usual: dict[str, Any] = {
         "api_key": KEY,
         "timeouts": Timeouts(total=1.0, first_token=0.1, idle=0.1),
         "size_limits": SizeLimits(event_bytes=1000, body_bytes=1000),
     }
-    return client_of(server, **{**usual, **options})
+    return make_client(server, **{**usual, **options})
 
 
 async def fail(client: AsyncOpenRouter, *, stream: bool, **more: Any) -> BaseException:
@@ -222,16 +222,16 @@ async def test_failed_call_shows_the_key_nowhere(
             steps = SCRIPTS.get(name) or (ECHOES[name],)
             for _ in range(3):
                 server.script(*steps)
-            async with client_with(server, on_call=records.append) as client:
+            async with make_limited_client(server, on_call=records.append) as client:
                 error = await fail(client, stream=stream)
 
                 assert isinstance(error, OpenRouterError)
-                assert_hidden(*all_texts(error), repr(client), repr(vars(client)))
-                assert_hidden(repr(vars(client.chat)), repr(client.stats))
-                assert_hidden(*(repr(record) for record in records))
+                assert_no_password(*all_texts(error), repr(client), repr(vars(client)))
+                assert_no_password(repr(vars(client.chat)), repr(client.stats))
+                assert_no_password(*(repr(record) for record in records))
             if name not in {"reset at once", "closed at once"}:
                 assert KEY.encode() in server.requests[0]
-    assert_hidden(*logged, *(repr(w.message) for w in warned))
+    assert_no_password(*logged, *(repr(w.message) for w in warned))
     assert logged
 
 
@@ -258,12 +258,12 @@ async def test_failed_connection_shows_the_key_nowhere(
         )
         for options in ways:
             retries = Retries(max_attempts=1)
-            async with client_with(**options, retries=retries) as client:
+            async with make_limited_client(**options, retries=retries) as client:
                 error = await fail(client, stream=stream)
 
                 assert isinstance(error, OpenRouterError)
-                assert_hidden(*all_texts(error), repr(vars(client)))
-    assert_hidden(*logged)
+                assert_no_password(*all_texts(error), repr(vars(client)))
+    assert_no_password(*logged)
 
 
 BAD_KEYS: Final[Mapping[str, Any]] = {
@@ -279,32 +279,32 @@ BAD_KEYS: Final[Mapping[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BAD_KEYS)
-@pytest.mark.parametrize("way", ["client", "call", "function", "async function"])
+@pytest.mark.parametrize("source", ["client", "call", "function", "async function"])
 async def test_key_with_invalid_characters_is_rejected_and_not_shown(
-    name: str, way: str, logged: list[str]
+    name: str, source: str, logged: list[str]
 ) -> None:
     bad = BAD_KEYS[name]
 
     async def later() -> Any:
         return bad
 
-    given: Any = {"function": lambda: bad, "async function": later}.get(way, bad)
+    given: Any = {"function": lambda: bad, "async function": later}.get(source, bad)
     async with no_leaks(), ScriptServer() as server:
-        error = await _refused(server, given, way)
+        error = await _refused(server, given, source)
 
         assert isinstance(error, ConfigurationError | TypeError)
         if name != "bytes":
-            assert_hidden(*all_texts(error))
+            assert_no_password(*all_texts(error))
         assert server.connections == 0
-    assert_hidden(*logged)
+    assert_no_password(*logged)
 
 
-async def _refused(server: ScriptServer, key: Any, way: str) -> BaseException:
+async def _refused(server: ScriptServer, key: Any, source: str) -> BaseException:
     try:
-        if way == "call":
-            async with client_with(server) as client:
+        if source == "call":
+            async with make_limited_client(server) as client:
                 return await fail(client, stream=False, api_key=key)
-        async with client_with(server, api_key=key) as client:
+        async with make_limited_client(server, api_key=key) as client:
             return await fail(client, stream=False)
     except Exception as error:  # noqa: BLE001 - any exception is examined
         return error
@@ -342,7 +342,7 @@ def test_header_value_with_invalid_characters_is_rejected(
         AsyncOpenRouter(KEY, **HEADERS[where](value))
 
     assert "X-Evil" not in str(caught.value) or where == "name of a header"
-    assert_hidden(*all_texts(caught.value))
+    assert_no_password(*all_texts(caught.value))
 
 
 @pytest.mark.parametrize("value", BAD_VALUES, ids=repr)
@@ -350,7 +350,11 @@ def test_header_value_with_invalid_characters_is_rejected(
 async def test_extra_headers_with_invalid_characters_are_rejected(
     name: str, value: Any
 ) -> None:
-    async with no_leaks(), ScriptServer() as server, client_with(server) as client:
+    async with (
+        no_leaks(),
+        ScriptServer() as server,
+        make_limited_client(server) as client,
+    ):
         error = await fail(client, stream=False, extra_headers={name: value})
 
         assert isinstance(error, ConfigurationError)
@@ -364,7 +368,7 @@ async def test_extra_headers_with_invalid_characters_are_rejected(
 async def test_headers_of_the_connection_cannot_be_set(name: str) -> None:
     with pytest.raises(ConfigurationError):
         AsyncOpenRouter(KEY, headers={name: "1"})
-    async with ScriptServer() as server, client_with(server) as client:
+    async with ScriptServer() as server, make_limited_client(server) as client:
         error = await fail(client, stream=False, extra_headers={name: "1"})
 
         assert isinstance(error, ConfigurationError)
@@ -390,7 +394,7 @@ def test_invalid_base_url_is_rejected(base_url: str) -> None:
         AsyncOpenRouter(KEY, base_url=base_url)
 
     assert "password" not in str(caught.value).replace("a password", "")
-    assert_hidden(*all_texts(caught.value))
+    assert_no_password(*all_texts(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -398,7 +402,7 @@ def test_invalid_base_url_is_rejected(base_url: str) -> None:
     ["/../../evil", "//evil.example/x", "http://evil.example/", "models", "/a b", "/#"],
 )
 async def test_path_outside_the_base_url_is_rejected(path: str) -> None:
-    async with ScriptServer() as server, client_with(server) as client:
+    async with ScriptServer() as server, make_limited_client(server) as client:
         with pytest.raises(ConfigurationError):
             await client.request("GET", path)
 
@@ -409,7 +413,7 @@ async def test_other_host_needs_its_own_key() -> None:
     async with (
         ScriptServer() as server,
         ScriptServer() as other,
-        client_with(server) as client,
+        make_limited_client(server) as client,
     ):
         error = await fail(client, stream=False, base_url=other.url)
         assert isinstance(error, ConfigurationError)
@@ -430,7 +434,7 @@ async def test_key_is_not_sent_unencrypted_unless_allowed() -> None:
 
     assert isinstance(error, ConfigurationError)
     assert "allow_http" in str(error)
-    assert_hidden(*all_texts(error))
+    assert_no_password(*all_texts(error))
 
 
 @pytest.mark.parametrize("ssl", [False, None, 0])
@@ -438,11 +442,15 @@ def test_certificate_checks_cannot_be_turned_off(ssl: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         AsyncOpenRouter(KEY, ssl=ssl)
 
-    assert_hidden(*all_texts(caught.value))
+    assert_no_password(*all_texts(caught.value))
 
 
 async def test_cookies_are_not_sent_back() -> None:
-    async with no_leaks(), ScriptServer() as server, client_with(server) as client:
+    async with (
+        no_leaks(),
+        ScriptServer() as server,
+        make_limited_client(server) as client,
+    ):
         cookie = "Set-Cookie: a=b; Path=/"
         server.script(read, send(http(http_body(), "200 OK", cookie)))
         for _ in range(2):
@@ -462,11 +470,11 @@ async def test_session_of_the_caller_adds_nothing_to_requests() -> None:
             headers={"X-Session": MARK, "Authorization": f"Bearer {MARK}"},
             cookies={"session": MARK},
         )
-        async with session, client_of(server, session=session) as client:
+        async with session, make_client(server, session=session) as client:
             await client.chat.send(**HI)
             assert not session.closed
 
-    assert_hidden(b"".join(server.requests).decode())
+    assert_no_password(b"".join(server.requests).decode())
 
 
 async def test_netrc_does_not_replace_the_key(
@@ -475,7 +483,11 @@ async def test_netrc_does_not_replace_the_key(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password secret")
     monkeypatch.setenv("NETRC", str(netrc))
-    async with no_leaks(), ScriptServer() as server, client_with(server) as client:
+    async with (
+        no_leaks(),
+        ScriptServer() as server,
+        make_limited_client(server) as client,
+    ):
         await client.chat.send(**HI)
 
     assert f"Authorization: Bearer {KEY}".encode() in server.requests[0]
@@ -484,10 +496,10 @@ async def test_netrc_does_not_replace_the_key(
 async def test_texts_of_requests_and_responses_are_not_logged(
     logged: list[str],
 ) -> None:
-    slept = Slept()
+    virtual_time = VirtualTime()
     async with no_leaks(), ScriptServer() as server:
         server.script(read, send(http(b'{"error":"response-text"}', "503 Busy")))
-        async with client_of(server, clock=slept.clock) as client:
+        async with make_client(server, clock=virtual_time.clock) as client:
             await client.chat.send(
                 model="m",
                 messages=[{"role": "user", "content": "prompt-text"}],
@@ -502,7 +514,7 @@ async def test_texts_of_requests_and_responses_are_not_logged(
 
 async def test_account_ids_are_not_in_the_message_of_an_error() -> None:
     body = {"error": {"code": 400, "message": "no, user_2abcDEF123"}, "user_id": MARK}
-    async with no_leaks(), ScriptServer() as server, client_of(server) as client:
+    async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(json.dumps(body).encode(), "400 No")))
         error = await fail(client, stream=False)
 
@@ -511,7 +523,7 @@ async def test_account_ids_are_not_in_the_message_of_an_error() -> None:
 
 
 async def test_user_agent_names_only_the_library() -> None:
-    async with ScriptServer() as server, client_of(server) as client:
+    async with ScriptServer() as server, make_client(server) as client:
         await client.chat.send(**HI)
 
     lines = server.requests[0].decode().split("\r\n")

@@ -1,4 +1,4 @@
-"""Errors of a machine that has no room for another connection."""
+"""Connection errors that mean that the machine is overloaded."""
 
 import errno
 
@@ -17,8 +17,8 @@ def failed(cause: BaseException) -> APIConnectionError:
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS]
 )
-def test_machine_without_room_is_overloaded(number: int) -> None:
-    cause = OSError(number, "no room")
+def test_error_of_an_exhausted_machine_is_overload(number: int) -> None:
+    cause = OSError(number, "exhausted")
     outer = RuntimeError("outer")
     outer.__cause__ = cause
 
