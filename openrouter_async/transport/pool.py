@@ -109,9 +109,7 @@ class Pool:
         if lent is None:
             connector: aiohttp.BaseConnector = make_connector(network.ssl)
         elif lent.closed or lent.connector is None:
-            raise ClosedError(
-                "The session passed as session= is closed; pass an open one."
-            )
+            raise _session_closed()
         elif loop_of(lent.connector) is not self.loop:
             raise ConfigurationError(
                 "The session passed as session= belongs to another event loop. Create "
@@ -167,9 +165,7 @@ class Pool:
             ConfigurationError: If the scheme of the proxy is not supported.
         """
         if self._session.closed:
-            raise ClosedError(
-                "The session passed as session= is closed; pass an open one."
-            )
+            raise _session_closed()
         data: Any = None
         if isinstance(body, Path):
             # aiohttp reads the file in blocks, and closes it.

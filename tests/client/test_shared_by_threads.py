@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+import aiohttp
 import pytest
 from support import HELLO
 
@@ -199,6 +200,21 @@ async def test_pool_is_closed_when_its_guard_is_collected(
     # The next call opens another pool.
     assert (await client.chat.send(HELLO)).text
     await client.aclose()
+
+
+async def test_connector_of_a_lent_session_stays_open_when_the_guard_is_collected(
+    server: LocalOpenRouter,
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = AsyncOpenRouter(server.api_key, base_url=server.url, session=session)
+        pool = await pool_without_hooks(client)
+
+        pool.guard = None
+
+        assert pool.closed
+        assert not session.closed
+        async with session.get(f"{server.url}/models") as response:
+            assert response.status
 
 
 async def test_guard_collected_in_another_thread_closes_the_pool_on_its_loop(

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver
 from support import HELLO, MakeClient
 
 from openrouter_async import (
@@ -66,14 +67,14 @@ class FailingConnector(aiohttp.TCPConnector):
     """A connector that raises instead of granting a connection."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.error = error
 
     async def connect(self, *_: Any, **__: Any) -> Any:
         raise self.error
 
 
-class FailingResolver(aiohttp.abc.AbstractResolver):
+class FailingResolver(AbstractResolver):
     """A resolver that raises what aiohttp does not expect."""
 
     async def resolve(self, *_: Any, **__: Any) -> Any:

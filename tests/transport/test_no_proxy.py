@@ -86,10 +86,14 @@ def test_settings_of_the_system_apply_without_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On macOS and Windows, urllib reads them; the variables override them."""
+
+    def bypass(host: str) -> bool:
+        return host == "corp.test"
+
     module = "openrouter_async.transport.proxies"
     monkeypatch.setattr(f"{module}.getproxies_environment", dict)
     monkeypatch.setattr(f"{module}.getproxies", lambda: {"https": "http://one:1"})
-    monkeypatch.setattr(f"{module}.proxy_bypass", lambda host: host == "corp.test")
+    monkeypatch.setattr(f"{module}.proxy_bypass", bypass)
     proxies = Proxies(None, environment=True)
 
     assert proxies.choose(URL("https://corp.test:444")) is None
