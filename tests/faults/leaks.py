@@ -20,7 +20,7 @@ def descriptors() -> int:
 @asynccontextmanager
 async def no_leaks(seconds: float = 1.0) -> AsyncGenerator[None]:
     """
-    Check, after the block, that it left nothing behind.
+    Check that the block leaves no task, file descriptor or unhandled exception.
 
     Tasks, file descriptors, and calls of the loop's exception handler are counted.
     Warnings are errors in the tests; a collection makes those of `__del__` appear.

@@ -135,7 +135,7 @@ def respond(make: Callable[[Kind], bytes], *then: Step) -> Scripts:
 
 
 def ok_response(kind: Kind) -> bytes:
-    """Return the bytes of a good response."""
+    """Return the bytes of a valid response."""
     return http() if kind == "plain" else sse()
 
 
@@ -160,7 +160,7 @@ def in_segments(data: bytes) -> Sequence[Step]:
 def with_headers(
     *headers: str, length: int | str | None = None
 ) -> Callable[[Kind], bytes]:
-    """Return a function that makes a good response with further headers."""
+    """Return a function that makes a valid response with further headers."""
 
     def make(kind: Kind) -> bytes:
         if kind == "plain":

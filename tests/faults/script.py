@@ -10,7 +10,7 @@ handshake. A script is a sequence of steps:
         ...                               # the response of `server.url` breaks off there
 
 Each connection takes the next script. After a script that does not close the connection,
-and on connections without a script, every request gets a good response.
+and on connections without a script, every request gets a valid response.
 """
 
 import asyncio
@@ -224,7 +224,7 @@ async def abort(peer: Peer) -> None:
 
 
 async def serve(peer: Peer) -> None:
-    """Send a good response to every request until the client disconnects."""
+    """Send a valid response to every request until the client disconnects."""
     while True:
         await read(peer)
         await send(sse() if b'"stream":true' in peer.body else http())(peer)

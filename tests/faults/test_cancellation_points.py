@@ -96,11 +96,11 @@ async def key() -> str:
 
 
 def no_fault(_server: ScriptServer) -> None:
-    """Let the server send good responses."""
+    """Let the server send valid responses."""
 
 
 def in_pieces(server: ScriptServer) -> None:
-    """Let the server send the stream in several segments."""
+    """Let the server send the stream in three segments."""
     server.script(
         read,
         wait(0.001),
@@ -118,14 +118,14 @@ def stays_open(server: ScriptServer) -> None:
 
 
 def two_failures(server: ScriptServer) -> None:
-    """Let the first two attempts fail."""
+    """Let the server send status 503, then 502."""
     server.script(read, send(http(b"{}", "503 Busy")), read, send(http(b"{}", "502 B")))
 
 
 def slow_error(server: ScriptServer) -> None:
     """Let the body of the first attempt's error arrive late."""
-    bad = http(b'{"error":{"code":503}}', "503 Busy")
-    server.script(read, send(bad[:-9]), wait(0.001), send(bad[-9:]))
+    error = http(b'{"error":{"code":503}}', "503 Busy")
+    server.script(read, send(error[:-9]), wait(0.001), send(error[-9:]))
 
 
 CASES: Sequence[tuple[str, Run, Callable[[ScriptServer], None]]] = (
@@ -141,7 +141,7 @@ CASES: Sequence[tuple[str, Run, Callable[[ScriptServer], None]]] = (
 )
 
 
-@covers("F76", "cancelled at any await", "`CancelledError`; nothing is left")
+@covers("F76", "call cancelled at any await", "`CancelledError`; slot is released")
 @pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
@@ -194,7 +194,9 @@ async def _cancelled(coro: Coroutine[Any, Any, Any], at: int, when: When) -> boo
     return False
 
 
-@covers("F76", "cancelled in the queue for a slot", "`CancelledError`; no slot is lost")
+@covers(
+    "F76", "call cancelled while queued for a slot", "`CancelledError`; no slot is lost"
+)
 @pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
 async def test_slot_granted_to_a_cancelled_call_goes_to_the_next(when: When) -> None:
     async with no_leaks(), ScriptServer() as server:
@@ -239,7 +241,9 @@ async def test_timeout_at_any_moment_leaves_nothing(run: Run, *, long: bool) -> 
     assert "APITimeoutError" in ended
 
 
-@covers("F78", "the stream is closed by another task", "its reader: `ClosedError`")
+@covers(
+    "F78", "the stream is closed by another task", "`ClosedError` in the reading task"
+)
 async def test_closing_a_stream_wakes_its_reader() -> None:
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(sse(chunk("hel"))[:-5]), silence)

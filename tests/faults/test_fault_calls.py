@@ -98,8 +98,8 @@ async def test_each_status_raises_its_class(kind: Kind) -> None:
 @both
 async def test_connection_with_unsolicited_data_is_not_used(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
-        poison = send(http(b"{}", "418 Poison"))
-        server.script(read, send(http()), wait(0.01), poison, silence)
+        unsolicited = send(http(b"{}", "418 Poison"))
+        server.script(read, send(http()), wait(0.01), unsolicited, silence)
         await call(client, kind)
         await asyncio.sleep(0.05)
         once = attrs.evolve(client.retries, max_attempts=1)
@@ -137,7 +137,7 @@ FORMS: dict[str, tuple[str, float, float]] = {
 @covers("F62", "429 with each form of Retry-After", "its wait, or the usual backoff")
 @pytest.mark.parametrize("form", [*FORMS, "future"])
 async def test_each_form_of_retry_after_is_a_lower_bound(form: str) -> None:
-    """Values that are not valid are ignored."""
+    """Invalid values are ignored: the default backoff applies."""
     header, least, most = FORMS.get(form, (f"Retry-After: {in_future(5)}", 3.0, 6.0))
     virtual_time = VirtualTime()
     async with no_leaks(), ScriptServer() as server:
@@ -307,7 +307,9 @@ async def test_closing_the_client_ends_calls_at_any_stage(
 
 
 @covers(
-    "F79", "the client is used on another event loop", "works, with other connections"
+    "F79",
+    "the client is used on another event loop",
+    "the response, on a new connection",
 )
 def test_client_is_used_by_one_event_loop_after_another(
     caplog: pytest.LogCaptureFixture,
@@ -354,7 +356,7 @@ async def test_jump_of_the_system_time_has_no_effect(
         assert virtual_time.waits == [0.5]
 
 
-@covers("F81", "the process is suspended", "a timeout; then works again")
+@covers("F81", "the process is suspended", "`APITimeoutError` (total)")
 @both
 async def test_process_that_was_suspended_continues(kind: Kind) -> None:
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
@@ -378,7 +380,7 @@ async def test_stream_closed_before_its_end_was_read_is_closed() -> None:
         stream = await open_stream(client)
         reader = asyncio.create_task(stream.collect())
         content = stream._event_stream._response.content
-        while not content.is_eof():  # noqa: ASYNC110 - exactly this moment is meant
+        while not content.is_eof():  # noqa: ASYNC110 - no event for this state
             await asyncio.sleep(0)
         await stream.aclose()
 
@@ -392,7 +394,7 @@ async def test_stream_closed_before_its_end_was_read_is_closed() -> None:
 
 @covers("F43", "a body without a length stalls", "`APITimeoutError` (total)")
 async def test_timeout_is_not_the_end_of_a_body_without_a_length() -> None:
-    """Its end is the end of the connection, which a timeout aborts."""
+    """The client closes the connection, which must not look like the end of the body."""
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(length=None)), silence)
 
@@ -407,7 +409,7 @@ async def test_timeout_is_not_the_end_of_a_body_without_a_length() -> None:
     "F56", "the body of an error stalls beyond `total`", "`APITimeoutError` (total)"
 )
 async def test_total_ends_an_error_body_that_stalls() -> None:
-    """The status is not reported instead: the time of the whole call is over."""
+    """The timeout takes precedence over the status."""
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)
 
@@ -419,7 +421,7 @@ async def test_total_ends_an_error_body_that_stalls() -> None:
         assert_at_rest(client)
 
 
-@covers("F76", "cancelled while the body of an error stalls", "`CancelledError`")
+@covers("F76", "call cancelled while the body of an error stalls", "`CancelledError`")
 async def test_cancellation_ends_an_error_body_that_stalls() -> None:
     async with no_leaks(), ScriptServer() as server, make_client(server) as client:
         server.script(read, send(http(b"{", "503 Busy", length=99)), silence)

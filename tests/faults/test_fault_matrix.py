@@ -28,7 +28,7 @@ CASES = [
 async def test_fault_ends_as_the_table_says(
     row: Row, kind: Kind, result: Result, authority: Authority
 ) -> None:
-    """It ends in the response or one typed error, and leaves nothing behind."""
+    """Afterwards nothing leaks, and the next calls on the same client succeed."""
     certificate = getattr(authority, row.certificate)() if row.certificate else None
     server = ScriptServer(ssl=certificate, scheme=row.scheme)
     async with (
@@ -86,9 +86,9 @@ async def _still_works(
 ) -> None:
     """Check that the same client works, with the same server if it can recover."""
     server.clear_scripts()
-    async with ScriptServer(ssl=authority.good()) as good:
+    async with ScriptServer(ssl=authority.good()) as valid:
         recovers = server.scheme is None and server.ssl is None
-        url = server.url if recovers else good.url
+        url = server.url if recovers else valid.url
         again = client.with_options(base_url=url, api_key=KEY)
         assert (await call(again, "plain")).text == "hello"
         assert (await call(again, "stream")).text == "hello"

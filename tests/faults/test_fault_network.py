@@ -226,7 +226,9 @@ async def test_ipv4_is_tried_while_ipv6_does_not_respond() -> None:
         hole.__exit__(None, None, None)
 
 
-@covers("F08", "refused twice, then up", "the response, at the 3rd attempt")
+@covers(
+    "F08", "connection refused twice, then accepted", "the response, at the 3rd attempt"
+)
 @both
 async def test_refused_connection_is_retried_until_the_server_is_up(kind: Kind) -> None:
     port = free_port()
@@ -250,7 +252,7 @@ async def test_refused_connection_is_retried_until_the_server_is_up(kind: Kind) 
         await server.__aexit__(None, None, None)
 
 
-@covers("F82", "too many open files", "`APIConnectionError`, 3 attempts; then works")
+@covers("F82", "too many open files", "`APIConnectionError`, 3 attempts")
 @both
 async def test_too_many_open_files_are_a_connection_error(kind: Kind) -> None:
     full = True

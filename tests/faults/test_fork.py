@@ -14,7 +14,7 @@ from script import ScriptServer
 from openrouter_async import AsyncOpenRouter
 
 
-@covers("F79", "the process forks", "works on both sides, nothing is shared")
+@covers("F79", "the process forks", "parent and child use separate connections")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
 async def test_forked_process_uses_connections_of_its_own() -> None:
     """The child uses and closes the client, without an effect on its parent."""

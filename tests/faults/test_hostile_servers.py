@@ -248,7 +248,9 @@ TEXTS: dict[str, tuple[bytes, str]] = {
 
 
 @covers(
-    "F74", "bad UTF-8, lone surrogates, NUL, line separators", "the text, with U+FFFD"
+    "F74",
+    "invalid UTF-8, lone surrogates, NUL, line separators",
+    "the text, with U+FFFD",
 )
 @pytest.mark.parametrize("name", TEXTS)
 @both
@@ -261,7 +263,7 @@ async def test_invalid_characters_are_replaced(kind: Kind, name: str) -> None:
 
 
 def with_field(field: str, kind: Kind) -> bytes:
-    """Return a good response with one more field."""
+    """Return a valid response with one more field."""
     if kind == "plain":
         return http(HELLO.replace(b"{", b"{" + field.encode() + b",", 1))
     return sse(STREAM.replace(b"{", b"{" + field.encode() + b",", 1))

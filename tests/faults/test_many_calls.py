@@ -62,18 +62,18 @@ async def test_thousands_of_calls_share_a_hundred_connections(*, long: bool) -> 
 
 
 async def test_failing_server_keeps_no_slots(*, long: bool) -> None:
-    async def bad(peer: Peer) -> None:
+    async def close_or_reset(peer: Peer) -> None:
         await read(peer)
         await (close, reset)[peer.server.connections % 2](peer)
 
     count = 1000 if long else 200
     async with (
         no_leaks(),
-        ScriptServer(default=bad) as bad_server,
+        ScriptServer(default=close_or_reset) as failing_server,
         ScriptServer() as server,
         make_client(server, max_connections=10, timeouts=Timeouts()) as client,
     ):
-        other = client.with_options(base_url=bad_server.url, api_key="sk-x")
+        other = client.with_options(base_url=failing_server.url, api_key="sk-x")
         done = await asyncio.gather(
             *(call((client, other)[n % 2]) for n in range(count)),
             return_exceptions=True,

@@ -53,19 +53,19 @@ REFUSAL: Final = {"error": {"code": 403, "message": "no"}}
 SCRIPTS: Final[Mapping[str, tuple[Step, ...]]] = {
     "reset at once": (reset,),
     "closed at once": (close,),
-    "closed without an answer": (read, close),
-    "reset without an answer": (read, reset),
+    "closed without a response": (read, close),
+    "reset without a response": (read, reset),
     "silence": (read, silence),
     "garbage": (read, send(b"garbage\r\n\r\n")),
     "a header without an end": (read, send(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99999)),
-    "a bad length": (read, send(http(length="many"))),
+    "invalid length": (read, send(http(length="many"))),
     "a redirect": (read, send(http(b"", "307 Go", "Location: http://127.0.0.1:9/"))),
     "no JSON": (read, send(http(b"{"))),
     "empty": (read, send(http(b""))),
     "a page": (read, send(http(b"<html>hi", media="text/html"))),
     "too large": (read, send(http(b'{"a":"' + b"x" * 2000))),
     "cut": (read, send(http(length=999)), close),
-    "bad gzip": (read, send(http(b"no gzip", "200 OK", "Content-Encoding: gzip"))),
+    "invalid gzip": (read, send(http(b"not gzip", "200 OK", "Content-Encoding: gzip"))),
     "brotli": (read, send(http(b"x", "200 OK", "Content-Encoding: br"))),
     "400": (read, send(http(b'{"error":{"code":400}}', "400 No"))),
     "401": (read, send(http(b"{}", "401 No"))),
@@ -242,21 +242,21 @@ async def test_failed_connection_shows_the_key_nowhere(
     proxy = f"http://user:{PROXY_PASSWORD}@127.0.0.1"
     async with (
         no_leaks(),
-        ScriptServer(ssl=authority.unknown()) as bad,
-        ScriptServer() as odd,
+        ScriptServer(ssl=authority.unknown()) as untrusted,
+        ScriptServer() as rejecting,
     ):
-        odd.script(read_head, send(http(b"", "407 Who are you")), silence)
-        ways: Sequence[dict[str, Any]] = (
+        rejecting.script(read_head, send(http(b"", "407 Who are you")), silence)
+        targets: Sequence[dict[str, Any]] = (
             {"server": f"http://127.0.0.1:{free_port()}/v1"},
-            {"server": bad},
-            {"server": odd.url.replace("http", "https"), "max_connections": 1},
+            {"server": untrusted},
+            {"server": rejecting.url.replace("http", "https"), "max_connections": 1},
             {
                 "server": "https://api.invalid/v1",
                 "proxy": f"{proxy}:{free_port()}",
             },
-            {"server": "https://api.invalid/v1", "proxy": f"{proxy}:{odd.port}"},
+            {"server": "https://api.invalid/v1", "proxy": f"{proxy}:{rejecting.port}"},
         )
-        for options in ways:
+        for options in targets:
             retries = Retries(max_attempts=1)
             async with make_limited_client(**options, retries=retries) as client:
                 error = await fail(client, stream=stream)

@@ -39,8 +39,9 @@ CUT_OFF: Final = ("length", "error", "content_filter")
 """Finish reasons after which the arguments of a tool call may be incomplete."""
 
 
-# One for all choices, because thousands of streams may be open. It stays empty.
-_NOTHING_HELD: Final[dict[str, str]] = {}
+# The initial `_held` of every choice: a shared dict, because thousands of streams may
+# be open. It is replaced, never modified.
+_NO_HALVES: Final[dict[str, str]] = {}
 
 
 class ChoiceAccumulator:
@@ -97,7 +98,7 @@ class ChoiceAccumulator:
         self._parts: list[Any] | None = None
         self._other: OtherForms | None = None
         # For each text, the half of a character that is held back for the next chunk.
-        self._held: dict[str, str] = _NOTHING_HELD
+        self._held: dict[str, str] = _NO_HALVES
 
     def add(self, choice: Mapping[str, Any], chunk: ChatStreamingResponseChunk) -> None:
         """
@@ -211,7 +212,7 @@ class ChoiceAccumulator:
         self._held = {k: half for k, half in self._held.items() if k != key}
         if held:
             self._held[key] = held
-            # No fast path, so that the next piece is shown here, too.
+            # The next piece has to be joined with the half: no fast path.
             self._content = None
         delta = _delta_of(choice, chunk)
         if key != "reasoning_content":
@@ -249,7 +250,7 @@ class ChoiceAccumulator:
         chunk: ChatStreamingResponseChunk,
     ) -> None:
         message = self._message
-        # While a half is held back, each text has to be looked at.
+        # While half a character is held back, `_add_text` has to handle each text.
         texts = {} if self._held else message.texts
         for key, value in delta.items():
             if key in texts and type(value) is str:

@@ -33,8 +33,10 @@ class OtherForms:
         """
         Return the part of a text in `message` that was not received before.
 
-        A message has the whole text so far. If it has not, the cases are: 1. deltas had
-        text: they are right; 2. the text is an earlier one; 3. it is a fragment.
+        1. The text begins with all that was received: the remainder is new.
+        2. A part was received in deltas, which take precedence, or the text is an
+           earlier, shorter one: nothing is new.
+        3. Otherwise the message has a fragment instead of the whole text: all is new.
 
         Args:
             key: The name of the text.

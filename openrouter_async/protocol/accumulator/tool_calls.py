@@ -109,8 +109,8 @@ class PartialToolCall:
         """
         Return True if a fragment has the next piece of the name.
 
-        Only then has it neither an id nor arguments, and comes before all arguments.
-        The same name again is not a piece: providers repeat names.
+        Such a fragment has neither an id nor arguments, and precedes all arguments. The
+        complete name is not a piece: some providers repeat it.
         """
         name = as_string(function.get("name"))
         return (
@@ -282,7 +282,8 @@ class ToolCallAccumulator:
         call = self._find_call(fragment, index) or self._new_call(index)
         ident = as_id(fragment.get("id"))
         owner = self._by_id.get(ident, call)
-        # An id that one index has twice cannot be the id of both calls.
+        # An id that belongs to an earlier call of the same index is not the id of this
+        # call.
         other_id = owner is not call and owner.index == index
         call.add(fragment, other_id=other_id)
         if other_id:
@@ -342,7 +343,7 @@ class ToolCallAccumulator:
         name = function["name"]
         arguments = function.get("arguments")
         if not call.name:
-            # It may have had an id or arguments only; this is its name.
+            # The call had only an id or arguments so far; this is its name.
             return index is None and bool(ident and call.id and ident != call.id)
         if ident and call.id:
             return _is_another_by_id(call, ident, name, arguments)
@@ -405,9 +406,10 @@ def _is_another_by_id(
         return bool(name != call.name and arguments) and call.is_complete()
     if name != call.name or not isinstance(arguments, str) or not arguments.strip():
         return True
-    # Parallel calls of one function, or a new id for each fragment of one call. It is
-    # one call if it has no arguments yet: it must not be executed without them. It is
-    # also one if it has a part of them, of which these are not a new beginning.
+    # These are parallel calls of one function, or one call with a new id for each
+    # fragment. It is one call if
+    # 1. it has no arguments yet: it must not be executed without them;
+    # 2. its arguments are incomplete, and the new ones do not begin an object.
     continued = not arguments.lstrip().startswith("{") and not call.is_complete()
     return call.has_arguments() and not continued
 
