@@ -126,6 +126,17 @@ async def test_events_after_done_are_not_read(
     assert stream.response.text == "hi"
 
 
+async def test_event_without_a_chunk_is_skipped(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    in_one_read(server, content("he"), " ", content("llo"))
+
+    async with client.chat.send(HELLO, stream=True) as stream:
+        reads = await read_all_available(stream)
+
+    assert reads == ["hello"]
+
+
 async def test_completion_sent_for_a_stream_request_is_one_read(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from openrouter_async.transport.aiohttp_compat import (
+    _retrieve_exception,
     _retrieve_exception_of_closed,
     end_with_connection,
 )
@@ -24,3 +25,20 @@ async def test_body_of_a_connection_that_was_lost_before_breaks() -> None:
 
     with pytest.raises(aiohttp.ClientPayloadError, match="closed inside"):
         await body.read()
+
+
+async def test_exception_of_a_lost_connection_counts_as_retrieved() -> None:
+    """asyncio logs an exception that nobody retrieves. aiohttp may cancel the future."""
+    loop = asyncio.get_running_loop()
+    reported: list[object] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    failed: asyncio.Future[None] = loop.create_future()
+    cancelled: asyncio.Future[None] = loop.create_future()
+    for future in (failed, cancelled):
+        future.add_done_callback(_retrieve_exception)
+    failed.set_exception(aiohttp.ClientConnectionError("Connection lost"))
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    del failed, cancelled, future
+
+    assert reported == []
