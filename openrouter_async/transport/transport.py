@@ -82,7 +82,7 @@ class Transport:
         report = self._events.begin(call)
         try:
             pool = self._pools.find() or await self._pools.open()
-            loop = self._loop(call, pool, report, limiter, ResponseReader.read)
+            loop = self._loop(call, pool, report, limiter, _read)
             value = await loop.run()
         except BaseException as error:
             report.fail(error)
@@ -162,6 +162,10 @@ class Transport:
         if secret is None:
             secret = self._authorizations[key] = authorization(key, base_url)
         return secret
+
+
+def _read(reader: ResponseReader[T]) -> Awaitable[T]:
+    return reader.read()
 
 
 def _end_stream(

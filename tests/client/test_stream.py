@@ -451,7 +451,7 @@ async def test_response_without_choices_and_without_an_error_is_malformed(
     server: LocalOpenRouter, client: AsyncOpenRouter, *, stream: bool
 ) -> None:
     """The usage that was received may have been paid for; it is in `partial`."""
-    body = {"id": "gen-5", "choices": [], "usage": {"total_tokens": 31}}
+    body: dict[str, Any] = {"id": "gen-5", "choices": [], "usage": {"total_tokens": 31}}
     server.reply(chunks=[body], done=True) if stream else server.reply(json=body)
     server.reply(chunks=[], done=True)
 

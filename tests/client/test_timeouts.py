@@ -53,8 +53,8 @@ def send(
     client: AsyncOpenRouter, timeouts: Timeouts | float, **options: Any
 ) -> "asyncio.Task[ChatResponse]":
     """Start a plain call."""
-    call = client.chat.send(HELLO, timeouts=timeouts, **options)
-    return asyncio.create_task(cast("Any", call))
+    chat: Any = client.chat
+    return asyncio.create_task(chat.send(HELLO, timeouts=timeouts, **options))
 
 
 async def open_stream(

@@ -168,7 +168,11 @@ def test_retry_after_of_an_error_event_may_be_a_date() -> None:
 
 
 def test_error_in_the_last_chunk_takes_precedence_over_its_finish_reason() -> None:
-    choice = {"delta": {}, "finish_reason": "error", "native_finish_reason": "OVERLOAD"}
+    choice: dict[str, Any] = {
+        "delta": {},
+        "finish_reason": "error",
+        "native_finish_reason": "OVERLOAD",
+    }
     state = new_state()
 
     with pytest.raises(APIError, match="OVERLOAD"):

@@ -28,7 +28,7 @@ async def test_body_of_a_connection_that_was_lost_before_breaks() -> None:
 
 
 async def test_exception_of_a_lost_connection_counts_as_retrieved() -> None:
-    """asyncio logs an exception that nobody retrieves. aiohttp may cancel the future."""
+    """An exception that nobody retrieves is logged. aiohttp may cancel the future."""
     loop = asyncio.get_running_loop()
     reported: list[object] = []
     loop.set_exception_handler(lambda _, context: reported.append(context))

@@ -15,6 +15,10 @@ from openrouter_async.protocol.decode import read_response
 from openrouter_async.transport.call_events import CallEvents
 
 
+def parse_nothing(*_: object) -> None:
+    """Return no value."""
+
+
 def new_call() -> Call[Any]:
     return Call(
         method="POST",
@@ -26,7 +30,7 @@ def new_call() -> Call[Any]:
         timeouts=Timeouts(),
         retries=Retries(),
         size_limits=SizeLimits(),
-        parse=lambda *_: None,
+        parse=parse_nothing,
         model="m",
     )
 

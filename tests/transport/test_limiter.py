@@ -1,5 +1,8 @@
 """The shared concurrency limiter, and the registry of limiters."""
 
+# The timer of a pause is private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 
 import pytest
