@@ -169,19 +169,21 @@ class SSEDecoder:
     def _decode(self, data: bytes, end: int, events: list[ServerSentEvent]) -> None:
         """Process the complete lines before `end`; append finished events."""
         begin = 0
+        is_between = not (
+            self._data or self._event or self._bare or self._retry is not None
+        )
+        if is_between and data.startswith(b":"):
+            begin = self._skip_comments(data, end)
         # Fast path. Nearly every OpenRouter event is a single "data: " line. If that
         # holds for all complete events in these bytes, they are split in one step,
         # which takes a third of the time of going line by line. Counting the line
         # feeds proves it: there are no others than the two between events.
         if (
-            data.startswith(b"data: ")
-            and not self._data
-            and not self._event
-            and not self._bare
-            and self._retry is None
-            and (stop := data.rfind(b"\n\n", 0, end)) > 0
+            is_between
+            and data.startswith(b"data: ", begin)
+            and (stop := data.rfind(b"\n\n", begin, end)) > 0
         ):
-            text = data[6:stop].decode("utf-8", "replace")
+            text = data[begin + 6 : stop].decode("utf-8", "replace")
             last_id = self._id
             if "\n" not in text:
                 events.append(ServerSentEvent("message", text, last_id))
@@ -194,6 +196,23 @@ class SSEDecoder:
         if begin < end:
             for line in data[begin : end - 1].split(b"\n"):
                 self._process_line(line, events)
+
+    def _skip_comments(self, data: bytes, end: int) -> int:
+        """
+        Count the comments that come before the next event; return where they end.
+
+        OpenRouter sends comments until the model starts. They must not send the events
+        that were received with them through the slow path.
+        """
+        begin = 0
+        while begin < end:
+            # Between events, an empty line has no effect.
+            if data.startswith(b":", begin):
+                self.comments += 1
+            elif not data.startswith(b"\n", begin):
+                break
+            begin = data.index(b"\n", begin) + 1
+        return begin
 
     def _process_line(self, line: bytes, events: list[ServerSentEvent]) -> None:
         if not line:

@@ -258,6 +258,23 @@ def test_comments_are_counted_when_their_line_ends() -> None:
     assert counts == [0, 0, 1, 1, 2, 4, 4]
 
 
+def test_comments_before_events_of_the_same_read_are_counted_and_skipped() -> None:
+    decoder = SSEDecoder()
+
+    events = decoder.feed(b": A\n\n:\n\n\ndata: a\n\ndata: b\n\n: B\n\n")
+
+    assert events == [Event(data="a"), Event(data="b")]
+    assert decoder.comments == 3
+
+
+def test_comment_inside_an_event_does_not_end_it() -> None:
+    decoder = SSEDecoder()
+
+    events = decoder.feed(b"event: x\n") + decoder.feed(b": A\ndata: a\n\n")
+
+    assert events == [Event(event="x", data="a")]
+
+
 @pytest.mark.parametrize("step", [1, 1024, 64 * 1024])
 def test_large_event_takes_linear_time(step: int) -> None:
     """

@@ -486,7 +486,8 @@ def _lookup_lines(
     )
     if name == "reasoning":
         namespace["read_reasoning"] = _read_reasoning
-        matches, default = f"v and {matches}", "read_reasoning(raw)"
+        matches = f"({matches} if v else v is None and 'reasoning_content' not in raw)"
+        default = "read_reasoning(raw)"
     return [lookup, f"self.{name} = v if {matches} else {default}"]
 
 

@@ -543,7 +543,7 @@ def find_error(raw: Any) -> Any:
     finish reason; 4. without any choice, an error without an envelope. An array
     counts as its first object.
     """
-    whole = first_object(raw)
+    whole: Mapping[str, Any] = raw if raw.__class__ is dict else first_object(raw)
     error = whole.get("error")
     if error:
         return error

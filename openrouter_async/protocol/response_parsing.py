@@ -138,9 +138,11 @@ def is_event_stream(http: Exchange, start: bytes) -> bool:
         start: The body, or the beginning of it for which `is_decisive` returns True.
     """
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith((b"{", b"[", b"<")):
+        return False
     if re.match(FIELD_LINE, start[: _FIELD_BYTES + 1].decode("latin-1")):
         return True
-    return start[:1] not in (b"{", b"[", b"<") and media_type(http) == _EVENT_STREAM
+    return media_type(http) == _EVENT_STREAM
 
 
 def is_decisive(start: bytes) -> bool:

@@ -19,9 +19,13 @@ class CallEvents:
 
     An exception that an observer raises is logged. It reaches neither the call nor the
     other observers.
+
+    Attributes:
+        now: Returns the time.
+        observed: True if there is an observer.
     """
 
-    __slots__ = ("_observers", "now")
+    __slots__ = ("_observers", "now", "observed")
 
     def __init__(
         self,
@@ -37,16 +41,12 @@ class CallEvents:
             now: Returns the time.
         """
         self._observers = observers
+        self.observed = bool(observers)
         self.now = now
 
     def begin(self, call: Call[Any]) -> "CallReport":
         """Return the report of a call that begins now."""
         return CallReport(self, call)
-
-    @property
-    def observed(self) -> bool:
-        """True if there is an observer."""
-        return bool(self._observers)
 
     def ended(self, record: CallRecord) -> None:
         """Pass the record of a call that is over to each observer."""

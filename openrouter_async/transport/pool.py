@@ -167,13 +167,13 @@ class Pool:
         if self._session.closed:
             raise _session_closed()
         data: Any = None
-        if isinstance(body, Path):
-            # aiohttp reads the file in blocks, and closes it.
-            data = body.open("rb")
-        elif body is not None:
+        if isinstance(body, bytes):
             is_large = len(body) > _LARGE_BODY
             # A new object for each attempt: aiohttp closes it after use.
             data = io.BytesIO(body) if is_large else aiohttp.BytesPayload(body)
+        elif body is not None:
+            # aiohttp reads the file in blocks, and closes it.
+            data = body.open("rb")
         target = self._urls.get(url) or self._parse(url)
         proxy = self._proxies.choose(target)
         if proxy is None:
