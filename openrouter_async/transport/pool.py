@@ -31,6 +31,24 @@ _LARGE_BODY: Final = 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, connect=None, sock_connect=None, sock_read=None
 )
+
+
+class _Process:
+    """The id of this process. `os.getpid` is a system call; each call needs the id."""
+
+    __slots__ = ("id",)
+
+    def __init__(self) -> None:
+        self.update()
+        # Windows has no fork.
+        getattr(os, "register_at_fork", dict)(after_in_child=self.update)
+
+    def update(self) -> None:
+        """Read the id again, in a process that was forked."""
+        self.id = os.getpid()
+
+
+_process: Final = _Process()
 # A client calls few URLs, unless each call has a query of its own.
 _MAX_URLS: Final = 100
 
@@ -267,7 +285,7 @@ class PoolRegistry:
         """
         if self.closed:
             raise ClosedError("The client is closed; create a new AsyncOpenRouter.")
-        pool = self._pools.get((os.getpid(), asyncio.get_running_loop()))
+        pool = self._pools.get((_process.id, asyncio.get_running_loop()))
         return None if pool is None or pool.closed else pool
 
     async def open(self) -> Pool:
@@ -281,7 +299,7 @@ class PoolRegistry:
         for (pid, loop), pool in self._pools.copy().items():
             if pool.closed or loop.is_closed():
                 self._pools.pop((pid, loop), None)
-        key = (os.getpid(), asyncio.get_running_loop())
+        key = (_process.id, asyncio.get_running_loop())
         pool = self._pools[key] = Pool(self._network, self._clock)
         pool.guard = self._close_with_loop(key, pool)
         await anext(pool.guard)
@@ -309,7 +327,7 @@ class PoolRegistry:
     async def aclose(self) -> None:
         """Close the pool of the running event loop, and reject further calls."""
         self.closed = True
-        key = (os.getpid(), asyncio.get_running_loop())
+        key = (_process.id, asyncio.get_running_loop())
         pool = self._pools.pop(key, None)
         if pool is not None:
             await pool.aclose("The client was closed during the call.")
@@ -319,7 +337,7 @@ class PoolRegistry:
         # A copy: event loops in other threads may add pools meanwhile. `copy` is one
         # operation; `list` of the items may be interrupted by a garbage collection.
         pools = [
-            pool for (pid, _), pool in self._pools.copy().items() if pid == os.getpid()
+            pool for (pid, _), pool in self._pools.copy().items() if pid == _process.id
         ]
         return PoolStats(
             in_use=sum(pool.slots.in_use for pool in pools),
