@@ -55,9 +55,32 @@ def decode(data: bytes | bytearray | str) -> Any:
         # Leave this block first: an exception raised in it would refer to this
         # error, which holds the whole body.
         value = _UNDECODED
-    if value is _UNDECODED or _has_json_arguments(data):
+    if value is _UNDECODED or (
+        not _is_without_calls(value) and _has_json_arguments(data)
+    ):
         return _decode_leniently(data)
     return value
+
+
+def _is_without_calls(value: Any) -> bool:
+    """
+    Return True if a value is a response whose messages have no tool calls.
+
+    This spares most responses a search of their bytes, which are megabytes if they
+    contain images.
+    """
+    if value.__class__ is not dict or value.get("choices").__class__ is not list:
+        return False
+    for choice in value["choices"]:
+        message = choice.get("message") if choice.__class__ is dict else None
+        if (
+            message.__class__ is not dict
+            or message.get("content").__class__ is not str
+            or message.get("tool_calls")
+            or message.get("function_call")
+        ):
+            return False
+    return True
 
 
 def decode_finite(data: bytes | bytearray | str) -> Any:

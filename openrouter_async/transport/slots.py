@@ -36,5 +36,5 @@ class Slots:
 
     def release(self) -> None:
         """Give a slot back; the call that has waited longest gets it."""
-        if not self._queue.wake():
+        if not self._queue.waiters or not self._queue.wake():
             self.in_use -= 1
