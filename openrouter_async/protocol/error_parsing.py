@@ -357,7 +357,7 @@ def parse_error(body: Any, http: Exchange, error: Any = None) -> ErrorDetails:
 def first_object(body: Any) -> Mapping[str, Any]:
     """Return a JSON object, or the first one of an array; else an empty one."""
     if body.__class__ is list:
-        return next((item for item in body if item.__class__ is dict), {})
+        body = next((item for item in body if item.__class__ is dict), None)
     return as_object(body)
 
 

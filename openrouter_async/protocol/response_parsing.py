@@ -6,7 +6,7 @@ from typing import Any, Final
 from ..errors import MalformedResponseError, OpenRouterError
 from ..sse import SSEDecoder
 from ..types import ChatResponse, Exchange, Usage
-from .decode import decode, read_response
+from .decode import choice_usage, decode, read_response
 from .error_parsing import (
     FIELD_LINE,
     error_from_body,
@@ -176,7 +176,9 @@ def is_empty(response: ChatResponse) -> bool:
 
 def usage_of(value: object) -> Usage | None:
     """Return the usage that a response reports; None if it reports none."""
-    if isinstance(value, ChatResponse) and isinstance(value.raw.get("usage"), dict):
+    if not isinstance(value, ChatResponse):
+        return None
+    if isinstance(value.raw.get("usage"), dict) or choice_usage(value.raw):
         return value.usage
     return None
 

@@ -196,8 +196,11 @@ def head_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choices(body: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    listed = enumerate(as_list(body.get("choices")))
-    return [(c.get("index", n), c) for n, c in listed if isinstance(c, Mapping)]
+    return [
+        (as_object(item).get("index", number), as_object(item))
+        for number, item in enumerate(as_list(body.get("choices")))
+        if isinstance(item, Mapping)
+    ]
 
 
 def _choice(index: int, delta: Mapping[str, Any], **rest: Any) -> dict[str, Any]:

@@ -287,6 +287,14 @@ def test_usage_of_a_response_without_usage_is_none() -> None:
     assert [usage_of(other) for other in others] == [None] * 4
 
 
+def test_usage_inside_a_choice_is_the_usage_of_the_response() -> None:
+    response = read_response({"choices": [{"usage": {"total_tokens": 9}}]})
+    usage = usage_of(response)
+
+    assert usage is not None
+    assert usage.total_tokens == 9
+
+
 def test_with_exchange_sets_the_exchange_and_keeps_the_error_s_id() -> None:
     http = exchange()
     http.generation_id = "gen-1"

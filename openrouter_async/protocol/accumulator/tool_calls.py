@@ -53,7 +53,7 @@ class PartialToolCall:
     def __init__(self, index: int | None) -> None:
         self.index = index
         self.id = ""
-        self.name = ""
+        self.name: str = ""
         self.held = ""
         self._values: dict[str, Any] = {}
         self._function: dict[str, Any] = {}
