@@ -49,6 +49,7 @@ from .errors import (
 )
 from .protocol.call import CallRecord
 from .stream import ChatStream, PendingStream
+from .transport.call_events import CallInfo, CallObservation
 from .transport.pool import PoolStats
 from .types import (
     NULL,
@@ -96,12 +97,14 @@ if typing.TYPE_CHECKING:
     from .tools import (
         CitationReceived,
         ImageReceived,
+        Observer,
         ReasoningDelta,
         TextDelta,
         ToolCallArguments,
         ToolCallFinished,
         ToolCallStarted,
         ToolEvent,
+        ToolObservation,
         ToolResult,
         ToolRun,
         ToolStream,
@@ -128,12 +131,14 @@ else:
         ".tools": (
             "CitationReceived",
             "ImageReceived",
+            "Observer",
             "ReasoningDelta",
             "TextDelta",
             "ToolCallArguments",
             "ToolCallFinished",
             "ToolCallStarted",
             "ToolEvent",
+            "ToolObservation",
             "ToolResult",
             "ToolRun",
             "ToolStream",
@@ -173,6 +178,8 @@ __all__ = [
     "BatchStats",
     "BatchStoppedError",
     "BudgetExceededError",
+    "CallInfo",
+    "CallObservation",
     "CallRecord",
     "Chat",
     "ChatError",
@@ -201,6 +208,7 @@ __all__ = [
     "Message",
     "MessageLike",
     "NotFoundError",
+    "Observer",
     "OpenRouterError",
     "OutputError",
     "OutputRefusedError",
@@ -240,6 +248,7 @@ __all__ = [
     "ToolCallTruncatedError",
     "ToolError",
     "ToolEvent",
+    "ToolObservation",
     "ToolResponseMessage",
     "ToolResult",
     "ToolRun",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from .parsed import ParsedResponse, ParsedStream
     from .structured.output_parser import OutputParser
-    from .tools import OnToolError, ToolRun, ToolStream
+    from .tools import Observer, OnToolError, ToolRun, ToolStream
     from .transport.limiter import LimiterRegistry
 
 T = TypeVar("T")
@@ -86,10 +86,12 @@ class Chat:
         settings: Settings,
         transport: Transport,
         limiters: Callable[[], LimiterRegistry],
+        observer: Observer | None,
     ) -> None:
         self._settings = settings
         self._transport = transport
         self._limiters = limiters
+        self._observer = observer
 
     @overload
     def send(
@@ -347,6 +349,7 @@ class Chat:
             max_parallel_tools=max_parallel_tools,
             on_tool_error=on_tool_error,
             deadline=deadline,
+            observer=self._observer,
         )
 
         def finish(response: ChatResponse) -> ChatResponse:

@@ -28,6 +28,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .batches import Batches
+    from .tools import Observer
 
 _BASE_URL: Final = "https://openrouter.ai/api/v1"
 _MAX_CONNECTIONS: Final = 1000
@@ -65,6 +66,7 @@ class AsyncOpenRouter:
         env_proxies: bool = True,
         allow_http: bool = False,
         on_call: Callable[[CallRecord], object] | None = None,
+        observer: "Observer | None" = None,
         clock: Clock | None = None,
     ) -> None:
         """
@@ -96,6 +98,8 @@ class AsyncOpenRouter:
             allow_http: If True, allow sending the key unencrypted to other machines.
             on_call: A function that is called with the record of each finished call.
                 It must not block.
+            observer: An object that is told when calls and tools start and end, such
+                as `openrouter_async.otel.OpenTelemetry()`.
             clock: Source of time and random numbers, for tests.
 
         Raises:
@@ -131,7 +135,9 @@ class AsyncOpenRouter:
                 },
             ),
             allow_http=allow_http,
+            keep_requests=observer is not None,
         )
+        self._observer = observer
         self._network = NetworkOptions(
             max_connections=max_connections or _MAX_CONNECTIONS,
             session=session,
@@ -139,7 +145,9 @@ class AsyncOpenRouter:
             ssl=ssl,
             env_proxies=env_proxies,
         )
-        self._make_transport = partial(Transport, self._network, on_call, clock)
+        self._make_transport = partial(
+            Transport, self._network, on_call, clock, observer
+        )
         self._set_up()
 
     def _set_up(self) -> None:
@@ -148,7 +156,9 @@ class AsyncOpenRouter:
         self._is_owner = True
         # Created by the first batch; shared with the clients of `with_options`.
         self._limiters = cache(new_limiters)
-        self._chat = Chat(self._settings, self._transport, self._limiters)
+        self._chat = Chat(
+            self._settings, self._transport, self._limiters, self._observer
+        )
 
     @property
     def chat(self) -> Chat:
@@ -217,7 +227,9 @@ class AsyncOpenRouter:
         if api_key is not None:
             other._is_key_from_environment = False
         other._is_owner = False
-        other._chat = Chat(other._settings, self._transport, self._limiters)
+        other._chat = Chat(
+            other._settings, self._transport, self._limiters, self._observer
+        )
         return other
 
     async def request(

@@ -2,7 +2,7 @@
 
 import asyncio
 import warnings
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Generic, Self
@@ -38,6 +38,7 @@ class ChatStream:
         "_event_stream",
         "_events",
         "_failure",
+        "_feed",
         "_first",
         "_reading",
         "_state",
@@ -46,6 +47,10 @@ class ChatStream:
     def __init__(self, event_stream: EventStream, state: StreamState) -> None:
         self._event_stream = event_stream
         self._state = state
+        # A wrapper only if somebody counts chunks, so that nobody else pays for it.
+        self._feed = (
+            state.feed if state.on_chunk is None else _counted(state, state.on_chunk)
+        )
         # Decoded when the stream was opened; None once it was returned.
         self._first, state.first = state.first, None
         # Received and not yet decoded. The next one is last, so that `pop` is cheap
@@ -114,7 +119,7 @@ class ChatStream:
             return []
         while self._events:
             try:
-                chunk = self._state.feed(self._events.pop())
+                chunk = self._feed(self._events.pop())
             except OpenRouterError as error:
                 # The next call raises it, because it is now the end of the stream.
                 self._fail(error)
@@ -158,7 +163,7 @@ class ChatStream:
             try:
                 # The event is not bound to a name: a traceback that shows local
                 # variables must not show a key that the server echoed.
-                chunk = self._state.feed(self._events.pop())
+                chunk = self._feed(self._events.pop())
             except OpenRouterError as error:
                 raise self._fail(error) from error.__cause__
             if chunk is not None:
@@ -285,6 +290,21 @@ class ChatStream:
             source=self,
             stacklevel=2,
         )
+
+
+def _counted(
+    state: StreamState, on_chunk: Callable[[], object]
+) -> Callable[[ServerSentEvent], ChatStreamingResponseChunk | None]:
+    """Return a `feed` that calls `on_chunk` for each chunk."""
+    feed = state.feed
+
+    def feed_and_count(event: ServerSentEvent) -> ChatStreamingResponseChunk | None:
+        chunk = feed(event)
+        if chunk is not None:
+            on_chunk()
+        return chunk
+
+    return feed_and_count
 
 
 S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)

@@ -1,7 +1,7 @@
 """A call: one request with all its attempts, and the record of how it ended."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from attrs import define, field, frozen
 
@@ -37,6 +37,8 @@ class Call(Generic[T]):
         stream: If True, a stream was requested.
         body_path: Path of a file that is sent in place of `body`. It is read for each
             attempt, in blocks.
+        request: The value that `body` was encoded from; None unless an observer needs
+            it. Without one it is not kept, because a batch has many calls.
         sink: Function that receives the body of a response with status 200 in pieces;
             `parse` then gets an empty body.
     """
@@ -54,6 +56,7 @@ class Call(Generic[T]):
     model: str | None = None
     stream: bool = False
     body_path: str | None = None
+    request: Any = field(default=None, repr=False, kw_only=True)
     sink: Callable[[bytes], object] | None = None
 
 

@@ -65,6 +65,8 @@ class Settings(Value):
         headers: Headers of every request; they override `Accept` and
             `Accept-Encoding`, which are set for each kind of call.
         allow_http: If True, a key may be sent unencrypted to any host.
+        keep_requests: If True, calls keep the request that they were encoded from, for
+            an observer.
     """
 
     api_key: ApiKey | None = field(repr=False)
@@ -74,6 +76,7 @@ class Settings(Value):
     size_limits: SizeLimits
     headers: Mapping[str, str] = field(repr=False)
     allow_http: bool
+    keep_requests: bool = field(default=False, kw_only=True)
     # CIMultiDict because each attempt copies them, and copying one is cheap only if
     # the source is a CIMultiDict too.
     _plain_headers: CIMultiDict[str] = field(
@@ -177,6 +180,7 @@ class Settings(Value):
             parse=parse,
             model=model,
             stream=stream,
+            request=body if self.keep_requests else None,
         )
 
 

@@ -92,6 +92,8 @@ class StreamState:
         finished: True once a choice had a finish reason. A connection that breaks
             after that has cut nothing off.
         done: True once no further chunk can follow.
+        on_chunk: Called by the reader for each chunk after the first; None if nobody
+            wants to know.
     """
 
     __slots__ = (
@@ -103,6 +105,7 @@ class StreamState:
         "finished",
         "first",
         "http",
+        "on_chunk",
         "token_seen",
     )
 
@@ -131,6 +134,7 @@ class StreamState:
         self._on_first_token = on_first_token
         self._key = key
         self.http = http
+        self.on_chunk: Callable[[], object] | None = None
         self.first: ChatStreamingResponseChunk | None = None
         self.token_seen = False
         self.finished = False

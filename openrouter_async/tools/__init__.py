@@ -22,12 +22,14 @@ from .events import (
 )
 from .execution import OnToolError
 from .loop import ToolLoop
+from .observation import Observer, ToolObservation
 from .tool_run import ToolRun, ToolStream
 
 __all__ = [
     "CitationReceived",
     "EventBuilder",
     "ImageReceived",
+    "Observer",
     "OnToolError",
     "ReasoningDelta",
     "TextDelta",
@@ -36,6 +38,7 @@ __all__ = [
     "ToolCallStarted",
     "ToolEvent",
     "ToolLoop",
+    "ToolObservation",
     "ToolResult",
     "ToolRun",
     "ToolStream",

@@ -16,6 +16,9 @@ from ..types.parts import Part
 from .arguments import sendable_arguments
 from .call_ids import CallIds
 from .events import ToolResult
+from .observation import Observer, ToolReport
+
+_Prepared = tuple[Tool[..., Any], list[Any], dict[str, Any]]
 
 OnToolError = Literal["report", "raise"] | Callable[[ToolCall, Exception], str]
 """
@@ -34,6 +37,7 @@ async def execute(
     slots: asyncio.Semaphore,
     executing: list[str],
     on_tool_error: OnToolError,
+    observer: Observer | None = None,
 ) -> ToolResult:
     """
     Execute a call, and return its result or its error.
@@ -45,13 +49,37 @@ async def execute(
         slots: Limits the functions that run at the same time.
         executing: Has the name of the tool while its function runs.
         on_tool_error: The treatment of an exception that the function raises.
+        observer: Is told of the call when its function starts, or when it is found
+            that there is nothing to execute.
 
     Raises:
         Exception: If the function raises it, and `on_tool_error` is "raise". A
             `ToolError` is never raised.
     """
+    prepared = _prepare(call, tools, turn)
+    if isinstance(prepared, ToolResult):
+        if observer is not None:
+            with ToolReport(observer, call, turn) as report:
+                report.result = prepared
+        return prepared
     name = call.function.name
-    tool = tools.get(name)
+    async with slots:
+        executing.append(name)
+        try:
+            if observer is None:
+                return await _run(call, prepared, turn, on_tool_error)
+            with ToolReport(observer, call, turn) as report:
+                report.result = await _run(call, prepared, turn, on_tool_error)
+            return report.result
+        finally:
+            executing.remove(name)
+
+
+def _prepare(
+    call: ToolCall, tools: Mapping[str, Tool[..., Any]], turn: int
+) -> _Prepared | ToolResult:
+    """Return the tool and its arguments, or the error to report to the model."""
+    tool = tools.get(call.function.name)
     if tool is None:
         known = ", ".join(tools) or "none"
         # The name is not quoted: the model wrote it, and errors end up in logs.
@@ -61,24 +89,28 @@ async def execute(
         args, kwargs = tool.arguments_of(call)
     except ToolArgumentsError as error:
         return ToolResult(call, _error_content(error.message), None, error, turn)
-    async with slots:
-        executing.append(name)
-        try:
-            value = await _call_tool(tool, args, kwargs)
-            return ToolResult(call, _content(value), value, None, turn)
-        except Exception as error:
-            error.add_note(f"Raised by the tool {name!r}, in the call {call.id!r}.")
-            if on_tool_error == "raise" and not isinstance(error, ToolError):
-                raise
-            if isinstance(error, ToolError):
-                content = error.content
-            elif callable(on_tool_error):
-                content = on_tool_error(call, error)
-            else:
-                content = _error_content(f"{type(error).__name__}: {error}")
-            return ToolResult(call, content, None, error, turn)
-        finally:
-            executing.remove(name)
+    return tool, args, kwargs
+
+
+async def _run(
+    call: ToolCall, prepared: _Prepared, turn: int, on_tool_error: OnToolError
+) -> ToolResult:
+    """Call the function, and return its result or its error."""
+    try:
+        value = await _call_tool(*prepared)
+        return ToolResult(call, _content(value), value, None, turn)
+    except Exception as error:
+        name = call.function.name
+        error.add_note(f"Raised by the tool {name!r}, in the call {call.id!r}.")
+        if on_tool_error == "raise" and not isinstance(error, ToolError):
+            raise
+        if isinstance(error, ToolError):
+            content = error.content
+        elif callable(on_tool_error):
+            content = on_tool_error(call, error)
+        else:
+            content = _error_content(f"{type(error).__name__}: {error}")
+        return ToolResult(call, content, None, error, turn)
 
 
 async def _call_tool(

@@ -34,6 +34,7 @@ from ..types import (
 from .call_ids import CallIds
 from .events import EventBuilder, ToolEvent, ToolResult, TurnFinished
 from .execution import OnToolError, execute, sendable_calls, without_blank_calls
+from .observation import Observer
 
 T = TypeVar("T")
 Task = asyncio.Task[ToolResult]
@@ -70,6 +71,7 @@ class ToolLoop:
         max_parallel_tools: int,
         on_tool_error: OnToolError,
         deadline: float | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """
         Validate the arguments; nothing is sent.
@@ -82,6 +84,7 @@ class ToolLoop:
                 executed at the same time, 1 or more.
             on_tool_error: The treatment of an exception that a tool raises.
             deadline: Maximum seconds of the whole run; None for no limit.
+            observer: Is told of each call of a tool.
 
         Raises:
             ConfigurationError: If a limit is less than 1, the deadline is not
@@ -116,6 +119,7 @@ class ToolLoop:
         self._on_tool_error: OnToolError = on_tool_error
         self._call_ids = CallIds()
         self._deadline = deadline
+        self._observer = observer
         # The time of the event loop at which the run must have ended.
         self._end: float | None = None
         self._executing: list[str] = []
@@ -307,6 +311,7 @@ class ToolLoop:
                     slots=slots,
                     executing=self._executing,
                     on_tool_error=self._on_tool_error,
+                    observer=self._observer,
                 )
             )
             for call in calls

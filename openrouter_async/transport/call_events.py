@@ -2,15 +2,102 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import ClosedError, OpenRouterError
 from ..protocol.call import Call, CallRecord, Outcome
+from ..protocol.encode import encode
 from ..protocol.response_parsing import usage_of
-from ..types import Exchange
+from ..types import ChatResponse, Exchange
+
+T = TypeVar("T")
 
 logger = logging.getLogger("openrouter_async")
+
+_RAISED: Final = "%s raised; the call itself is not affected."
+
+
+class CallInfo:
+    """
+    A call that begins, as an observer sees it.
+
+    Attributes:
+        model: The requested model; None if the request named none.
+        stream: If True, a stream is requested.
+        host: Host of the server.
+        port: Port of the server.
+        body: The request, as a read-only view: fields may be objects such as
+            `UserMessage`. None if the call has no JSON object as its body.
+    """
+
+    __slots__ = ("_call", "body", "host", "model", "port", "stream")
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+        self.model = call.model
+        self.stream = call.stream
+        self.host, self.port = call.base_url.origin[1:]
+        request = call.request
+        self.body: Mapping[str, Any] | None = (
+            MappingProxyType(request) if request.__class__ is dict else None
+        )
+
+    def add_to_body(self, members: Mapping[str, Any]) -> None:
+        """
+        Add members to the JSON object that is sent, or replace them in it.
+
+        It has an effect only while `call_started` runs.
+
+        Args:
+            members: The members, such as the ids of a trace.
+        """
+        self._call.body = encode({**(self.body or {}), **members})
+
+    def __repr__(self) -> str:
+        return f"<CallInfo {self.model} {self.host}:{self.port}>"
+
+
+class CallObservation(Protocol):
+    """The part of an observer that is about one call."""
+
+    @property
+    def chunk(self) -> Callable[[], object] | None:
+        """A function to call for each chunk after the first; None if not needed."""
+        ...
+
+    def active(self) -> AbstractContextManager[object]:
+        """Return the context in which all attempts run, in the task of the call."""
+        ...
+
+    def first_chunk(self) -> None:
+        """Note that the first event of a stream is here."""
+        ...
+
+    def finished(self, record: CallRecord, response: ChatResponse | None) -> None:
+        """
+        Note the end of the call. It is called once, in any task.
+
+        Args:
+            record: The outcome, attempts and timings.
+            response: The response, or the part that was received; None if nothing was.
+        """
+        ...
+
+
+class CallObserver(Protocol):
+    """The part of an observer that is about calls."""
+
+    def call_started(self, call: CallInfo) -> CallObservation | None:
+        """
+        Note the start of a call, in the caller's task, before it waits for a slot.
+
+        Returns:
+            The observation of this call; None if the observer ignores it.
+        """
+        ...
 
 
 class CallEvents:
@@ -22,15 +109,16 @@ class CallEvents:
 
     Attributes:
         now: Returns the time.
-        observed: True if there is an observer.
+        observed: True if there is an observer of finished calls.
     """
 
-    __slots__ = ("_observers", "now", "observed")
+    __slots__ = ("_observer", "_observers", "now", "observed")
 
     def __init__(
         self,
         observers: Mapping[str, Callable[[CallRecord], object]],
         now: Callable[[], float],
+        observer: CallObserver | None = None,
     ) -> None:
         """
         Dispatch to these observers.
@@ -39,14 +127,23 @@ class CallEvents:
             observers: Called with the record of each call when it is over, by the name
                 that the log uses for them.
             now: Returns the time.
+            observer: Gets the start of each call too, and what happens in between.
         """
         self._observers = observers
+        self._observer = observer
         self.observed = bool(observers)
         self.now = now
 
     def begin(self, call: Call[Any]) -> "CallReport":
         """Return the report of a call that begins now."""
-        return CallReport(self, call)
+        if self._observer is None:
+            return CallReport(self, call, None)
+        observation = None
+        try:
+            observation = self._observer.call_started(CallInfo(call))
+        except Exception:
+            logger.exception(_RAISED, "observer.call_started")
+        return CallReport(self, call, observation)
 
     def ended(self, record: CallRecord) -> None:
         """Pass the record of a call that is over to each observer."""
@@ -54,7 +151,7 @@ class CallEvents:
             try:
                 observer(record)
             except Exception:
-                logger.exception("%s raised; the call itself is not affected.", name)
+                logger.exception(_RAISED, name)
 
 
 class CallReport:
@@ -63,17 +160,38 @@ class CallReport:
 
     Attributes:
         http: The exchange, filled in while the call is in progress.
+        observation: The observation of the call; None if no observer wants to know
+            what happens before its end.
     """
 
-    __slots__ = ("_events", "_model", "_started", "_stream", "http")
+    __slots__ = ("_events", "_model", "_started", "_stream", "http", "observation")
 
-    def __init__(self, events: CallEvents, call: Call[Any]) -> None:
+    def __init__(
+        self, events: CallEvents, call: Call[Any], observation: CallObservation | None
+    ) -> None:
         self._events = events
         # Not the call itself: an open stream need not keep the body of its request.
         self._model = call.model
         self._stream = call.stream
+        self.observation = observation
         self._started = events.now()
         self.http = Exchange()
+
+    async def run(self, attempts: Awaitable[T]) -> T:
+        """Return the result of all attempts, which run in the observer's context."""
+        with LoggedContext(self.observation, "observer.active"):
+            return await attempts
+
+    @staticmethod
+    def first_chunk(observation: CallObservation) -> Callable[[], object] | None:
+        """Report the first event of a stream; return what to call for the others."""
+        chunk = None
+        try:
+            observation.first_chunk()
+            chunk = observation.chunk
+        except Exception:
+            logger.exception(_RAISED, "observer.first_chunk")
+        return None if chunk is None else _Guarded(chunk)
 
     def fail(self, error: BaseException) -> None:
         """
@@ -96,20 +214,91 @@ class CallReport:
                 observer: accumulating a long stream takes time.
         """
         self.http.timings.total = self._events.now() - self._started
-        if not self._events.observed:
+        observation = self.observation
+        if observation is None and not self._events.observed:
             return
         outcome = _outcome(error)
         failure = error if isinstance(error, OpenRouterError) else None
-        self._events.ended(
-            CallRecord(
-                model=self._model,
-                stream=self._stream,
-                outcome=outcome,
-                error=failure if outcome == "error" else None,
-                http=self.http,
-                usage=usage_of(response()),
-            )
+        received = response()
+        record = CallRecord(
+            model=self._model,
+            stream=self._stream,
+            outcome=outcome,
+            error=failure if outcome == "error" else None,
+            http=self.http,
+            usage=usage_of(received),
         )
+        if observation is not None:
+            self.observation = None
+            try:
+                observation.finished(
+                    record, received if isinstance(received, ChatResponse) else None
+                )
+            except Exception:
+                logger.exception(_RAISED, "observer.finished")
+        self._events.ended(record)
+
+
+class _Active(Protocol):
+    def active(self) -> AbstractContextManager[object]: ...
+
+
+class LoggedContext:
+    """The context of an observation; exceptions that it raises are logged."""
+
+    __slots__ = ("_context", "_name", "_observation")
+
+    def __init__(self, observation: _Active | None, name: str) -> None:
+        """
+        Prepare the context; it is asked for when this is entered.
+
+        Args:
+            observation: Has the context; None if there is none.
+            name: The name that the log uses.
+        """
+        self._observation = observation
+        self._name = name
+        self._context: AbstractContextManager[object] | None = None
+
+    def __enter__(self) -> None:
+        try:
+            if self._observation is not None:
+                context = self._observation.active()
+                context.__enter__()
+                self._context = context
+        except Exception:
+            logger.exception(_RAISED, self._name)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What it returns is ignored: an observer must not suppress an exception.
+        try:
+            if self._context is not None:
+                self._context.__exit__(kind, failure, trace)
+        except Exception:
+            logger.exception(_RAISED, self._name)
+
+
+class _Guarded:
+    """A function of an observer; the first exception is logged, and ends the calls."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function: Callable[[], object] | None = function
+
+    def __call__(self) -> None:
+        try:
+            if self._function is not None:
+                self._function()
+        except Exception:
+            # One line for a stream, not one for each of its chunks.
+            self._function = None
+            logger.exception(_RAISED, "observer.chunk")
 
 
 def _outcome(error: BaseException | None) -> Outcome:

@@ -18,7 +18,7 @@ from ..protocol.lru import LRUCache
 from ..protocol.retry import RetryBudget
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse
-from .call_events import CallEvents, CallReport
+from .call_events import CallEvents, CallObserver, CallReport
 from .event_stream import EventStream
 from .limiter import AttemptLimiter
 from .pool import NetworkOptions, Pool, PoolRegistry, PoolStats
@@ -49,12 +49,13 @@ class Transport:
         network: NetworkOptions,
         on_call: Callable[[CallRecord], object] | None,
         clock: Clock | None,
+        observer: CallObserver | None = None,
     ) -> None:
         # Jitter needs no cryptographic random numbers.
         self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
         self._pools = PoolRegistry(network, self._clock)
         self._events = CallEvents(
-            {} if on_call is None else {"on_call": on_call}, self._clock.now
+            {} if on_call is None else {"on_call": on_call}, self._clock.now, observer
         )
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
@@ -83,7 +84,10 @@ class Transport:
         try:
             pool = self._pools.find() or await self._pools.open()
             loop = self._loop(call, pool, report, limiter, _read)
-            value = await loop.run()
+            if report.observation is None:
+                value = await loop.run()
+            else:
+                value = await report.run(loop.run())
         except BaseException as error:
             report.fail(error)
             raise
@@ -114,10 +118,14 @@ class Transport:
             loop = self._loop(
                 call, pool, report, limiter, lambda reader: reader.open(on_end)
             )
-            return await loop.run()
+            if report.observation is None:
+                return await loop.run()
+            stream, state = await report.run(loop.run())
+            state.on_chunk = report.first_chunk(report.observation)
         except BaseException as error:
             report.fail(error)
             raise
+        return stream, state
 
     def _loop(
         self,

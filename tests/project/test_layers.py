@@ -74,7 +74,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
-    ("client",): {"openrouter_async.batches"},
+    ("client",): {"openrouter_async.batches", "openrouter_async.tools"},
     ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
