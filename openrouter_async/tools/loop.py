@@ -357,7 +357,8 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
             name = each.name
             if name in found:
                 raise ConfigurationError(
-                    f"Two tools are named {name!r}: rename one with @tool(name=...)."
+                    f"Two tools are named {name!r}: rename one with @tool(name=...), "
+                    "or pass prefix= to mcp_tools()."
                 )
             found[name] = each
         elif isinstance(each, FunctionTool) or (
