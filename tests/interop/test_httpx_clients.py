@@ -251,6 +251,8 @@ def of_openai(error: BaseException, name: str) -> Any:
 async def tasks_end() -> None:
     """Wait until a library has ended its tasks; openai 2 leaves a generator open."""
     gc.collect()
+    # The event loop starts a task for it in its next iteration.
+    await asyncio.sleep(0.01)
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
