@@ -86,7 +86,7 @@ class ResponseReader(Generic[T]):
         self._pool = pool
         self._watchdog = watchdog
         self._key = key
-        # The bytes that were read to find out what the body is. They are no local
+        # The bytes that were read to find out what the body is. They are not a local
         # variable, because tracebacks may show those.
         self._start = b""
         # The body so far, if it arrives in several reads.
