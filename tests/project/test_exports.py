@@ -22,7 +22,9 @@ LOADED_ON_FIRST_USE = {
     f"openrouter_async.{name}"
     for name in ("batch", "structured.output_parser", "parsed", "tools")
 }
-NEVER_LOADED = {"openrouter_async.relay", "openrouter_async.testing"}
+NEVER_LOADED = {f"openrouter_async.{name}" for name in ("relay", "otel", "testing")} | {
+    "opentelemetry"
+}
 
 
 def sort_key(name: str) -> tuple[int, str]:
