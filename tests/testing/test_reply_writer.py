@@ -249,7 +249,7 @@ async def test_keepalive_data_is_sent_while_waiting(
     loop_server: LocalOpenRouter, http: aiohttp.ClientSession
 ) -> None:
     """Comments in a stream, white space in a plain body."""
-    slow = Reply("x", before_token=0.05, keepalive=0.01, comments=0)
+    slow = Reply("x", before_token=0.3, keepalive=0.01, comments=0)
     loop_server.reply(slow, times=2)
 
     stream = await read_stream(http)
