@@ -48,7 +48,8 @@ def _encode_file(
     media = media_type or mimetypes.guess_type(name, strict=False)[0]
     if media is None:
         raise ConfigurationError(
-            f"The type of {name!r} is unknown; pass media_type= (audio: format=)."
+            f"Cannot guess the media type of {name!r} from its extension: pass "
+            "media_type=, or format= for audio."
         )
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes time to import
         # One byte more than allowed: the file may grow after its size was read.

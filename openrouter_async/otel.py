@@ -219,7 +219,7 @@ class CallSpan:
         self._last = now
 
     def finished(self, record: CallRecord, response: ChatResponse | None) -> None:
-        """Set what is known at the end, and end the span."""
+        """Record the metrics, set the final attributes, and end the span."""
         owner, span = self._owner, self._span
         attributes = self._attributes
         if response is not None and response.model:

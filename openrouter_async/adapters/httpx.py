@@ -109,7 +109,8 @@ class OpenRouterTransport(_AsyncTransport):
             raise failure from error
         raise package.UnsupportedProtocol(
             f"OpenRouterTransport does not support {request.method} {path}: it sends "
-            f"POST {_CHAT_PATH} and GET requests. Use another httpx client for others."
+            f"POST {_CHAT_PATH} and GET requests. Use another httpx client for other "
+            "requests."
         )
 
     async def _send(self, package: Any, request: Any) -> Any:
@@ -213,7 +214,9 @@ def _request_body(data: bytes) -> dict[str, Any]:
             f"The body of a chat request must be a JSON object. {error.message}"
         ) from None
     if not body:
-        raise ConfigurationError("The body of a chat request must be a JSON object.")
+        raise ConfigurationError(
+            "The body of a chat request must be a non-empty JSON object."
+        )
     return body
 
 

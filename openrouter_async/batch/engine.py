@@ -159,7 +159,7 @@ class BatchEngine:
     # --- RunControl ------------------------------------------------------------------
 
     def stop(self, reason: StopReason, error: BaseException | None) -> None:
-        """Send no more requests. Only the first reason is kept."""
+        """Stop sending requests. If called again, the first reason is kept."""
         if self.is_over:
             return
         if self.reason is None:

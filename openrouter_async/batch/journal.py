@@ -120,7 +120,7 @@ class RunJournal(Protocol):
         """Prepare the journal, and read the rows that are done."""
 
     def cancel_open(self) -> None:
-        """Make an `open` that is running on the thread return early."""
+        """Make an `open` in progress on the journal's thread return early."""
 
     def failed_before(self, name: str, fingerprint: int, index: int) -> bool:
         """Return True if a row failed in an earlier run."""
@@ -217,7 +217,7 @@ class Journal:
             raise
 
     def cancel_open(self) -> None:
-        """Make an `open` that is running on the thread return early."""
+        """Make an `open` in progress on the journal's thread return early."""
         self._is_cancelled = True
 
     def _check_path(self) -> None:

@@ -81,7 +81,7 @@ class JsonLinesFile:
             raise JournalError(
                 f"{self.path} ends with an incomplete line that was not written by a "
                 "run. The file was not changed.",
-                hint="Check the path, or add the missing end of the line.",
+                hint="Check the path, or complete the last line of the file.",
             )
         os.ftruncate(self._file, size)
         return size

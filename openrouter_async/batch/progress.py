@@ -62,7 +62,7 @@ class RateMeter:
 
 
 def projected_cost(stats: BatchStats) -> float | None:
-    """Return the cost of the whole run in US dollars; None if unknown."""
+    """Return the projected cost of the whole run in US dollars; None if unknown."""
     if stats.total is None or not stats.done:
         return None
     return stats.cost / stats.done * (stats.total - stats.resumed)

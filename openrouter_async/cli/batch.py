@@ -149,10 +149,11 @@ def retry(args: BatchArgs, terminal: Terminal) -> ExitCode:
 
 def _retry_paths(path: Path) -> tuple[Path, Path]:
     """
-    Return the failures file and the journal, of which one is given.
+    Return the paths of the failures file and the journal, given either of them.
 
     Raises:
-        CommandError: If the path is stdin, or the failures file of two journals.
+        CommandError: If the path is stdin, or a failures file that could belong to
+            two journals.
     """
     if str(path) == STDIN:
         raise CommandError(

@@ -183,8 +183,8 @@ def _print_json(response: ChatResponse, terminal: Terminal) -> None:
         text = json.dumps(response.raw, ensure_ascii=False, indent=indent)
     except RecursionError:
         raise CommandError(
-            "The response is nested too deeply to be printed as JSON; without --json, "
-            "its text is printed.",
+            "The response is nested too deeply to be printed as JSON: omit --json to "
+            "print its text.",
             ExitCode.API,
         ) from None
     try:

@@ -102,7 +102,7 @@ class Terminal:
         """
         if not self.has_stdout:
             raise CommandError(
-                "stdout is closed: there is nowhere to write the result to.",
+                "Cannot write the result: stdout is closed. Redirect it to a file.",
                 ExitCode.USAGE,
             )
 

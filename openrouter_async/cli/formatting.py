@@ -33,7 +33,7 @@ def dollars(value: float | None) -> str:
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """Format a number of things: "1 chunk", "2 chunks"."""
+    """Format a count and its noun, singular or plural: "1 chunk", "2 chunks"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
 
 

@@ -49,7 +49,7 @@ def serve(args: ServeArgs, terminal: Terminal) -> ExitCode:
     Run the server until SIGINT or SIGTERM.
 
     Raises:
-        CommandError: If the address cannot be listened on.
+        CommandError: If the server cannot listen on the address.
     """
     # Where the event loop cannot handle signals (Windows), Ctrl-C raises this.
     with suppress(KeyboardInterrupt):

@@ -44,10 +44,10 @@ def decode(data: bytes | bytearray | str) -> Any:
     Lone surrogates and a byte order mark are accepted; invalid UTF-8 becomes U+FFFD. A
     number that is not finite, or has thousands of digits, becomes None. An integer
     beyond 64 bits becomes the nearest float, because finding such integers would cost
-    more than all other decoding; in the arguments of a tool call it is exact.
+    more than all other decoding. The arguments of a tool call are decoded exactly.
 
     Raises:
-        MalformedResponseError: If it is not valid JSON, or is nested too deeply.
+        MalformedResponseError: If `data` is not valid JSON, or is nested too deeply.
     """
     try:
         value = orjson.loads(data)

@@ -86,7 +86,8 @@ def encode(value: Any) -> bytes:
     because a search for them would cost more than all other encoding.
 
     Raises:
-        ConfigurationError: If a value cannot be JSON. The message has its path.
+        ConfigurationError: If a value cannot be encoded as JSON. The message gives
+            the path of the value.
     """
     if value.__class__ is dict:
         for key, member in value.items():
@@ -127,17 +128,18 @@ def _encode_slowly(value: Any) -> bytes:
         text = json.dumps(_checked(value, "$"), separators=(",", ":"))
     except RecursionError:
         raise ConfigurationError(
-            "The request is nested too deeply, or contains itself."
+            "The request is nested too deeply, or contains a circular reference."
         ) from None
     return text.encode("ascii")
 
 
 def _checked(value: Any, path: str) -> Any:
     """
-    Return `value` with everything in it converted for `json`.
+    Return `value` converted to types that `json` can encode.
 
     Raises:
-        ConfigurationError: If a value cannot be JSON. The message has its path.
+        ConfigurationError: If a value cannot be encoded as JSON. The message gives
+            the path of the value.
     """
     if value is None or isinstance(value, str | int):
         return value.value if isinstance(value, Enum) else value

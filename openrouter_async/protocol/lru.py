@@ -40,7 +40,7 @@ class LRUCache(MutableMapping[K, V]):
         # Called several times for each request. `Mapping.get` would call `__getitem__`,
         # which calls `suppress`. Type checkers see the overloads of `Mapping`.
         def get(self, key: K, default: Any = None) -> Any:
-            """Return the value of a key, or `default`; marks the entry as used."""
+            """Return the value of a key, or `default`; mark the entry as used."""
             entries = self._entries
             try:
                 value = entries[key]

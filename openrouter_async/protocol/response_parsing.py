@@ -71,7 +71,7 @@ def read_chat(body: bytes, http: Exchange, wall_time: float) -> ChatResponse:
         if error is not None:
             raise error_from_body(raw, http, wall_time=wall_time, error=error)
         raise MalformedResponseError(
-            f"The response is JSON, but not an object: a {type(raw).__name__}.",
+            f"The response must be a JSON object, not {type(raw).__name__}.",
             http=http,
         )
     response = read_response(raw, http)  # pyright: ignore[reportUnknownArgumentType]

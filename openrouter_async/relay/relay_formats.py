@@ -128,7 +128,7 @@ class PlainTextFormat:
         return b""
 
     def event(self, event: ToolEvent) -> bytes:
-        """Return new text."""
+        """Return the text of a `TextDelta`, and no bytes for other events."""
         if isinstance(event, TextDelta):
             # Half of a surrogate pair cannot be encoded.
             return event.text.encode("utf-8", "replace")
@@ -178,7 +178,7 @@ class OpenAIFormat:
         self._is_run = False
 
     def begin(self) -> bytes:
-        """Return nothing: the chunks are complete."""
+        """Return no bytes: the format has no opening event."""
         return b""
 
     def chunk(self, chunk: ChatStreamingResponseChunk) -> bytes:

@@ -38,7 +38,7 @@ _JSON_TYPES: Final[Mapping[type[Any], str]] = {
     dict: "an object",
 }
 _NUMBERS: Final = (int, float, ExactFloat)
-_OTHER_FORM: Final = "a string of another form"
+_OTHER_FORM: Final = "a string in another format"
 
 # ISO 8601, with weeks and days combined as `datetime.timedelta` allows. A string, not a
 # compiled pattern: most programs never use it, and `re` caches.
@@ -114,7 +114,7 @@ def _decimal(value: Any, _: Any) -> Decimal:
         decimal = Decimal("NaN")
     if not decimal.is_finite():
         raise InvalidValueError(
-            "expected a decimal number, got a string of another form"
+            "expected a decimal number, got a string in another format"
         )
     return decimal
 

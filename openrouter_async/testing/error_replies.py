@@ -111,9 +111,9 @@ def error_reply(
         raw: `metadata.raw`, the provider's error as a string or as JSON.
         metadata: Further members of `error.metadata`.
         availability: `error.availability`.
-        user_id: Member `user_id` beside the error, an account's id.
+        user_id: Top-level `user_id` of the body: the id of an account.
         retry_after: Seconds to wait, or a string to send unchanged as `Retry-After`.
-        hints: Places of `retry_after`, one or several:
+        hints: One or several locations in which `retry_after` is sent:
             - "header": `Retry-After`, in seconds.
             - "header_ms": `retry-after-ms`.
             - "header_date": `Retry-After`, as an HTTP date.

@@ -14,7 +14,7 @@ Matcher: TypeAlias = Callable[[SeenRequest], bool] | str
 
 @define(eq=False)
 class _Step:
-    """A reply, and how often it is still to be sent; None: without end."""
+    """A reply, and the number of times left to send it; None for no limit."""
 
     reply: Reply
     remaining: int | None

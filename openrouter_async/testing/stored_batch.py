@@ -176,7 +176,7 @@ class StoredBatch:
 
 
 def invalid_row(batch: StoredBatch) -> tuple[str, str] | None:
-    """Return the name of the first row that validation refuses, and the reason."""
+    """Return the name of the first row that fails validation, and the reason."""
     for row in batch.rows:
         body = row["body"]
         if reason := _invalid(body):

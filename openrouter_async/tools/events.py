@@ -111,7 +111,7 @@ class ToolCallArguments(Shape):
 @define(eq=False, repr=False)
 class ToolCallFinished(Shape):
     """
-    A complete call; its turn has ended, and it is executed next.
+    A complete tool call of a turn that has ended; the call is executed next.
 
     Attributes:
         index: The number of the call in its turn, from 0.

@@ -120,7 +120,8 @@ async def _call_tool(
     Call the function of a tool.
 
     Raises:
-        ToolTimeoutError: If it does not return within the timeout of the tool.
+        ToolTimeoutError: If the function does not return within the timeout of the
+            tool.
     """
     timeout = asyncio.timeout(tool.timeout)
     try:
@@ -169,7 +170,10 @@ def _call_in_thread(
         return function(*args, **kwargs)
     except StopIteration as error:
         # A future cannot hold StopIteration: the caller would wait forever.
-        raise RuntimeError("The tool raised StopIteration.") from error
+        raise RuntimeError(
+            "The tool raised StopIteration, which a thread cannot pass on: raise "
+            "another exception."
+        ) from error
 
 
 def _content(value: Any) -> str | Sequence[PartLike]:

@@ -77,18 +77,20 @@ class ToolLoop:
         Validate the arguments; nothing is sent.
 
         Args:
-            ask: Sends a request, with `messages`, `tool_choice` and `stream`.
+            ask: Function that sends a request; called with `messages`, `tool_choice`
+                and `stream`.
             request: The `messages`, `tools` and `tool_choice` of the first request.
             max_turns: The maximum number of responses, 1 or more.
             max_parallel_tools: The maximum number of calls of one turn that are
                 executed at the same time, 1 or more.
-            on_tool_error: The treatment of an exception that a tool raises.
+            on_tool_error: The handling of an exception that a tool raises.
             deadline: Maximum seconds of the whole run; None for no limit.
-            observer: Is told of each call of a tool.
+            observer: Observer that is notified of each tool call.
 
         Raises:
             ConfigurationError: If a limit is less than 1, the deadline is not
-                positive, a function tool has no function, or two tools have one name.
+                positive, a function tool has no function, or two tools have the
+                same name.
             TypeError: If `messages` is not a list of messages.
         """
         if min(max_turns, max_parallel_tools) < 1:
@@ -349,7 +351,7 @@ def _by_name(tools: Sequence[Any]) -> dict[str, Tool[..., Any]]:
 
     Raises:
         ConfigurationError: If a function tool has no function, a function is not a
-            tool, or two tools have one name.
+            tool, or two tools have the same name.
     """
     found: dict[str, Tool[..., Any]] = {}
     for each in tools:

@@ -44,14 +44,15 @@ class AttemptLimiter(Protocol):
 
     def retry_delay(self, error: OpenRouterError, random: float) -> float | None:
         """
-        Return the seconds until the retry of a failure that does not use up an attempt.
+        Return the delay before a retry that does not use up an attempt.
 
         Args:
             error: The error of the attempt.
             random: A random number, 0.0 <= random < 1.0.
 
         Returns:
-            None if the failure counts, and the rules for retries decide.
+            The delay in seconds; None if the failure uses up an attempt, so that the
+            usual retry rules apply.
         """
 
 

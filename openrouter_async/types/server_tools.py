@@ -298,7 +298,7 @@ class FusionTool(TypedDict, total=False):
 
     Attributes:
         type: Always "openrouter:fusion".
-        parameters: Parameters of combining them.
+        parameters: Settings of the other models and of combining their answers.
     """
 
     type: Required[Literal["openrouter:fusion"]]

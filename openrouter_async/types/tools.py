@@ -288,7 +288,7 @@ class ToolCall(Shape):
 
     def as_request(self) -> dict[str, Any]:
         """
-        Return the call to send back, with all keys as received.
+        Return the call as a JSON object for the next request; all keys are kept.
 
         An id that was received as a number is sent as a string, like the
         `tool_call_id` of its result.

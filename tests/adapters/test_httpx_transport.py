@@ -208,7 +208,7 @@ async def test_error_body_that_is_text_is_kept(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[1]", "must be a JSON object"),
+        (b"[1]", "must be a non-empty JSON object"),
         (b"{", "must be a JSON object. Invalid JSON"),
         (b'{"messages": []}', "There is nothing to send"),
         (b'{"messages": "hi"}', "messages must be a list"),

@@ -62,7 +62,7 @@ def test_scalar_has_exactly_the_type(kind: Any, value: Any, expected: Any) -> No
     assert type(structured) is type(expected)
 
 
-OTHER_FORM = "got a string of another form"
+OTHER_FORM = "got a string in another format"
 
 INVALID: list[tuple[Any, Any, str]] = [
     (int, "3", "expected an integer, got a string"),

@@ -251,7 +251,7 @@ def opaque() -> object:
 @pytest.mark.parametrize(
     ("function", "error"),
     [
-        (stop, "RuntimeError: The tool raised StopIteration."),
+        (stop, "RuntimeError: The tool raised StopIteration, which"),
         (cancelled, "RuntimeError: The tool raised CancelledError, but"),
         (opaque, "ConfigurationError: "),
     ],

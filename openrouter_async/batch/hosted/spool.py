@@ -78,7 +78,7 @@ def replace_head(path: Path, group: BatchGroup, callback_url: str | None) -> Non
 
 
 def name_in(row: bytes) -> str:
-    """Return the name of a row of a submission."""
+    """Return the `custom_id` of a line of a submission: the name of its row."""
     return str(as_object(decode(row)).get("custom_id"))
 
 

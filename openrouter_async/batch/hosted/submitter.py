@@ -112,7 +112,7 @@ class Submitter:
         self._changed()
 
     async def _submit_group(self, filled: FilledGroup) -> None:
-        """Write the intent, and submit."""
+        """Wait until the group may be submitted, record the intent, and submit it."""
         context = self._context
         rows, group, writer = filled.rows, filled.group, filled.writer
         try:
@@ -182,10 +182,13 @@ class Submitter:
         self, batch: HostedBatch, failure: OpenRouterError
     ) -> bool:
         """
-        Prepare the next submission after a failure; return False if there is none.
+        Handle a failed submission; return True if the batch is to be submitted again.
 
-        The cases: 1. it was not stored, and a wait helps; 2. it may have been stored;
-        3. the model's slug may have another form; 4. it was rejected.
+        The cases:
+        1. The batch was not stored, and the failure is temporary: wait, then retry.
+        2. The batch may have been stored: search the list; retry if it is not there.
+        3. The model's slug may have another form: retry once with that form.
+        4. The batch was rejected: no retry.
         """
         context = self._context
         wait = submission_wait(failure)
