@@ -72,7 +72,7 @@ def _is_without_calls(value: Any) -> bool:
     if value.__class__ is not dict or value.get("choices").__class__ is not list:
         return False
     for choice in value["choices"]:
-        message = choice.get("message") if choice.__class__ is dict else None
+        message: Any = choice.get("message") if choice.__class__ is dict else None
         if (
             message.__class__ is not dict
             or message.get("content").__class__ is not str

@@ -1,5 +1,7 @@
 """Input rows from iterables, JSON-lines files and stdin."""
 
+# pyright: reportPrivateUsage=false
+
 import bz2
 import gzip
 import json
@@ -16,6 +18,7 @@ from openrouter_async.batch.source import (
     END,
     JsonLinesSource,
     Source,
+    _is_json,
     check_items,
     open_source,
 )
@@ -463,3 +466,8 @@ def test_table_is_refused(table: Any) -> None:
 
 def test_object_with_a_columns_method_is_accepted() -> None:
     check_items(NotATable())
+
+
+def test_line_is_json_or_not() -> None:
+    assert _is_json(b'"a", "b"') is False
+    assert _is_json(b'["a", "b"]') is True

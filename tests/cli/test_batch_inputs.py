@@ -1,5 +1,7 @@
 """`batch`: inputs of other kinds, names of files, closed streams."""
 
+# pyright: reportPrivateUsage=false
+
 import io
 import json
 import os
@@ -15,6 +17,7 @@ from commands import ON_UNIX, start
 from support import custom_ids
 
 from openrouter_async.cli import app
+from openrouter_async.cli.batch import _retry_paths
 from openrouter_async.cli.console import Terminal, blocking_streams
 from openrouter_async.testing import LocalOpenRouter, SeenRequest, error_reply
 
@@ -253,3 +256,11 @@ def test_stdout_that_does_not_block_gets_everything(server: LocalOpenRouter) -> 
 
     assert arrived.decode().strip() == text.strip()
     assert not is_blocking
+
+
+def test_failures_file_that_does_not_exist_belongs_to_the_usual_journal(
+    tmp_path: Path,
+) -> None:
+    failures = tmp_path / "out.errors.jsonl"
+
+    assert _retry_paths(failures) == (failures, tmp_path / "out.jsonl")

@@ -1,16 +1,20 @@
 """`batch run --hosted`, `batch status` and `--dry-run` with hosted batches."""
 
+# pyright: reportPrivateUsage=false
+
 import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import ON_UNIX, start
 
 from openrouter_async.cli import app
+from openrouter_async.cli.batch import _SignalHandlers
 from openrouter_async.testing import LocalOpenRouter
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -154,3 +158,10 @@ def test_interrupted_command_returns_soon_and_its_batches_go_on(
     assert again.returncode == 0
     assert len(out.read_text().splitlines()) == 20
     assert server.batches.stats.submissions == 1
+
+
+async def test_first_signal_says_that_submitted_batches_go_on() -> None:
+    unused: Any = None
+    handlers = _SignalHandlers(unused, unused, unused, timeout=1.0)
+
+    assert "batches that were submitted go on" in handlers._explain()

@@ -304,7 +304,11 @@ class TestErrors:
         )
         assert ends.outcomes == ["error"]
         assert ends.results[0].response is None
-        (record,) = [each for each in caplog.records if "relay" in each.message]
+        (record,) = [
+            each
+            for each in caplog.records
+            if each.levelname == "WARNING" and each.name == "openrouter_async"
+        ]
         assert record.levelno == logging.WARNING
         assert "BadRequestError, status 400" in record.message
         assert "secret" not in record.message
@@ -373,7 +377,11 @@ class TestErrors:
             "errorText": "An internal error occurred.",
         }
         assert isinstance(ends.results[0].error, ValueError)
-        (record,) = [each for each in caplog.records if "relay" in each.message]
+        (record,) = [
+            each
+            for each in caplog.records
+            if each.levelname == "WARNING" and each.name == "openrouter_async"
+        ]
         assert record.exc_info is not None
 
     async def test_error_in_a_second_turn_keeps_the_first(
@@ -882,7 +890,7 @@ class TestTimes:
         data = await read(relay)
         seconds = time.monotonic() - started
 
-        # A busy machine sends fewer comments, but never more. The first is no heartbeat.
+        # A busy machine sends fewer comments, but never more. The first one is sent at once.
         assert 2 <= data.count(KEEP_ALIVE) - 1 <= seconds / 0.1
         assert data.replace(KEEP_ALIVE, b"").startswith(b'data: {"text":"he"}\n\n')
 

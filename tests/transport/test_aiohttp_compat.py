@@ -11,6 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from openrouter_async.transport.aiohttp_compat import (
     _retrieve_exception,
     _retrieve_exception_of_closed,
+    count_idle,
     end_with_connection,
 )
 
@@ -42,3 +43,7 @@ async def test_exception_of_a_lost_connection_counts_as_retrieved() -> None:
     del failed, cancelled, future
 
     assert reported == []
+
+
+def test_closed_session_has_no_idle_connections() -> None:
+    assert count_idle(None) == 0

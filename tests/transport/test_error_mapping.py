@@ -279,3 +279,28 @@ async def test_hint_is_kept_when_the_retry_budget_is_used_up(
     assert len(hints) == 2
     assert all("ulimit -n" in hint for hint in hints)
     assert any("retry budget" in hint for hint in hints)
+
+
+class BrokenConnector(aiohttp.TCPConnector):
+    """A connector whose connections raise what aiohttp does not expect."""
+
+    async def connect(self, *args: Any, **options: Any) -> Any:
+        connection: Any = await super().connect(*args, **options)
+
+        async def read() -> Any:
+            raise StrangeError("odd")
+
+        connection.protocol.read = read
+        return connection
+
+
+async def test_unexpected_error_after_connecting_is_raised_as_it_is(
+    make_client: MakeClient,
+) -> None:
+    """The request may have been accepted, and only the connector's owner knows more."""
+    async with aiohttp.ClientSession(connector=BrokenConnector()) as session:
+        client = make_client(session=session, retries=ONCE)
+        with pytest.raises(StrangeError, match="odd"):
+            await client.chat.send(HELLO)
+
+    assert client.stats.in_use == 0

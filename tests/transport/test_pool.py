@@ -6,7 +6,8 @@ import pytest
 from support import HELLO
 
 from openrouter_async import APIError, AsyncOpenRouter, MalformedResponseError
-from openrouter_async.testing import LocalOpenRouter
+from openrouter_async.testing import Clock, LocalOpenRouter
+from openrouter_async.transport.pool import NetworkOptions, Pool
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -74,3 +75,13 @@ async def test_cookies_are_not_kept(
     await client.chat.send(HELLO)
 
     assert "Cookie" not in server.requests[1].headers
+
+
+async def test_second_close_of_a_pool_does_nothing(clock: Clock) -> None:
+    options = NetworkOptions(1, None, None, ssl=True, env_proxies=False)
+    pool = Pool(options, clock)
+
+    await pool.aclose("closed")
+    await pool.aclose("closed again")
+
+    assert pool.closed

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 from support import VirtualTime
 
+from openrouter_async.config import Timeouts
 from openrouter_async.errors import OpenRouterError
 from openrouter_async.transport.timer import SharedTimer
+from openrouter_async.transport.watchdog import Watchdog
 
 
 class Member:
@@ -216,3 +218,13 @@ async def test_stopped_timer_checks_no_late_member(
 
     assert late.checked == []
     assert time.scheduled == []
+
+
+async def test_watchdog_without_timeouts_is_never_due(time: VirtualTime) -> None:
+    loop = asyncio.get_running_loop()
+    timer = SharedTimer(loop, time.clock)
+    none = Timeouts(connect=None, first_token=None, idle=None, read=None)
+    watchdog = Watchdog(timer, none)
+
+    assert watchdog.check(timer.now()) == math.inf
+    watchdog.stop()
