@@ -1,7 +1,6 @@
 """Retries: which errors, what a failed attempt may have cost, how long to wait."""
 
 from collections import deque
-from contextlib import suppress
 from typing import Final
 
 from ..config import Retries
@@ -135,7 +134,9 @@ class RetryBudget:
 
     def _expire(self, now: float) -> None:
         for times in (self._calls, self._retries):
-            # Another thread may have removed the last one meanwhile.
-            with suppress(IndexError):
-                while times[0] <= now - _BUDGET_WINDOW:
+            try:
+                while times and times[0] <= now - _BUDGET_WINDOW:
                     times.popleft()
+            except IndexError:
+                # Another thread has removed the last one meanwhile.
+                pass

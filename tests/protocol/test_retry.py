@@ -1,6 +1,10 @@
 """Retry decisions: retryable errors, billing, backoff and the retry budget."""
 
+# pyright: reportPrivateUsage=false
+
+from collections import deque
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -262,3 +266,17 @@ def test_budget_is_exact_for_random_calls_and_retries(
         assert budget.try_retry(now, share) is expected
         if expected:
             granted.append(now)
+
+
+def test_budget_survives_a_thread_that_empties_it_meanwhile() -> None:
+    class Emptied(deque[float]):
+        """A queue whose items another thread has just removed."""
+
+        def __getitem__(self, index: Any) -> Any:
+            raise IndexError(index)
+
+    budget = RetryBudget()
+    budget._calls = Emptied([1.0])
+    budget.record_call(100.0)
+
+    assert budget.try_retry(100.0, 0.1)
