@@ -883,13 +883,13 @@ ROWS: Final[Sequence[Row]] = (
         respond(lambda _: http(b"[1, 2]")),
         not_retried(
             MalformedResponseError,
-            message="not an object",
+            message="a JSON object, not list",
             has_id=True,
             connection="pooled",
         ),
         not_retried(
             MalformedResponseError,
-            message="not an object",
+            message="a JSON object, not list",
             has_id=True,
             connection="pooled",
         ),

@@ -15,7 +15,7 @@ import pytest
 from support import without_slow_callbacks
 
 import openrouter_async
-from openrouter_async import AsyncOpenRouter, Retries, relay, testing, types
+from openrouter_async import AsyncOpenRouter, Retries, otel, relay, testing, types
 from openrouter_async.chat import Chat
 from openrouter_async.testing import LocalOpenRouter
 
@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PROSE = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
 NAMESPACES: tuple[ModuleType, ...] = (
-    *(openrouter_async, types, testing, relay, builtins),
+    *(openrouter_async, types, testing, relay, otel, builtins),
 )
 
 # Names of Python, of web frameworks, and of OpenRouter's SDK for Go.

@@ -98,7 +98,7 @@ def test_value_of_any_type_has_plain_floats() -> None:
         ("1.5", int, "expected an integer, got a fraction"),
         ("1e99999", int, "expected an integer, got a fraction"),
         ("1e" + "9" * 30, int, "expected an integer, got a fraction"),
-        ("1e" + "9" * 30, Decimal, "expected a decimal number, got a string of"),
+        ("1e" + "9" * 30, Decimal, "expected a decimal number, got a string in"),
         ("1.5", str, "expected a string, got a number"),
         ("1.5", bool | str, "expected bool | str, got a number"),
     ],
