@@ -803,8 +803,8 @@ async def test_retry_after_pauses_all_rows_and_then_paces_them(
 async def test_pause_does_not_count_towards_the_timeouts(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
-    server.reply(error_reply(429, retry_after=0.15)).then("good")
-    run = client.chat.send_many(["a"], model="m", timeouts=Timeouts(total=0.1))
+    server.reply(error_reply(429, retry_after=1.2)).then("good")
+    run = client.chat.send_many(["a"], model="m", timeouts=Timeouts(total=1.0))
     (result,) = await read_results(run)
 
     assert result.text == "good"

@@ -10,7 +10,7 @@ from support import VirtualTime
 from openrouter_async.config import Timeouts
 from openrouter_async.errors import OpenRouterError
 from openrouter_async.transport.timer import SharedTimer
-from openrouter_async.transport.watchdog import Watchdog
+from openrouter_async.transport.watchdog import Stage, Watchdog
 
 
 class Member:
@@ -227,4 +227,18 @@ async def test_watchdog_without_timeouts_is_never_due(time: VirtualTime) -> None
     watchdog = Watchdog(timer, none)
 
     assert watchdog.check(timer.now()) == math.inf
+    watchdog.stop()
+
+
+async def test_no_timeout_runs_while_the_limiter_holds_a_call_back(
+    time: VirtualTime,
+) -> None:
+    timer = SharedTimer(asyncio.get_running_loop(), time.clock)
+    watchdog = Watchdog(timer, Timeouts(pool=1.0, total=1.0))
+    watchdog.deadline = timer.now() - 1.0
+    expired = watchdog.next_due(timer.now()) < timer.now()
+    watchdog.stage = Stage.LIMITER
+
+    assert expired
+    assert watchdog.next_due(timer.now()) == math.inf
     watchdog.stop()
