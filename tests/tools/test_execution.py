@@ -251,7 +251,13 @@ def opaque() -> object:
 @pytest.mark.parametrize(
     ("function", "error"),
     [
-        (stop, "RuntimeError: The tool raised StopIteration, which"),
+        (
+            stop,
+            (
+                "RuntimeError: The tool raised StopIteration, which a thread cannot pass "
+                "on: raise another exception."
+            ),
+        ),
         (cancelled, "RuntimeError: The tool raised CancelledError, but"),
         (opaque, "ConfigurationError: "),
     ],
