@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from .watchdog import Watchdog
 
@@ -139,6 +140,23 @@ def count_idle(connector: Any) -> int:
     # A copy: the connector of another thread's loop may change meanwhile.
     pooled = list(connector._conns.values())  # noqa: SLF001 - no public way
     return sum(map(len, pooled))
+
+
+def close_idle(connector: Any, url: URL) -> None:
+    """
+    Close the idle connections to the server of a URL.
+
+    Args:
+        connector: The connector; None for that of a closed session.
+        url: The URL.
+    """
+    if connector is None:
+        return
+    server = (url.raw_host, url.port)
+    pool = connector._conns  # noqa: SLF001 - no public way
+    for key in [key for key in pool if (key.host, key.port) == server]:
+        for protocol, _ in pool.pop(key):
+            protocol.close()
 
 
 def close_now(session: aiohttp.ClientSession) -> None:

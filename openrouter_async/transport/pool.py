@@ -16,7 +16,7 @@ from ..config import Clock
 from ..errors import ClosedError, ConfigurationError
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
-from .aiohttp_compat import WatchedRequest, close_now, count_idle, loop_of
+from .aiohttp_compat import WatchedRequest, close_idle, close_now, count_idle, loop_of
 from .connector import make_connector
 from .proxies import Proxies
 from .slots import Slots
@@ -151,6 +151,10 @@ class Pool:
     def idle(self) -> int:
         """Number of open connections that no call uses."""
         return count_idle(self._session.connector)
+
+    def close_idle(self, url: str) -> None:
+        """Close the idle connections to the server of a URL."""
+        close_idle(self._session.connector, self._urls.get(url) or self._parse(url))
 
     async def wait_for_slot(self, watchdog: Watchdog) -> None:
         """

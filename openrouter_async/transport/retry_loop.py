@@ -51,6 +51,7 @@ class RetryLoop(Generic[T, R]):
         "_clock",
         "_http",
         "_limiter",
+        "_pool",
         "_resent",
         "_runner",
         "_uncounted",
@@ -82,6 +83,7 @@ class RetryLoop(Generic[T, R]):
             read: Reads a response whose headers have arrived.
         """
         self._call = call
+        self._pool = pool
         self._http = http
         self._clock = clock
         self._budget = budget
@@ -138,6 +140,9 @@ class RetryLoop(Generic[T, R]):
         self._resent = True
         self._uncounted += 1
         self._log_failure("a dead pooled connection")
+        # A server or proxy that restarts closes all its idle connections, and one of
+        # them must not be taken for the last try.
+        self._pool.close_idle(self._call.url)
         logger.info("A pooled connection was dead; sending again.")
         return True
 

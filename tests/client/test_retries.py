@@ -356,6 +356,31 @@ async def test_dead_pooled_connection_is_replaced_without_a_wait(
     ]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_call_survives_a_pool_of_which_every_connection_is_dead(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    slept: list[float],
+    *,
+    stream: bool,
+) -> None:
+    """A proxy that restarts closes all idle connections, one after the other."""
+    server.reply("warm", times=3, delay=0.02)
+    await asyncio.gather(*(client.chat.send(HELLO) for _ in range(3)))
+    assert client.stats.idle == 3
+    server.reply(
+        lambda seen: Reply("hello", stop="close" if seen.connection <= 3 else None),
+        times=None,
+    )
+
+    text = await ask(client, stream=stream)
+
+    assert text == "hello"
+    assert slept == []
+    assert len(server.requests) == 5
+    assert client.stats.in_use == 0
+
+
 async def test_dead_pooled_connection_does_not_use_up_an_attempt(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:

@@ -7,10 +7,15 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
+from support import HELLO
+from yarl import URL
 
+from openrouter_async import AsyncOpenRouter
+from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 from openrouter_async.transport.aiohttp_compat import (
     _retrieve_exception,
     _retrieve_exception_of_closed,
+    close_idle,
     count_idle,
     end_with_connection,
 )
@@ -46,4 +51,28 @@ async def test_exception_of_a_lost_connection_counts_as_retrieved() -> None:
 
 
 def test_closed_session_has_no_idle_connections() -> None:
+    close_idle(None, URL("http://127.0.0.1"))
+
     assert count_idle(None) == 0
+
+
+def _close_first(seen: SeenRequest) -> Reply:
+    return Reply("hello", stop="close" if seen.connection == 1 else None)
+
+
+async def test_idle_connections_to_other_servers_stay_open(
+    server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    async with LocalOpenRouter() as other_server:
+        other = client.with_options(
+            base_url=other_server.url, api_key=other_server.api_key
+        )
+        await client.chat.send(HELLO)
+        server.reply(_close_first, times=2)
+        await other.chat.send(HELLO)
+        await client.chat.send(HELLO)
+
+        await other.chat.send(HELLO)
+
+    assert [seen.connection for seen in server.requests] == [1, 1, 2]
+    assert [seen.connection for seen in other_server.requests] == [1, 1]
