@@ -13,7 +13,8 @@ from typing import Final
 
 from attrs import frozen
 from covers import COVERED
-from matrix import ROWS, Result
+from fault_rows import Result
+from matrix import ROWS
 
 README: Final = Path(__file__).with_name("README.md")
 MODULES: Final[Sequence[str]] = (

@@ -16,8 +16,8 @@ import attrs
 import pytest
 from calls import VirtualTime, call, make_client, open_stream
 from covers import covers
+from fault_rows import BODIES, Kind
 from leaks import assert_at_rest, memory_below, no_leaks
-from matrix import BODIES, Kind
 from script import (
     LAST_CHUNK,
     ScriptServer,

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from calls import KEY, call, make_client
 from certificates import Authority
+from fault_rows import Kind, Result, Row
 from leaks import assert_at_rest, no_leaks
-from matrix import ROWS, Kind, Result, Row
+from matrix import ROWS
 from script import ID, ScriptServer
 
 from openrouter_async import (

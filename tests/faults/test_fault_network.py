@@ -14,8 +14,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from calls import VirtualTime, call, make_client, open_stream
 from covers import covers
+from fault_rows import Kind, ok_response
 from leaks import assert_at_rest, no_leaks
-from matrix import Kind, ok_response
 from script import (
     Peer,
     ScriptServer,

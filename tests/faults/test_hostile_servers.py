@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from calls import call, make_client, open_stream
 from covers import covers
+from fault_rows import Kind, nested
 from leaks import assert_at_rest, memory_below, no_leaks
-from matrix import Kind, nested
 from script import (
     COMPLETION,
     HELLO,

@@ -7,8 +7,9 @@ from itertools import cycle
 import pytest
 from calls import KEY, make_client, open_stream
 from certificates import Authority
+from fault_rows import Row
 from leaks import assert_at_rest, no_leaks
-from matrix import ROWS, Row
+from matrix import ROWS
 from script import ID, ScriptServer
 
 from openrouter_async import OpenRouterError
