@@ -1,0 +1,182 @@
+"""
+A Sphinx extension: docstrings in this project's style, and links to the reference.
+
+Docstrings are written to be read in the source, with `names` and indented code as in
+Markdown. They are converted to reStructuredText, which autodoc expects.
+"""
+
+import ast
+import inspect
+import re
+import typing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util.typing import restify
+
+import openrouter_async
+
+PACKAGE = Path(openrouter_async.__file__).parent
+
+
+def _alias_docstrings() -> dict[str, str]:
+    """Return the string below each public assignment of a type alias or a constant."""
+    found: dict[str, str] = {}
+    for path in PACKAGE.rglob("*.py"):
+        body = ast.parse(path.read_bytes()).body
+        for node, following in pairwise(body):
+            if (
+                isinstance(node, ast.Assign | ast.AnnAssign)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+                and isinstance(following.value.value, str)
+            ):
+                target = (
+                    node.targets[0] if isinstance(node, ast.Assign) else node.target
+                )
+                found[ast.unparse(target)] = following.value.value
+    return found
+
+
+ALIASES = _alias_docstrings()
+SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields|Source):$")
+
+
+def to_restructured_text(
+    _app: Sphinx, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]
+) -> None:
+    """
+    Convert what docstrings write as Markdown does.
+
+    1. An indented block after an empty line is code.
+    2. A list needs no empty line around it.
+    3. `code` that is not a name, and `Name`s.
+    """
+    converted: list[str] = []
+    before, code, bullet = "", False, -1
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        depth = len(before) - len(before.lstrip())
+        text = line.strip()
+        after_empty_line = bool(converted) and not converted[-1].strip()
+        if code and text and indent <= depth:
+            code = False
+        elif (
+            not code
+            and after_empty_line
+            and text
+            and before
+            and indent > depth
+            and not SECTION.match(before)
+        ):
+            converted += [" " * depth + ".. code-block:: python", ""]
+            code = True
+        if code:
+            converted.append(line)
+            continue
+        if text.startswith("- "):
+            if bullet < 0 and not after_empty_line:
+                converted.append("")
+            bullet = indent
+        elif text and bullet >= 0 and indent <= bullet:
+            if not after_empty_line:
+                converted.append("")
+            bullet = -1
+        converted.append(line)
+        before = line if text else before
+    text = "\n".join(converted)
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)(\w?)", _inline_code, text)
+    lines[:] = text.splitlines()
+
+
+def _inline_code(match: re.Match[str]) -> str:
+    """Return a reference to a name, or else a literal."""
+    code, letter = " ".join(match[1].split()), match[2] and "\\ " + match[2]
+    if re.fullmatch(r"[\w.]+(\(\))?", code):
+        return f"`{code}`{letter}"
+    return f"``{code}``{letter}"
+
+
+def describe_alias(
+    _app: Sphinx, what: str, name: str, _value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Use the string below the assignment also for a name that is imported."""
+    alias = ALIASES.get(name.rpartition(".")[2])
+    if what == "data" and alias is not None:
+        lines[:] = [*inspect.cleandoc(alias).splitlines(), ""]
+
+
+def add_types(
+    _app: Sphinx, what: str, _name: str, value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Add the type of each documented key of a TypedDict, which has no signature."""
+    if what != "class" or not typing.is_typeddict(value):
+        return
+    hints = typing.get_type_hints(value)
+    for line in list(lines):
+        name = line.removeprefix(":ivar ").partition(":")[0]
+        if line.startswith(":ivar ") and name in hints:
+            lines.append(f":vartype {name}: {restify(hints[name], 'smart')}")
+    lines.append("")
+
+
+class LinkNames(SphinxTransform):
+    """Turn `name` in a page into a link if the reference documents that name."""
+
+    default_priority = 500
+
+    def apply(self, **_more: Any) -> None:
+        """Replace each inline literal by a reference that may stay unresolved."""
+        if self.env.docname.startswith("reference/"):
+            return
+        for literal in list(self.document.findall(nodes.literal)):
+            name = literal.astext().removesuffix("()")
+            if isinstance(literal.parent, nodes.reference | nodes.title | pending_xref):
+                continue
+            target = PUBLIC.get(name)
+            if target is None:
+                continue
+            reference = pending_xref(
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=target,
+                refexplicit=True,
+                refwarn=True,
+                refdoc=self.env.docname,
+            )
+            literal.replace_self(reference)
+            reference += literal
+
+
+def _public_names() -> dict[str, str]:
+    """Return the full name of each public name, and of the most used methods."""
+    names = {
+        **{
+            name: f"openrouter_async.types.{name}"
+            for name in openrouter_async.types.__all__
+        },
+        **{name: f"openrouter_async.{name}" for name in openrouter_async.__all__},
+    }
+    for prefix, owner in (("client", "AsyncOpenRouter"), ("client.chat", "Chat")):
+        for name in vars(getattr(openrouter_async, owner)):
+            if not name.startswith("_"):
+                names[f"{prefix}.{name}"] = f"openrouter_async.{owner}.{name}"
+    return names
+
+
+PUBLIC = _public_names()
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect the hooks."""
+    app.connect("autodoc-process-docstring", describe_alias, priority=100)
+    app.connect("autodoc-process-docstring", to_restructured_text, priority=200)
+    app.connect("autodoc-process-docstring", add_types, priority=900)
+    app.add_transform(LinkNames)
+    return {"parallel_read_safe": True}
