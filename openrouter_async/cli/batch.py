@@ -470,7 +470,8 @@ def _estimate_line(model: ModelEstimate) -> str:
 def _price_text(price: Price | None, cost: float | None) -> str:
     if price is None:
         return "unknown"
-    text = f"${price.prompt * 1e6:g} + ${price.completion * 1e6:g} per million tokens"
+    prompt, completion = float(price.prompt) * 1e6, float(price.completion) * 1e6
+    text = f"${prompt:g} + ${completion:g} per million tokens"
     return text if cost is None else f"{text}, at most {dollars(cost)}"
 
 

@@ -1,10 +1,10 @@
-"""Bounds on the cost of a request, and the budget of a run."""
+"""Bounds on the cost of a request, and one budget."""
 
 from typing import Any
 
 import pytest
 
-from openrouter_async import UserMessage
+from openrouter_async import FunctionTool, UserMessage
 from openrouter_async.protocol.budget import (
     Budget,
     Price,
@@ -66,9 +66,22 @@ def test_token_bounds_count_each_byte_and_the_token_limit(body: dict[str, Any]) 
     assert token_bounds(body, 10) == TokenBounds(18, 5)
 
 
+def test_token_bounds_of_function_tools_include_what_providers_add() -> None:
+    function = {"type": "function", "function": {"name": "f"}}
+    tools = [function, FunctionTool({"name": "g"})]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    result = {"role": "tool", "content": "4", "tool_call_id": "c"}
+    body = {"messages": [*TEXT, call, result], "max_tokens": 5, "tools": tools}
+
+    assert token_bounds(body, 10) == TokenBounds(10 + 3 * 8 + 1024 + 2 * 32, 5)
+
+
 UNBOUNDED: list[dict[str, Any]] = [
     {"max_tokens": None},
     {"tools": [{}]},
+    {"tools": [{"type": "openrouter:web_search"}]},
+    {"messages": [{"role": "assistant", "content": None}]},
+    {"messages": [{"role": "assistant", "content": "a", "images": [{}]}]},
     {"models": ["n"]},
     {"n": 2},
     {"prediction": {"type": "content", "content": "hi"}},

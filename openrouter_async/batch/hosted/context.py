@@ -142,7 +142,7 @@ class RunContext:
         """Count money that was charged without a result."""
         self.counters.cost += cost
         if self.budget is not None:
-            self.budget.spent += cost
+            self.budget.spend(cost)
 
     # --- files -----------------------------------------------------------------------
 

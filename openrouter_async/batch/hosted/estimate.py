@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from ...errors import ConfigurationError
-from ...protocol.budget import Price, token_bounds
+from ...protocol.budget import Price, TokenBounds, token_bounds
 from ...protocol.decode import decode
 from ...protocol.encode import encode
 from ..request_builder import RequestBuilder
@@ -96,11 +96,8 @@ class _Model:
     def cost(self, price: Price | None) -> float | None:
         if price is None or not self.is_bounded:
             return None
-        return (
-            self.rows * price.request
-            + self.prompt_tokens * price.prompt
-            + self.completion_tokens * price.completion
-        )
+        bounds = TokenBounds(self.prompt_tokens, self.completion_tokens)
+        return price.highest_cost(bounds, requests=self.rows)
 
 
 async def estimate_rows(

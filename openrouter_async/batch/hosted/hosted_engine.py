@@ -226,7 +226,7 @@ class HostedEngine:
         context = self._context
         self._earlier_lost = context.state.lost
         if context.budget is not None:
-            context.budget.spent += context.state.lost
+            context.budget.spend(context.state.lost)
         for batch in context.state.open_batches.values():
             reserved = batch.reserved / max(1, len(batch.rows))
             for entry in batch.rows.values():
@@ -237,16 +237,13 @@ class HostedEngine:
                 self._submitter.put(batch)
 
     def _restore_reservation(self, amount: float) -> float:
-        """Reserve again; nothing, if `max_cost` is lower than it was."""
+        """Reserve again; read no further rows if `max_cost` is lower than it was."""
         budget = self._context.budget
         assert budget is not None
         reserved = budget.reserve(amount)
         if reserved is None:
-            # Counted as a reservation of nothing, so that it can be settled.
             self._stop_reading()
-            limit, budget.limit = budget.limit, float("inf")
-            reserved = budget.reserve(amount) or 0.0
-            budget.limit = limit
+            reserved = budget.restore(amount)
         return reserved
 
     async def _submissions_end(self) -> None:
@@ -387,10 +384,10 @@ class HostedEngine:
                     "%s is more expensive in batches than live: $%g and $%g per "
                     "million input and output tokens, not $%g and $%g (read at %s).",
                     base,
-                    batch.prompt * 1e6,
-                    batch.completion * 1e6,
-                    live.prompt * 1e6,
-                    live.completion * 1e6,
+                    float(batch.prompt) * 1e6,
+                    float(batch.completion) * 1e6,
+                    float(live.prompt) * 1e6,
+                    float(live.completion) * 1e6,
                     dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 )
         self._prices[model] = batch

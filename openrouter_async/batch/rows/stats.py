@@ -5,7 +5,8 @@ from typing import Literal, Protocol
 
 from attrs import define, field, frozen
 
-from ...protocol.budget import Budget, BudgetKind
+from ...protocol.budget import Budget
+from ...protocol.budget_level import BudgetKind
 from .results import BatchResult
 
 StopReason = Literal[
