@@ -1,13 +1,13 @@
 """Fixtures: a local server, clients of it, and a clock whose waits take no time."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import HELLO, MakeClient
+from support import HELLO, MakeClient, VirtualTime
 
 from openrouter_async import AsyncOpenRouter, CallRecord
 from openrouter_async.testing import Clock, LocalOpenRouter
@@ -68,9 +68,13 @@ def clock(slept: list[float]) -> Clock:
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    return Clock(
-        now=lambda: time.monotonic() + sum(slept), sleep=sleep, random=lambda: 0.5
-    )
+    return Clock(now=lambda: monotonic() + sum(slept), sleep=sleep, random=lambda: 0.5)
+
+
+@pytest.fixture
+def time() -> VirtualTime:
+    """Return a time that passes only when a test lets it pass."""
+    return VirtualTime()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from openrouter_async import (
     BatchResult,
     BatchRun,
     ChatGenerationParams,
+    ChatResponse,
     ChatStream,
     UserMessage,
 )
@@ -128,6 +129,16 @@ async def read_all(stream: ChatStream) -> str:
 def without_slow_callbacks(err: str) -> str:
     """Remove what asyncio's debug mode logs about slow callbacks on a busy machine."""
     return re.sub(r"Executing <.* took [\d.]+ seconds\n", "", err)
+
+
+async def ask(client: AsyncOpenRouter, *, stream: bool, **options: Any) -> str:
+    """Send HELLO and return the text of the whole response."""
+    send: Any = client.chat.send
+    response: ChatResponse | ChatStream = await send(HELLO, stream=stream, **options)
+    if isinstance(response, ChatStream):
+        async with response:
+            response = await response.collect()
+    return response.text
 
 
 async def read_results(run: BatchRun) -> list[BatchResult]:

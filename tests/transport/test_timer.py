@@ -35,11 +35,6 @@ class Member:
 
 
 @pytest.fixture
-def time() -> VirtualTime:
-    return VirtualTime()
-
-
-@pytest.fixture
 async def timer(time: VirtualTime) -> SharedTimer:
     return SharedTimer(asyncio.get_running_loop(), time.clock)
 
