@@ -31,6 +31,8 @@ _LARGE_BODY: Final = 1024 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, connect=None, sock_connect=None, sock_read=None
 )
+# A little more than the 256 KiB into which asyncio reads.
+_READ_BLOCK_BYTES: Final = 264 * 1024
 
 
 class _Process:
@@ -109,6 +111,11 @@ class Pool:
             ConfigurationError: If the caller's session belongs to another event loop,
                 or the scheme of the proxy is not supported.
         """
+        # asyncio reads into a new block of 256 KiB, over TLS into two. glibc maps and
+        # unmaps such a block, with three system calls and a page fault, until a block
+        # of at least that size has been freed once; from then on it keeps them. So one
+        # is freed here, which saves more than half of the time of a read.
+        bytes(_READ_BLOCK_BYTES)
         self.loop = asyncio.get_running_loop()
         self.now = clock.now
         self.slots = Slots(network.max_connections)

@@ -1,5 +1,6 @@
 """Options of the session: compression, redirects, cookies, URLs."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -85,3 +86,18 @@ async def test_second_close_of_a_pool_does_nothing(clock: Clock) -> None:
     await pool.aclose("closed again")
 
     assert pool.closed
+
+
+async def test_pool_frees_a_block_of_the_size_that_asyncio_reads_into(
+    clock: Clock,
+) -> None:
+    options = NetworkOptions(1, None, None, ssl=True, env_proxies=False)
+    tracemalloc.start()
+    try:
+        pool = Pool(options, clock)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await pool.aclose("closed")
+
+    assert held < 256 * 1024 < peak
