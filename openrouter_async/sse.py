@@ -5,7 +5,7 @@ Source: WHATWG HTML 9.2.5, "Parsing an event stream", and 9.2.6, "Interpreting a
 event stream".
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import define
 
@@ -37,6 +37,10 @@ class ServerSentEvent(Shape):
     retry: int | None = None
 
 
+ReceivedEvent: TypeAlias = bytes | ServerSentEvent
+"""An event without a name, as its undecoded data; or any event, decoded."""
+
+
 class SSEDecoder:
     """
     Decoder that turns the bytes of one stream into events.
@@ -56,6 +60,8 @@ class SSEDecoder:
     Attributes:
         comments: Number of comment lines so far. Servers send them to keep the
             connection alive while there is no data.
+        is_idle: True if nothing is pending: the next byte begins a line, and the next
+            line begins an event.
     """
 
     __slots__ = (
@@ -71,12 +77,15 @@ class SSEDecoder:
         "_start",
         "_tail",
         "comments",
+        "is_idle",
     )
 
     def __init__(
         self, limit_bytes: int = 64 * 1024 * 1024, *, bare_json: bool = False
     ) -> None:
         self.comments = 0
+        # Not before the byte order mark was looked for.
+        self.is_idle = False
         self._bare_json = bare_json
         # The lines of JSON without a field name.
         self._bare = bytearray()
@@ -103,6 +112,33 @@ class SSEDecoder:
                 events, those are returned and the next call raises. The decoder
                 cannot be used after that: every later call raises, too.
         """
+        last_id = self._id
+        return [
+            event
+            if isinstance(event, ServerSentEvent)
+            else ServerSentEvent("message", event.decode("utf-8", "replace"), last_id)
+            for event in self.feed_data(data)
+        ]
+
+    def feed_data(self, data: bytes) -> list[ReceivedEvent]:
+        """
+        Feed received bytes and return the events they complete, as cheaply as possible.
+
+        An event that is a single `data: ` line is returned as the bytes of its data, if
+        nothing else than such events and comments precedes it in these bytes.
+
+        Raises:
+            MalformedResponseError: As `feed` raises.
+        """
+        # The usual case of a stream in production: one whole event in each read.
+        if (
+            self.is_idle
+            and data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and data.find(b"\n", 6) == len(data) - 2
+            and b"\r" not in data
+        ):
+            return [data[6:-2]]
         if self._failed:
             raise self._too_large()
         if self._start is not None:
@@ -110,7 +146,7 @@ class SSEDecoder:
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
 
-        events: list[ServerSentEvent] = []
+        events: list[ReceivedEvent] = []
         end = data.rfind(b"\n") + 1
         if end:
             if self._tail:
@@ -126,6 +162,13 @@ class SSEDecoder:
             self._tail = self._data = self._bare = bytearray()
             if not events:
                 raise self._too_large()
+        self.is_idle = not (
+            self._tail
+            or self._after_cr
+            or self._failed
+            or self._start is not None
+            or self._is_inside_event()
+        )
         return events
 
     def end(self) -> list[ServerSentEvent]:
@@ -135,12 +178,16 @@ class SSEDecoder:
         The standard discards such an event, because it may be incomplete: the last
         line may have been cut off. It is for the caller to find out if it is whole.
         """
-        events: list[ServerSentEvent] = []
+        events: list[ReceivedEvent] = []
         if not self._failed:
             line, self._tail = bytes(self._tail), bytearray()
             for part in (line, b"") if line else (b"",):
                 self._process_line(part, events)
-        return events
+        return [event for event in events if isinstance(event, ServerSentEvent)]
+
+    def _is_inside_event(self) -> bool:
+        """Return True if a field of an unfinished event was received."""
+        return bool(self._data or self._event or self._bare or self._retry is not None)
 
     def _too_large(self) -> MalformedResponseError:
         return MalformedResponseError(
@@ -166,12 +213,10 @@ class SSEDecoder:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return data[1:] if split_crlf else data
 
-    def _decode(self, data: bytes, end: int, events: list[ServerSentEvent]) -> None:
+    def _decode(self, data: bytes, end: int, events: list[ReceivedEvent]) -> None:
         """Process the complete lines before `end`; append finished events."""
         begin = 0
-        is_between = not (
-            self._data or self._event or self._bare or self._retry is not None
-        )
+        is_between = not self._is_inside_event()
         if is_between and data.startswith(b":"):
             begin = self._skip_comments(data, end)
         # Fast path. Nearly every OpenRouter event is a single "data: " line. If that
@@ -183,16 +228,11 @@ class SSEDecoder:
             and data.startswith(b"data: ", begin)
             and (stop := data.rfind(b"\n\n", begin, end)) > 0
         ):
-            text = data[begin + 6 : stop].decode("utf-8", "replace")
-            last_id = self._id
-            if "\n" not in text:
-                events.append(ServerSentEvent("message", text, last_id))
+            text = data[begin + 6 : stop]
+            lines = text.split(b"\n\ndata: ")
+            if text.count(b"\n") == 2 * (len(lines) - 1):
+                events += lines
                 begin = stop + 2
-            else:
-                lines = text.split("\n\ndata: ")
-                if text.count("\n") == 2 * (len(lines) - 1):
-                    events += [ServerSentEvent("message", x, last_id) for x in lines]
-                    begin = stop + 2
         if begin < end:
             for line in data[begin : end - 1].split(b"\n"):
                 self._process_line(line, events)
@@ -214,7 +254,7 @@ class SSEDecoder:
             begin = data.index(b"\n", begin) + 1
         return begin
 
-    def _process_line(self, line: bytes, events: list[ServerSentEvent]) -> None:
+    def _process_line(self, line: bytes, events: list[ReceivedEvent]) -> None:
         if not line:
             self._dispatch(events)
             return
@@ -238,7 +278,7 @@ class SSEDecoder:
         elif self._bare_json:
             self._add_bare(line)
 
-    def _dispatch(self, events: list[ServerSentEvent]) -> None:
+    def _dispatch(self, events: list[ReceivedEvent]) -> None:
         # A block without a `data` line is not dispatched (9.2.6); its event type and
         # reconnection time do not carry over to the next event.
         if self._data:
@@ -256,7 +296,7 @@ class SSEDecoder:
             self._bare += line
             self._bare += b"\n"
 
-    def _dispatch_bare(self, events: list[ServerSentEvent]) -> None:
+    def _dispatch_bare(self, events: list[ReceivedEvent]) -> None:
         if not self._bare:
             return
         text = self._bare[:-1].decode("utf-8", "replace")

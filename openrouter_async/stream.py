@@ -5,18 +5,16 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Generic, Self
+from typing import Any, Generic, Self
 
 import typing_extensions
 
 from .errors import ClosedError, ConfigurationError, OpenRouterError
 from .protocol.error_parsing import with_exchange
-from .protocol.stream_state import DONE, StreamState
-from .sse import ServerSentEvent
+from .protocol.stream_state import DONE_EVENT, StreamState
+from .sse import ReceivedEvent
 from .transport.event_stream import EventStream
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
-
-_DONE_EVENT: Final = ServerSentEvent(data=DONE)
 
 
 class ChatStream:
@@ -55,7 +53,7 @@ class ChatStream:
         self._first, state.first = state.first, None
         # Received and not yet decoded. The next one is last, so that `pop` is cheap
         # and an event is freed as soon as it was read.
-        self._events: list[ServerSentEvent] = []
+        self._events: list[ReceivedEvent] = []
         self._failure: OpenRouterError | None = None
         self._reading = False
         self._done = False
@@ -155,11 +153,30 @@ class ChatStream:
         return self
 
     async def __anext__(self) -> ChatStreamingResponseChunk:
+        # Everything is awaited here: each coroutine between the caller and the
+        # connection would cost time whenever an event arrives.
         while True:
             if not self._events:
-                first = await self._read()
-                if first is not None:
-                    return first
+                if (
+                    self._failure is not None
+                    or self._first is not None
+                    or self._reading
+                    or self._state.done
+                ):
+                    first = self._prepare()
+                    if first is not None:
+                        return first
+                else:
+                    self._reading = True
+                    try:
+                        self._events = await self._event_stream.read() or self._end()
+                    except asyncio.CancelledError as error:
+                        self._leave(error)
+                        raise
+                    except OpenRouterError as error:
+                        self._events = self._end_at(error)
+                    finally:
+                        self._reading = False
             try:
                 # The event is not bound to a name: a traceback that shows local
                 # variables must not show a key that the server echoed.
@@ -173,14 +190,14 @@ class ChatStream:
                 await self._finish()
                 raise StopAsyncIteration
 
-    async def _read(self) -> ChatStreamingResponseChunk | None:
+    def _prepare(self) -> ChatStreamingResponseChunk | None:
         """
-        Fill `_events`: with 1 or more, or `[DONE]` at a successful end of the body.
+        Do what is to be done in place of a read, or raise the reason against it.
 
         Returns:
             The chunk of the first event, which was decoded when the stream was opened,
-            when this is called for the first time; `_events` is then the rest of its
-            read, if any.
+            at the first call; `_events` is then the rest of its read, if any. Later
+            None, with `[DONE]` in `_events`.
         """
         if self._failure is not None:
             raise self._failure
@@ -189,35 +206,25 @@ class ChatStream:
             self._events, self._event_stream.unread = self._event_stream.unread, []
             return first
         if self._state.done:
-            self._events = [_DONE_EVENT]
+            self._events = [DONE_EVENT]
             return None
-        if self._reading:
-            raise ConfigurationError(
-                "Two tasks read the same stream. Let one task read it, and pass the "
-                "chunks on.",
-                http=self._state.http,
-            )
-        self._reading = True
-        try:
-            events = await self._event_stream.read()
-            if events is None:
-                self._state.end()
-                events = [_DONE_EVENT]
-        except asyncio.CancelledError as error:
-            self._leave(error)
-            raise
-        except OpenRouterError as error:
-            if self._state.finished and not isinstance(error, ClosedError):
-                # The response is complete; a connection that breaks after the finish
-                # reason has cut nothing off.
-                events = [_DONE_EVENT]
-            else:
-                raise self._fail(error) from error.__cause__
-        finally:
-            self._reading = False
-        events.reverse()
-        self._events = events
-        return None
+        raise ConfigurationError(
+            "Two tasks read the same stream. Let one task read it, and pass the "
+            "chunks on.",
+            http=self._state.http,
+        )
+
+    def _end(self) -> list[ReceivedEvent]:
+        """Return `[DONE]` at the successful end of the body."""
+        self._state.end()
+        return [DONE_EVENT]
+
+    def _end_at(self, error: OpenRouterError) -> list[ReceivedEvent]:
+        """Raise an error of a read, unless the response was complete before it."""
+        if self._state.finished and not isinstance(error, ClosedError):
+            # A connection that breaks after the finish reason has cut nothing off.
+            return [DONE_EVENT]
+        raise self._fail(error) from error.__cause__
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
         """Close the stream because of an error, and return the error to raise."""
@@ -294,11 +301,11 @@ class ChatStream:
 
 def _counted(
     state: StreamState, on_chunk: Callable[[], object]
-) -> Callable[[ServerSentEvent], ChatStreamingResponseChunk | None]:
+) -> Callable[[ReceivedEvent], ChatStreamingResponseChunk | None]:
     """Return a `feed` that calls `on_chunk` for each chunk."""
     feed = state.feed
 
-    def feed_and_count(event: ServerSentEvent) -> ChatStreamingResponseChunk | None:
+    def feed_and_count(event: ReceivedEvent) -> ChatStreamingResponseChunk | None:
         chunk = feed(event)
         if chunk is not None:
             on_chunk()

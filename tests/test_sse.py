@@ -162,6 +162,11 @@ def decoded(parts: Iterable[bytes]) -> tuple[list[ServerSentEvent], int]:
     return events, decoder.comments
 
 
+def decoded_data(parts: Iterable[bytes]) -> list[ServerSentEvent | bytes]:
+    decoder = SSEDecoder()
+    return [event for part in parts for event in decoder.feed_data(part)]
+
+
 def one_by_one(stream: bytes) -> list[bytes]:
     return [stream[at : at + 1] for at in range(len(stream))]
 
@@ -215,8 +220,48 @@ def test_decoder_agrees_with_the_naive_decoder_on_random_bytes(
     bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     parts = [stream[a:b] for a, b in pairwise(bounds)]
 
-    assert decoded(parts) == decode(stream)
-    assert decoded(one_by_one(stream)) == decode(stream)
+    expected, comments = decode(stream)
+    assert decoded(parts) == (expected, comments)
+    assert decoded(one_by_one(stream)) == (expected, comments)
+    for event, found in zip(expected, decoded_data(parts), strict=True):
+        assert found in (event, event.data.encode()) or (
+            isinstance(found, bytes)
+            and (event.event, event.retry) == ("message", None)
+            and event.data == found.decode("utf-8", "replace")
+        )
+
+
+def test_events_of_one_data_line_are_returned_as_the_bytes_of_their_data() -> None:
+    decoder = SSEDecoder()
+    whole = decoder.feed_data(b": x\n\ndata: a\n\n")
+    assert whole == [b"a"]
+    assert decoder.feed_data(b"data: b\n\n") == [b"b"]
+    assert decoder.feed_data(b"data: c\n\ndata: \xff\n\ndata: d") == [b"c", b"\xff"]
+    assert decoder.feed_data(b"\ndata: e\n\n") == [Event(data="d\ne")]
+    assert decoder.feed_data(b"event: x\ndata: f\n\n") == [Event("x", "f")]
+
+
+@pytest.mark.parametrize(
+    ("received", "idle"),
+    [
+        (b"", False),
+        (b"\xef\xbb", False),
+        (b"\n", True),
+        (b"data: a\n\n", True),
+        (b"data: a\n\nd", False),
+        (b"data: a\n", False),
+        (b"event: a\n", False),
+        (b"retry: 1\n", False),
+        (b"{\n", False),
+        (b"data: a\n\n\r", False),
+        (b"id: 1\n\n: x\n", True),
+    ],
+)
+def test_decoder_is_idle_between_events_only(received: bytes, *, idle: bool) -> None:
+    decoder = SSEDecoder(bare_json=True)
+    decoder.feed(received)
+
+    assert decoder.is_idle is idle
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r"])

@@ -550,7 +550,7 @@ def _compile_chunk_reader(raw: dict[str, Any]) -> ChatStreamingResponseChunk:
 _read_chunk: Callable[..., ChatStreamingResponseChunk] = _compile_chunk_reader
 
 
-def parse_chunk(data: str) -> ChatStreamingResponseChunk:
+def parse_chunk(data: bytes | str) -> ChatStreamingResponseChunk:
     """
     Return the chunk in a JSON text: `decode` and `read_chunk` in one step.
 
@@ -562,7 +562,8 @@ def parse_chunk(data: str) -> ChatStreamingResponseChunk:
     except orjson.JSONDecodeError:
         raw = None
     if raw.__class__ is not dict:
-        raw = _decode_leniently(data) if raw is None else raw
+        if raw is None:
+            raw = _decode_text(data if isinstance(data, str) else to_text(data))
         if raw.__class__ is not dict:
             raise MalformedResponseError(
                 f"The data of an event must be a JSON object, not {type(raw).__name__}."
@@ -570,8 +571,22 @@ def parse_chunk(data: str) -> ChatStreamingResponseChunk:
     return _read_chunk(raw)
 
 
+def to_text(data: bytes) -> str:
+    """Return UTF-8 as text, with U+FFFD in place of invalid bytes."""
+    return data.decode("utf-8", "replace")
+
+
+def _decode_text(text: str) -> Any:
+    """Return the JSON value in a text; its bytes were rejected, perhaps as UTF-8."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    return _decode_leniently(text)
+
+
 def parse_exact_chunk(
-    chunk: ChatStreamingResponseChunk, data: str
+    chunk: ChatStreamingResponseChunk, data: bytes | str
 ) -> ChatStreamingResponseChunk:
     """
     Return a chunk in which all digits of its tool arguments are kept.

@@ -1,14 +1,13 @@
 """Events of a chat stream -> chunks or an error; accumulates what was received."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, AnyStr, Final
 
 from attrs import evolve
 
 from ..errors import APIError, MalformedResponseError, StreamInterruptedError
-from ..sse import ServerSentEvent
+from ..sse import ReceivedEvent, ServerSentEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
-from ..types.chunks import StreamingChoice
 from .accumulator.accumulator import Accumulator, has_token
 from .decode import (
     decode,
@@ -17,12 +16,15 @@ from .decode import (
     parse_exact_chunk,
     read_chunk,
     read_response,
+    to_text,
 )
 from .error_parsing import error_from_body, find_error, first_object, with_exchange
 from .headers import Secret, redact
 
 DONE: Final = "[DONE]"
 """The data of the event that ends a stream."""
+DONE_EVENT: Final = DONE.encode()
+"""The event that ends a stream, as `SSEDecoder.feed_data` returns it."""
 
 
 NO_CHOICES: Final = (
@@ -39,18 +41,20 @@ def is_finish_reason(value: str) -> bool:
     return value.strip().lower() not in _NOT_FINISHED
 
 
-def is_relevant(event: ServerSentEvent) -> bool:
+def is_relevant(event: ReceivedEvent) -> bool:
     """
     Return True if an event is about the response: a chunk, an error or its end.
 
     Blank data is a heartbeat. An event of another name than "message" and "error" is
     only about the response if its data has choices or an error, or is `[DONE]`.
     """
+    if isinstance(event, bytes):
+        return event.startswith(b"{") or not _is_blank(to_text(event))
     data = event.data
     kind = event.event
     if kind == "error":
         return True
-    if not data or data.isspace():
+    if _is_blank(data):
         return False
     if kind == "message" or data.strip() == DONE:
         return True
@@ -59,6 +63,10 @@ def is_relevant(event: ServerSentEvent) -> bool:
         return True
     # JSON on a line of its own, without `data:`.
     return not kind and find_error(raw) is not None
+
+
+def _is_blank(data: str) -> bool:
+    return not data or data.isspace()
 
 
 def is_whole(event: ServerSentEvent) -> bool:
@@ -140,7 +148,7 @@ class StreamState:
         self.finished = False
         self.done = False
 
-    def feed(self, event: ServerSentEvent) -> ChatStreamingResponseChunk | None:
+    def feed(self, event: ReceivedEvent) -> ChatStreamingResponseChunk | None:
         """
         Return the chunk of the next event; None if the event has none.
 
@@ -152,71 +160,67 @@ class StreamState:
             MalformedResponseError: If the event is not a JSON object, or if it is
                 `[DONE]` and no choice was received before.
         """
-        if event.data == DONE:
+        if not isinstance(event, bytes):
+            if event.event == "error":
+                # No local variable of a frame that raises may hold a key that the
+                # server echoed: a traceback may show local variables.
+                event = evolve(event, data=self._redact(event.data))
+                raise self._error_event(event)
+            if not is_relevant(event):
+                return None
+            event = event.data.encode()
+        if event == DONE_EVENT:
             self._end_at_done()
             return None
-        if event.event != "message" and self._is_skipped(event):
-            return None
         try:
-            chunk = parse_chunk(event.data)
+            chunk = parse_chunk(event)
         except MalformedResponseError as error:
-            self._feed_other(event, error)
-            return None
-        choices = chunk.choices
-        # Most chunks have none of the four, and `find_error` is not called.
-        suspect = "error" in chunk.raw or not choices
-        choice: StreamingChoice | None
-        for choice in choices:
-            if choice.finish_reason:
-                suspect = True
-                self.finished |= is_finish_reason(choice.finish_reason)
-            elif choice.error:
-                suspect = True
-            if choice.delta.tool_calls:
-                chunk = parse_exact_chunk(chunk, event.data)
-        if suspect and find_error(chunk.raw) is not None:
-            # All are bound again: a traceback that shows local variables must not
-            # show a key that the server echoed in its error.
-            choice, choices = None, []
             event = self._redact(event)
-            chunk = parse_chunk(event.data)
+            self._feed_other(to_text(event), error.with_traceback(None))
+            return None
+        chunk = parse_exact_chunk(chunk, event)
+        if self._may_be_error(chunk) and find_error(chunk.raw) is not None:
+            event = self._redact(event)
+            chunk = parse_chunk(event)
             raise self._error_in(chunk)
         self._accumulator.add(chunk)
         if not self.token_seen:
             self._await_token(chunk)
         return chunk
 
-    def _is_skipped(self, event: ServerSentEvent) -> bool:
+    def _may_be_error(self, chunk: ChatStreamingResponseChunk) -> bool:
         """
-        Return True if an event of another name is not about the response.
+        Note a finish reason; return True if `find_error` has to look at the chunk.
 
-        Raises:
-            APIError: If the event is named "error", whatever its data.
+        It is not called for most chunks, which have a choice and none of these members.
         """
-        if event.event == "error":
-            raise self._error_event(self._redact(event))
-        return not is_relevant(event)
+        suspect = "error" in chunk.raw or not chunk.choices
+        for choice in chunk.choices:
+            if choice.finish_reason:
+                suspect = True
+                self.finished |= is_finish_reason(choice.finish_reason)
+            elif choice.error:
+                suspect = True
+        return suspect
 
-    def _feed_other(
-        self, event: ServerSentEvent, malformed: MalformedResponseError
-    ) -> None:
+    def _feed_other(self, data: str, malformed: MalformedResponseError) -> None:
         """
-        Process an event whose data is not a JSON object.
+        Process data that is not a JSON object, without a key that it echoes.
 
         Raises:
             APIError: If the event is an error.
             MalformedResponseError: If the data cannot be parsed.
         """
-        data = event.data.strip()
+        data = data.strip()
         if data == DONE:
             self._end_at_done()
             return
         if not data:
             return
-        if find_error(decode_first(data, None)) is not None:
-            event = self._redact(event)
-            raw = decode_first(event.data, None)
-            raise self._error(raw, find_error(raw))
+        raw = decode_first(data, None)
+        error = find_error(raw)
+        if error is not None:
+            raise self._error(raw, error)
         malformed.partial = self.partial
         raise with_exchange(malformed, self.http) from malformed.__cause__
 
@@ -305,10 +309,8 @@ class StreamState:
         response.http = self.http
         return response
 
-    def _redact(self, event: ServerSentEvent) -> ServerSentEvent:
-        if self._key is None:
-            return event
-        return evolve(event, data=redact(event.data, self._key))
+    def _redact(self, data: AnyStr) -> AnyStr:
+        return data if self._key is None else redact(data, self._key)
 
 
 def chunk_of(response: ChatResponse) -> ChatStreamingResponseChunk:

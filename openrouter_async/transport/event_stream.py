@@ -9,7 +9,7 @@ import aiohttp
 
 from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.stream_state import is_relevant, is_whole
-from ..sse import ServerSentEvent, SSEDecoder
+from ..sse import ReceivedEvent, SSEDecoder
 from ..types import Exchange
 from .decoded_body import Body, take_buffered
 from .error_mapping import CAUGHT, broken_body
@@ -82,7 +82,7 @@ class EventStream:
         self._pool = pool
         self._watchdog = watchdog
         self._on_end = on_end
-        self.unread: list[ServerSentEvent] = []
+        self.unread: list[ReceivedEvent] = []
         self.ended = False
 
     @property
@@ -99,12 +99,15 @@ class EventStream:
         """Let timeouts end the stream from now on, not the task that opens it."""
         self._watchdog.on_fail = self._fail
 
-    async def read(self, start: bytes = b"") -> list[ServerSentEvent] | None:
+    async def read(self, start: bytes = b"") -> list[ReceivedEvent] | None:
         """
         Wait for the next events; return 1 or more, or None at the end of the body.
 
         Args:
             start: Bytes of the body that were read before.
+
+        Returns:
+            The events; the next one is last, so that `pop` is cheap.
 
         Raises:
             APITimeoutError: If a timeout expired.
@@ -114,16 +117,22 @@ class EventStream:
         """
         watchdog = self._watchdog
         content = self._content
-        feed = self._decoder.feed
         now = self._pool.now
         data = start
-        watchdog.wait(now())
+        # Not a method of `Watchdog`: in production, each event has a read of its own.
+        watchdog.waiting_since = began = now()
+        watchdog.busy += began - watchdog.last_byte
         while True:
             if data:
-                events = feed(data)
+                events = self._decoder.feed_data(data)
+                # A traceback may show local variables, and a server may have echoed
+                # the key.
+                data = b""
                 if events and any(map(is_relevant, events)):
                     watchdog.last_data = watchdog.last_byte
                     watchdog.waiting_since = None
+                    if len(events) > 1:
+                        events.reverse()
                     return events
             # Checked after the data: what had arrived in time is delivered first.
             if watchdog.failure is not None:
@@ -140,11 +149,16 @@ class EventStream:
                     raise broken_body(error, self._http) from error
             watchdog.last_byte = now()
             if not data:
-                if watchdog.failure is not None:
-                    raise watchdog.failure
-                # The body has ended as HTTP says that it does: what it holds was not
-                # cut off by the connection.
-                return list(filter(is_whole, self._decoder.end())) or None
+                return self._end_of_body()
+
+    def _end_of_body(self) -> list[ReceivedEvent] | None:
+        if self._watchdog.failure is not None:
+            raise self._watchdog.failure
+        # The body has ended as HTTP says that it does: what it holds was not cut off by
+        # the connection.
+        events: list[ReceivedEvent] = [*filter(is_whole, self._decoder.end())]
+        events.reverse()
+        return events or None
 
     def _arrived_before(self, failure: OpenRouterError) -> bytes:
         """Return bytes that arrived before a timeout; raise the error without any."""

@@ -207,7 +207,6 @@ class ResponseReader(Generic[T]):
             events = await stream.read(self._take_start())
             if events is None:
                 raise StreamInterruptedError("The stream ended before its first event.")
-            events.reverse()
             stream.unread = events
             while state.first is None and events and not state.done:
                 # The event is not bound to a name: tracebacks may show local variables.

@@ -70,17 +70,18 @@ class Watchdog:
         waiting_since: The time when the caller began to wait for the next event; None
             while the caller is busy with the last ones, and no timeout of the stream
             runs.
+        busy: Seconds that the caller was busy between two reads of the stream.
         token_seen: True once the first token was received.
     """
 
     __slots__ = (
         "_blocked",
-        "_busy",
         "_cancelled",
         "_cancelling",
         "_task",
         "_timeouts",
         "_timer",
+        "busy",
         "connected_at",
         "deadline",
         "failure",
@@ -106,8 +107,7 @@ class Watchdog:
         # Cancellations that somebody else requested before.
         self._cancelling = self._task.cancelling() if self._task else 0
         self._cancelled = False
-        # Seconds that the caller was busy between two reads of the stream.
-        self._busy = 0.0
+        self.busy = 0.0
         # Seconds that connecting gets in addition, because the loop was blocked.
         self._blocked = 0.0
         self.stage = Stage.IDLE
@@ -146,7 +146,7 @@ class Watchdog:
         self.stage = Stage.CONNECT
         self.failure = None
         self.granted = now
-        self._busy = self._blocked = 0.0
+        self.busy = self._blocked = 0.0
         self.token_seen = False
         self._forget_connection()
         # The result of `_earliest`, without a generator: every call passes here.
@@ -176,11 +176,6 @@ class Watchdog:
             self.last_byte = now
         else:
             self.enter(Stage.BODY, now)
-
-    def wait(self, now: float) -> None:
-        """Note that the caller waits for the next event of its stream."""
-        self._busy += now - self.last_byte
-        self.waiting_since = now
 
     def release_connection(self) -> None:
         """Forget the transport: the body has ended, and the pool has it back."""
@@ -295,7 +290,7 @@ class Watchdog:
         elif stage is Stage.BODY:
             yield "read", self.last_byte, timeouts.read
         elif stage is Stage.STREAM:
-            waiting, busy = self.waiting_since, self._busy
+            waiting, busy = self.waiting_since, self.busy
             if waiting is None:
                 # The caller is busy. Assume that it returns right now: the timeouts
                 # cannot expire earlier than that.

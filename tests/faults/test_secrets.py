@@ -111,11 +111,34 @@ async def echo_later(peer: Any) -> None:
     await send(sse(chunk("hel") + event(echo_of(peer))))(peer)
 
 
+async def echo_in_a_named_event(peer: Any) -> None:
+    """Send the echo as an event named error."""
+    await read(peer)
+    echoed = b"event: error\n" + event(echo_of(peer))
+    await send(sse(chunk("hel") + echoed))(peer)
+
+
+async def echo_as_text(peer: Any) -> None:
+    """Send the head of the request as an event that is not JSON."""
+    await read(peer)
+    await send(sse(chunk("hel") + event(peer.head.decode().replace("\r\n", " "))))(peer)
+
+
+async def half_an_echo(peer: Any) -> None:
+    """Send the beginning of an event with the echo, and nothing more."""
+    await read(peer)
+    await send(sse(chunk("hel") + event(echo_of(peer))[:-5]))(peer)
+    await silence(peer)
+
+
 ECHOES = {
     "an echo": echo,
     "an echo in a 200": echo_in_a_200,
     "an echo at once": echo_at_once,
     "an echo later": echo_later,
+    "an echo in a named event": echo_in_a_named_event,
+    "an echo as text": echo_as_text,
+    "half an echo": half_an_echo,
 }
 
 

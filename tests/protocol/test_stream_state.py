@@ -330,8 +330,10 @@ def test_blank_data_is_skipped(data: str) -> None:
     state.feed(content("hel"))
 
     assert state.feed(event(data)) is None
+    assert state.feed(data.encode()) is None
     assert not state.done
     assert not is_relevant(event(data))
+    assert not is_relevant(data.encode())
     state.feed(content("lo"))
     assert state.partial is not None
     assert state.partial.text == "hello"
