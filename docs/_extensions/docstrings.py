@@ -118,7 +118,7 @@ def add_types(
     if what != "class" or not typing.is_typeddict(value):
         return
     hints = typing.get_type_hints(value)
-    for line in list(lines):
+    for line in tuple(lines):
         name = line.removeprefix(":ivar ").partition(":")[0]
         if line.startswith(":ivar ") and name in hints:
             lines.append(f":vartype {name}: {restify(hints[name], 'smart')}")

@@ -1,6 +1,6 @@
 """FastAPI: relay a chat to `useChat` of Vercel's AI SDK."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException, Request
@@ -13,7 +13,7 @@ MODEL = "openai/gpt-4o-mini"
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Share one client in the process."""
     async with AsyncOpenRouter(app_title="My backend") as client:
         app.state.client = client

@@ -1,6 +1,6 @@
 """Litestar: relay a chat as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ MODEL = "openai/gpt-4o-mini"
 
 
 @asynccontextmanager
-async def share_client(app: Litestar) -> AsyncIterator[None]:
+async def share_client(app: Litestar) -> AsyncGenerator[None]:
     """Share one client in the process."""
     async with AsyncOpenRouter(app_title="My backend") as client:
         app.state.client = client

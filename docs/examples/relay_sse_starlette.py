@@ -1,6 +1,6 @@
 """sse-starlette: relay a chat as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from sse_starlette import EventSourceResponse
@@ -16,7 +16,7 @@ MODEL = "openai/gpt-4o-mini"
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[None]:
+async def lifespan(app: Starlette) -> AsyncGenerator[None]:
     """Share one client in the process."""
     async with AsyncOpenRouter(app_title="My backend") as client:
         app.state.client = client

@@ -38,7 +38,7 @@ class Batch(Shape):
     A hosted batch.
 
     Attributes:
-        id: Id of the batch.
+        id: Id of the batch; "" if the response had none.
         object: "batch".
         endpoint: Endpoint of all its rows, such as "/v1/chat/completions".
         model: Model of all its rows; its name may differ from the requested one.
@@ -57,7 +57,7 @@ class Batch(Shape):
         http: The HTTP exchange.
     """
 
-    id: str | None = None
+    id: str = ""
     object: str | None = None
     endpoint: str | None = None
     model: str | None = None

@@ -286,7 +286,7 @@ class Submitter:
             page = await self._context.routes.page({**query, "after": after})
             for found in page.batches:
                 if (
-                    found.id is not None
+                    found.id
                     and found.id not in known
                     and found.endpoint == CHAT_ENDPOINT
                     and _is_model(found.model or "", batch.model)
@@ -299,10 +299,10 @@ class Submitter:
 
     async def _stored(self, batch: HostedBatch, found: Batch) -> None:
         context = self._context
-        batch.id, batch.status = found.id, found.status
+        batch.id, batch.status = found.id or None, found.status
         batch.expires_at = found.expires_at
         # Before the thread has written it, so that no search adopts it meanwhile.
-        context.state.known_ids.add(found.id or "")
+        context.state.known_ids.add(found.id)
         context.counters.attempts += len(batch.rows)
         await context.in_thread(context.state.submitted, batch)
 

@@ -1,4 +1,4 @@
-"""The commands in the README."""
+"""The commands in the documentation."""
 
 import json
 import re
@@ -10,9 +10,9 @@ import pytest
 from openrouter_async.cli import app
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 COMMANDS = re.findall(
-    r"^\$ openrouter-async (batch .*)$", README.read_text(), re.MULTILINE
+    r"^\$ openrouter-async (batch .*)$", PAGE.read_text(), re.MULTILINE
 )
 
 
@@ -20,11 +20,11 @@ def write(path: str, rows: list[object]) -> None:
     Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_readme_has_the_batch_commands() -> None:
+def test_page_has_the_batch_commands() -> None:
     assert {shlex.split(line)[1] for line in COMMANDS} == {"run", "status", "retry"}
 
 
-def test_batch_commands_of_the_readme_run_in_order(
+def test_batch_commands_of_the_page_run_in_order(
     server: LocalOpenRouter,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,88 +1,74 @@
-"""The code blocks, signatures and names of the README."""
+"""The names, signatures, links and examples in the pages of the documentation."""
 
 import ast
 import builtins
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from support import without_slow_callbacks
 
 import openrouter_async
-from openrouter_async import AsyncOpenRouter, Retries, otel, relay, testing, types
+from openrouter_async import (
+    AsyncOpenRouter,
+    Retries,
+    batch,
+    batches,
+    errors,
+    otel,
+    relay,
+    testing,
+    types,
+)
 from openrouter_async.chat import Chat
-from openrouter_async.testing import LocalOpenRouter
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PROSE = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+PAGES = {
+    **{path.name: path.read_text("utf-8") for path in sorted(DOCS.glob("*.md"))},
+    "README.md": README,
+    "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
+}
+PROSE = re.sub(r"(?ms)^```.*?^```", "", "".join(PAGES.values()))
+# Classes of other clients.
+MIGRATION = re.sub(r"(?ms)^```.*?^```", "", PAGES["migrating.md"])
 NAMESPACES: tuple[ModuleType, ...] = (
-    *(openrouter_async, types, testing, relay, otel, builtins),
+    *(openrouter_async, types, testing, batch, batches, errors, relay, otel, builtins),
 )
 
-# Names of Python, of web frameworks, and of OpenRouter's SDK for Go.
+# Names of Python, of web frameworks, and invented ones.
 FOREIGN = {
+    *("Attributes", "Call", "CancelledError", "MyClass"),
     *("Annotated", "Any", "Decimal", "Literal", "Path", "SSLContext", "TypedDict"),
     *("Stream", "StreamingResponse", "StreamingHttpResponse", "Response"),
     *("EventSourceResponse", "AbortController"),
-    *("WithClient", "WithRetryConfig", "WithSecurity", "WithServerURL"),
-    *("WithSetHeaders", "WithTimeout"),
 }
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs_without_output_on_stderr(number: int, tmp_path: Path) -> None:
-    script = tmp_path / "block.py"
-    script.write_text(BLOCKS[number], "utf-8")
-    with LocalOpenRouter() as server:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-X", "dev", str(script)],
-            env={
-                "OPENROUTER_BASE_URL": server.url,
-                "OPENROUTER_API_KEY": "sk-or-v1-readme",
-                "PYTHONPATH": str(ROOT),
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert (done.returncode, without_slow_callbacks(done.stderr)) == (0, "")
-
-
-def test_blocks_pass_mypy(tmp_path: Path) -> None:
-    """Also names in branches that no block executes exist."""
-    pytest.importorskip("mypy")
-    paths = [tmp_path / f"block_{number}.py" for number in range(len(BLOCKS))]
-    for path, block in zip(paths, BLOCKS, strict=True):
-        path.write_text(block, "utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", *map(str, paths)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+@pytest.mark.parametrize("name", ["quickstart", "streaming"])
+def test_programs_of_the_readme_are_examples(name: str) -> None:
+    """test_docs_examples.py runs them."""
+    docstring, _, program = (
+        (DOCS / "examples" / f"{name}.py").read_text().partition('"""\n\n')
     )
 
-    assert len(paths) >= 6
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert docstring
+    assert f"```python\n{program}```" in README
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+    assert len(re.findall("```python", README)) == 2
 
 
 def test_classes_named_in_prose_exist() -> None:
     names = {
         name
-        for code in re.findall(r"`([^`]+)`", PROSE)
+        for code in re.findall(r"`([^`]+)`", PROSE.replace(MIGRATION, ""))
         for name in re.findall(r"(?<![\w/.-])[A-Z][a-z]\w*\b(?!-)", code)
     }
     missing = {
