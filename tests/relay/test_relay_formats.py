@@ -48,6 +48,7 @@ FORMATS: dict[str, type[Any]] = {
     "text": PlainTextFormat,
 }
 PNG = "data:image/png;base64,iVBORw0KGgo="
+IMAGE: Any = {"type": "image_url", "image_url": {"url": PNG}}
 BUSY = PublicError(
     "rate_limited", "Too busy.", status=429, retryable=True, retry_after=2.5
 )
@@ -115,7 +116,7 @@ SOURCES: list[ToolEvent] = [
         1,
     ),
     TextDelta("written", 1),
-    ImageReceived({"type": "image_url", "image_url": {"url": PNG}}, 1),
+    ImageReceived(IMAGE, 1),
     TextDelta(".", 1),
     TurnFinished(1, response()),
 ]
@@ -568,15 +569,10 @@ tool_events: st.SearchStrategy[ToolEvent] = st.one_of(
     ),
     st.builds(
         CitationReceived,
-        st.builds(
-            Annotation,
-            url_citation=st.fixed_dictionaries({"url": st.just("https://a.test/")}),
-        ),
+        st.builds(Annotation, url_citation=st.just({"url": "https://a.test/"})),
         turns,
     ),
-    st.builds(
-        ImageReceived, st.just({"type": "image_url", "image_url": {"url": PNG}}), turns
-    ),
+    st.builds(ImageReceived, st.just(IMAGE), turns),
     st.builds(TurnFinished, turns, st.just(response())),
 )
 
