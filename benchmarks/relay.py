@@ -4,15 +4,19 @@ Relays, compared with reading the stream: `python -m benchmarks.relay`.
 It measures the CPU time per chunk of `async for chunk in stream`, and of relays in each
 format whose bytes are thrown away, with one event per network read and with 20; and the
 resident memory of 1,000 open streams, and of 1,000 relays of them, each in a new
-process. All take turns. It does not measure a web framework, TLS or a slow reader.
+process. All take turns. It also measures how long it takes, after the readers of 1,000
+relays have left, until no upstream is open, no task is left, and all slots are free. It
+does not measure a web framework, TLS or a slow reader.
 """
 
 import argparse
 import asyncio
 import gc
+import random
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -23,6 +27,7 @@ from benchmarks.streams import raise_descriptor_limit, resident_bytes
 from openrouter_async import AsyncOpenRouter, PendingStream, UserMessage
 from openrouter_async.relay import Relay
 from openrouter_async.relay.relay import FormatName
+from openrouter_async.testing import LocalOpenRouter, Reply
 
 FORMATS: Final[tuple[FormatName, ...]] = ("sse", "ai-sdk", "openai", "text")
 # Scenario of the server (chunks, events per write, pause in us), streams in total,
@@ -34,6 +39,9 @@ LOADS: Final = {
 LIMITS: Final = {"1 event per read": 1.35, "20 events per read": 1.4}
 OPEN: Final = 1000
 MEMORY_LIMIT: Final = 2.0
+# Seconds in which half of the readers leave, and the limit for what they leave behind.
+LEAVING: Final = 2.0
+LEFT_LIMIT: Final = 0.1
 
 
 def pending(client: AsyncOpenRouter) -> PendingStream[Any]:
@@ -128,6 +136,52 @@ def memory_in_process(url: str, kind: str) -> float:
     command = [sys.executable, "-m", "benchmarks.relay", "--memory", kind, "--url", url]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout)
+
+
+async def leave_behind() -> tuple[float, float]:
+    """
+    Return the seconds from the leave of the last reader until nothing is left of it.
+
+    First, half of the readers leave at random moments; then all the others at once. The
+    server runs in this process, and shares its CPU time.
+    """
+    raise_descriptor_limit(2 * OPEN + 100)
+    generator = random.Random(1)
+    reply = Reply(["x", "y"], chunk_delay=600)
+    with LocalOpenRouter(default=reply) as server:
+        async with AsyncOpenRouter(
+            API_KEY, base_url=server.url, max_connections=OPEN
+        ) as client:
+            tasks_before = len(asyncio.all_tasks())
+
+            async def read() -> None:
+                async for _ in Relay(pending(client), "ai-sdk"):
+                    pass
+
+            async def until_left(relays: int) -> float:
+                started = time.perf_counter()
+                while (
+                    server.stats.in_flight > relays
+                    or client.stats.in_use > relays
+                    # The task of the reader, and the one of its relay.
+                    or len(asyncio.all_tasks()) > tasks_before + 2 * relays
+                ):
+                    await asyncio.sleep(0.001)
+                return time.perf_counter() - started
+
+            readers = [asyncio.create_task(read()) for _ in range(OPEN)]
+            while server.stats.chunks < OPEN:  # noqa: ASYNC110 - the server has no event
+                await asyncio.sleep(0.01)
+            generator.shuffle(readers)
+            leaving = readers[: OPEN // 2]
+            for reader in leaving:
+                loop = asyncio.get_running_loop()
+                loop.call_later(generator.uniform(0, LEAVING), reader.cancel)
+            await asyncio.wait(leaving)
+            half = await until_left(OPEN - len(leaving))
+            for reader in readers:
+                reader.cancel()
+            return half, await until_left(0)
 
 
 def report(name: str, figures: list[float], base: list[float], limit: float) -> None:

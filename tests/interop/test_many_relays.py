@@ -1,11 +1,16 @@
-"""1,000 relays at once, half of whose readers leave at random moments."""
+"""
+1,000 relays at once, half of whose readers leave at random moments.
+
+`python -m benchmarks.relay` measures how long it takes until nothing is left of them.
+"""
 
 import asyncio
 import random
 import resource
-import time
 from contextlib import suppress
 from typing import Any
+
+from support import until
 
 from openrouter_async import AsyncOpenRouter, PendingStream, UserMessage
 from openrouter_async.relay import Relay, RelayResult
@@ -50,22 +55,18 @@ async def test_readers_that_leave_close_their_streams() -> None:
                 with suppress(asyncio.CancelledError):
                     data = await reader
                     assert data.endswith(b"data: [DONE]\n\n")
-            last = time.monotonic()
-            current = {asyncio.current_task()}
             # The task of a relay that was cancelled last ends after its reader.
-            while client.stats.in_use or asyncio.all_tasks() != current:  # noqa: ASYNC110 - there is no event
-                await asyncio.sleep(0.005)
-            seconds = time.monotonic() - last
+            current = {asyncio.current_task()}
+            await until(
+                lambda: (
+                    not client.stats.in_use
+                    and not server.stats.in_flight
+                    and asyncio.all_tasks() == current
+                )
+            )
 
             assert (client.stats.in_use, client.stats.queued) == (0, 0)
-            for _ in range(100):
-                if not server.stats.in_flight:
-                    break
-                await asyncio.sleep(0.01)
-            assert server.stats.in_flight == 0
             outcomes = [result.outcome for result in results]
             cancelled = outcomes.count("cancelled")
             assert cancelled + outcomes.count("ok") == len(results)
             assert cancelled >= RELAYS // 4
-            # The design says 0.1; the rest is for a busy machine.
-            assert seconds < 0.3
