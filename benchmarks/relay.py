@@ -160,7 +160,7 @@ async def leave_behind() -> tuple[float, float]:
 
             async def until_left(relays: int) -> float:
                 started = time.perf_counter()
-                while (
+                while (  # noqa: ASYNC110 - what is left has no event
                     server.stats.in_flight > relays
                     or client.stats.in_use > relays
                     # The task of the reader, and the one of its relay.
@@ -192,6 +192,20 @@ def report(name: str, figures: list[float], base: list[float], limit: float) -> 
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
         + ("" if figures is base else f"   must be <= {limit}")
     )
+
+
+def report_leaving(rounds: list[tuple[float, float]]) -> None:
+    """Print the times after which nothing is left of the readers that left."""
+    print(f"ms until nothing is left, {OPEN // 2} of {OPEN} readers leave: median, max")
+    for name, column, limit in (
+        ("one by one", [each[0] for each in rounds], LEFT_LIMIT),
+        ("at once", [each[1] for each in rounds], None),
+    ):
+        print(
+            f"  {name:<12} {statistics.median(column) * 1e3:7.0f}   "
+            f"{max(column) * 1e3:.0f}"
+            + ("" if limit is None else f"   must be <= {limit * 1e3:.0f}")
+        )
 
 
 async def measure_cpu(job: Job, rounds: int) -> None:
@@ -233,6 +247,7 @@ def main() -> None:
     print("KiB of memory of each of 1,000 that are open: median, ratio (range)")
     report("stream", bare, bare, MEMORY_LIMIT)
     report("relay", relays_, bare, MEMORY_LIMIT)
+    report_leaving([asyncio.run(leave_behind()) for _ in range(options.rounds)])
 
 
 if __name__ == "__main__":
