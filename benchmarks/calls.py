@@ -11,6 +11,8 @@ import asyncio
 
 from benchmarks import inputs
 from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
+from benchmarks.contender import BARE, HANDWRITTEN, OURS, PEERS
+from benchmarks.settings import AS_INSTALLED, EQUAL_MALLOC, INTERPRETERS
 
 CALLS = 2000
 AT_ONCE = 100
@@ -22,7 +24,14 @@ class Complete(Case):
     name = "complete"
     work = "2,000 calls, 100 at a time, a response of 1 KiB"
     figure = "us of CPU per call"
-    marks = (Mark(RATIO, 1.25, aim=1.1),)
+    marks = (
+        Mark(RATIO, 0.85),
+        Mark(RATIO, 0.95, setting=EQUAL_MALLOC),
+        Mark(RATIO, 0.9, baseline=BARE),
+    )
+    contenders = (BARE, HANDWRITTEN, OURS)
+    peers = PEERS
+    settings = (AS_INSTALLED, EQUAL_MALLOC, *INTERPRETERS)
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from attrs import define, field, frozen
 
-from benchmarks.contender import EVERYONE, Contender, load
+from benchmarks.contender import HANDWRITTEN, OURS, Contender, load
+from benchmarks.settings import AS_INSTALLED, EQUAL_MALLOC, Setting
 
 RATIO = "ratio"
 
@@ -24,14 +25,18 @@ class Mark:
     A limit that openrouter_async must stay within.
 
     Attributes:
-        of: `RATIO` to the hand-written contender, or a name in `Sample.extras`.
+        of: `RATIO` to `baseline`, or a name in `Sample.extras`.
         limit: Highest allowed median.
-        aim: Median that is aimed for; None if it is the limit.
+        contender: The contender that it applies to.
+        baseline: The contender that `RATIO` refers to.
+        setting: The setting that it applies to.
     """
 
     of: str
     limit: float
-    aim: float | None = None
+    contender: str = OURS
+    baseline: str = HANDWRITTEN
+    setting: Setting = AS_INSTALLED
 
 
 @frozen
@@ -113,7 +118,10 @@ class Case(ABC):
         work: Description of the work, in one line.
         figure: Description of `Sample.figure`, with its unit.
         marks: The marks for openrouter_async.
-        contenders: Names of the contenders that take part.
+        contenders: Names of the contenders that take part in each setting.
+        peers: Names of the other clients that take part as they are installed.
+        peers_take_long: If True, `peers` only take part with `--peers`.
+        settings: The settings in which it is run by default.
         fresh: If True, use a new worker for each round, because only the first run of a
             process is representative.
         long: If True, run only with `--long`.
@@ -123,7 +131,10 @@ class Case(ABC):
     work: ClassVar[str]
     figure: ClassVar[str]
     marks: ClassVar[tuple[Mark, ...]]
-    contenders: ClassVar[tuple[str, ...]] = EVERYONE
+    contenders: ClassVar[tuple[str, ...]] = (HANDWRITTEN, OURS)
+    peers: ClassVar[tuple[str, ...]] = ()
+    peers_take_long: ClassVar[bool] = False
+    settings: ClassVar[tuple[Setting, ...]] = (AS_INSTALLED, EQUAL_MALLOC)
     fresh: ClassVar[bool] = False
     long: ClassVar[bool] = False
 

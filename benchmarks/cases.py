@@ -5,6 +5,7 @@ from benchmarks.case import Case
 from benchmarks.imports import Import
 from benchmarks.large import Fold, Giant1K, Giant64K
 from benchmarks.request import Request
+from benchmarks.rows import Rows
 from benchmarks.soak import Soak
 from benchmarks.streams import Paced, Stream, Wide
 
@@ -12,11 +13,12 @@ CASES: tuple[type[Case], ...] = (
     Stream,
     Paced,
     Complete,
-    Request,
+    Fold,
     Wide,
+    Rows,
+    Request,
     Giant64K,
     Giant1K,
-    Fold,
     Import,
     Soak,
 )

@@ -15,22 +15,94 @@ from attrs import define, frozen
 
 API_KEY = "sk-or-v1-benchmark"
 
+BARE = "bare"
 HANDWRITTEN = "hand-written"
 OURS = "openrouter_async"
+OURS_CHOICES = "openrouter_async, .choices"
+OURS_RAW = "openrouter_async, .raw"
+OURS_JOURNAL = "openrouter_async, journal"
 OPENAI = "openai (httpx)"
 OPENAI_AIOHTTP = "openai (aiohttp)"
 OFFICIAL = "openrouter (official)"
+LITELLM = "litellm"
+PYDANTIC_AI = "pydantic-ai"
+LANGCHAIN = "langchain-openrouter"
 
-EVERYONE = (HANDWRITTEN, OURS, OPENAI, OPENAI_AIOHTTP, OFFICIAL)
-# For cases that do not depend on the transport.
-LIBRARIES = (HANDWRITTEN, OURS, OPENAI, OFFICIAL)
+PEERS = (OPENAI, OPENAI_AIOHTTP, OFFICIAL, LITELLM, PYDANTIC_AI, LANGCHAIN)
 
-_CLASSES = {
-    HANDWRITTEN: ("benchmarks.handwritten", "Handwritten"),
-    OURS: ("benchmarks.ours", "Ours"),
-    OPENAI: ("benchmarks.peer_openai", "OpenAI"),
-    OPENAI_AIOHTTP: ("benchmarks.peer_openai", "OpenAIOnAiohttp"),
-    OFFICIAL: ("benchmarks.peer_openrouter", "OpenRouterSDK"),
+
+@frozen
+class Entry:
+    """
+    The place of a contender's class, and its packages.
+
+    Attributes:
+        module: Module in this folder.
+        class_name: The `Contender` in it.
+        packages: The packages whose versions are reported.
+        environment: Environment that it runs in (`environments.py`), if its packages
+            cannot be installed together with those of the others; "" for that of the
+            harness.
+        does: The work of another client that its figures include, and what it does not
+            check.
+    """
+
+    module: str
+    class_name: str
+    packages: tuple[str, ...] = ()
+    environment: str = ""
+    does: str = ""
+
+
+_ENTRIES = {
+    BARE: Entry("bare", "Bare"),
+    HANDWRITTEN: Entry("handwritten", "Handwritten"),
+    OURS: Entry("ours", "Ours"),
+    OURS_CHOICES: Entry("ours", "OursReadingChoices"),
+    OURS_RAW: Entry("ours", "OursReadingRaw"),
+    OURS_JOURNAL: Entry("ours", "Ours"),
+    OPENAI: Entry(
+        "peer_openai",
+        "OpenAI",
+        ("openai",),
+        does="pydantic models, built without validation. Raises for an error event; a "
+        "cut-off is not detected; an error in a response with status 200 is a model "
+        "full of None",
+    ),
+    OPENAI_AIOHTTP: Entry(
+        "peer_openai", "OpenAIOnAiohttp", ("openai",), does="as above"
+    ),
+    OFFICIAL: Entry(
+        "peer_openrouter",
+        "OpenRouterSDK",
+        ("openrouter",),
+        does="pydantic models, validated, so that a missing key is an error. An error "
+        "event or a cut-off ends the stream as if it was complete",
+    ),
+    LITELLM: Entry(
+        "peer_litellm",
+        "LiteLLM",
+        ("litellm",),
+        environment="litellm",
+        does="converts each chunk to pydantic models of its own; cost and logging "
+        "callbacks after the call. Raises for an error event, for a cut-off, and for a "
+        "chunk without `created`",
+    ),
+    PYDANTIC_AI: Entry(
+        "peer_pydantic_ai",
+        "PydanticAI",
+        ("pydantic-ai-slim", "openai"),
+        does="an agent's run: openai's models, validated again, then messages and "
+        "events of its own. Raises for an error event; a cut-off is not detected",
+    ),
+    LANGCHAIN: Entry(
+        "peer_langchain",
+        "LangChain",
+        ("langchain-openrouter", "openrouter"),
+        environment="langchain",
+        does="messages and callbacks of its own, made of the official SDK's models; "
+        "what is said there about errors applies",
+    ),
 }
 
 
@@ -78,9 +150,12 @@ class Contender(ABC):
         divisor: Divisor of the amount of work, so that slow contenders finish in time.
             Figures are per unit and do not depend on it. A server that paces its
             writes is slowed down by the same factor.
+        surplus: Number of chunks that it returns beyond the events of a stream; less
+            than 0 if it omits the last two, which have no text.
     """
 
     divisor: ClassVar[int] = 1
+    surplus: ClassVar[int] = 0
 
     @abstractmethod
     def __init__(self, base_url: str, connections: int) -> None: ...
@@ -97,14 +172,29 @@ class Contender(ABC):
     async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
         """Send `QUESTION`, read the stream, and call `seen` for each chunk."""
 
-    @abstractmethod
     async def fold(self) -> Folded:
-        """Send `QUESTION` and combine the stream into one response."""
+        """
+        Send `QUESTION` and combine the stream into one response.
+
+        Raises:
+            UnsupportedError: If the contender cannot combine chunks.
+        """
+        raise UnsupportedError("cannot combine chunks into a response")
 
     @staticmethod
-    @abstractmethod
     def encoder() -> Callable[[], bytes]:
-        """Return a function that builds and encodes the request of `inputs`."""
+        """
+        Return a function that builds and encodes the request of `inputs`.
+
+        Raises:
+            UnsupportedError: If the contender has no function for that.
+        """
+        raise UnsupportedError("cannot encode a request without sending it")
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of the contender with this name."""
+    return _ENTRIES[name]
 
 
 def load(name: str) -> type[Contender]:
@@ -114,9 +204,10 @@ def load(name: str) -> type[Contender]:
     Raises:
         UnsupportedError: If it is not installed.
     """
-    module, attribute = _CLASSES[name]
+    found = _ENTRIES[name]
     try:
-        found: type[Contender] = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"benchmarks.{found.module}")
     except ImportError as error:
         raise UnsupportedError(f"cannot be imported: {error}") from error
-    return found
+    contender: type[Contender] = getattr(module, found.class_name)
+    return contender

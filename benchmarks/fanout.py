@@ -1,9 +1,10 @@
 """
 The measurements of `send_many`: `python -m benchmarks.fanout [NAME ...] [--quick]`.
 
-The server is a separate process, on its own core if there are two. `overhead` and
-`utilisation` also run a hand-written worker pool on aiohttp. They do not measure TLS,
-large responses, or the behaviour of real providers under load.
+The server is a separate process, on its own core if there are two. `utilisation` also
+runs a hand-written worker pool on aiohttp. They do not measure TLS, large responses, or
+the behaviour of real providers under load. For the CPU time of a row, run
+`python -m benchmarks rows`.
 """
 
 import argparse
@@ -14,24 +15,29 @@ import os
 import random
 import resource
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import orjson
 from attrs import define
 
-from benchmarks.case import cpu_seconds
-from benchmarks.harness import ROOT, cores
+from benchmarks.environments import ROOT
+from benchmarks.harness import cores
+from benchmarks.rows import run_handwritten, run_send_many
 from benchmarks.simulation import Simulation
 from openrouter_async import AsyncOpenRouter, BatchRun
 
@@ -89,84 +95,11 @@ def server_process(**setting: float) -> Generator[ServerProcess]:
         process.stdout.close()
 
 
-# --- the contenders ----------------------------------------------------------------
-
-
-async def run_handwritten(url: str, rows: int, concurrency: int) -> float:
-    """Send rows with a hand-written worker pool and return the CPU seconds."""
-    left = iter(range(rows))
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    connector = aiohttp.TCPConnector(limit=concurrency)
-    characters = 0
-
-    async def work(session: aiohttp.ClientSession) -> None:
-        nonlocal characters
-        for _ in left:
-            body = orjson.dumps(
-                {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
-            )
-            async with session.post(
-                f"{url}/chat/completions", data=body, headers=headers
-            ) as response:
-                assert response.status == 200
-                completion = orjson.loads(await response.read())
-            characters += len(completion["choices"][0]["message"]["content"])
-            assert completion["usage"]["cost"] >= 0
-
-    cpu = cpu_seconds()
-    async with aiohttp.ClientSession(connector=connector) as session:
-        await asyncio.gather(*(work(session) for _ in range(concurrency)))
-    assert characters
-    return cpu_seconds() - cpu
-
-
-async def run_send_many(url: str, rows: int, concurrency: int, **options: Any) -> float:
-    """Send rows with `send_many` and return the CPU seconds."""
-    cpu = cpu_seconds()
-    async with AsyncOpenRouter(KEY, base_url=url) as client:
-        prompts = (QUESTION for _ in range(rows))
-        async with client.chat.send_many(
-            prompts, concurrency=concurrency, model=MODEL, **options
-        ) as run:
-            async for result in run:
-                assert result.text
-        assert run.stats.ok == rows
-    return cpu_seconds() - cpu
-
-
 # --- the measurements --------------------------------------------------------------
 
 
-def overhead(*, quick: bool) -> None:
-    """(1) No latency, 128 in flight: speed and CPU relative to hand-written code."""
-    rows, rounds = (2000, 1) if quick else (20_000, 5)
-    ratios: dict[str, list[tuple[float, float]]] = {"run": [], "run+journal": []}
-    with server_process() as server, tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds + 1):
-            handwritten = timed(partial(run_handwritten, server.url, rows, 128))
-            journal = Path(folder) / f"{number}.jsonl"
-            with_journal = partial(run_send_many, journal=journal)
-            ours = {
-                "run": timed(partial(run_send_many, server.url, rows, 128)),
-                "run+journal": timed(partial(with_journal, server.url, rows, 128)),
-            }
-            if number == 0 and rounds > 1:
-                continue  # warm-up
-            times = {"hand-written": handwritten, **ours}
-            for name, (wall, cpu) in times.items():
-                show(f"{name}: {rows / wall:,.0f}/s, {cpu / rows * 1e6:.0f} us CPU")
-            for name, (wall, cpu) in ours.items():
-                ratios[name].append((handwritten[0] / wall, cpu / handwritten[1]))
-    for name, pairs in ratios.items():
-        speed = statistics.median(pair[0] for pair in pairs)
-        cost = statistics.median(pair[1] for pair in pairs)
-        show(
-            f"{name}: {speed:.2f} x the calls/s of hand-written code, {cost:.2f} x CPU"
-        )
-
-
 def utilisation(*, quick: bool) -> None:
-    """(2) Responses of 0.5 s, 500 in flight: wall time, mean number in flight."""
+    """(1) Responses of 0.5 s, 500 in flight: wall time, mean number in flight."""
     rows = 5000 if quick else 50_000
     ideal = rows / 500 * 0.5
     for name, work in (
@@ -175,7 +108,7 @@ def utilisation(*, quick: bool) -> None:
     ):
         with server_process(latency=0.5) as server:
             before = server.stats()
-            wall, _ = timed(partial(work, server.url, rows, 500))
+            wall = timed(partial(work, server.url, rows, 500))
             stats = server.stats()
             mean = (stats["busy"] - before["busy"]) / wall
             show(
@@ -185,7 +118,7 @@ def utilisation(*, quick: bool) -> None:
 
 
 def memory(*, quick: bool, rows: int = 1_000_000) -> None:
-    """(3) Peak memory with few and with many rows, in separate processes."""
+    """(2) Peak memory with few and with many rows, in separate processes."""
     few, many = (2000, 20_000) if quick else (10_000, rows)
     with server_process() as server, tempfile.TemporaryDirectory() as folder:
         for ordered in (False, True):
@@ -230,7 +163,7 @@ def child(url: str, rows: int, journal: str, *, ordered: bool) -> None:
 
 
 def capacity(*, quick: bool, real: bool = False) -> None:
-    """(4) A hidden limit of 64, then 256, then 32: goodput and refusals."""
+    """(3) A hidden limit of 64, then 256, then 32: goodput and refusals."""
     if real:
         _slow_capacity(quick=quick)
         return
@@ -342,7 +275,7 @@ def _rates(samples: Samples, start: float, end: float) -> tuple[float, float]:
 
 
 def pause(*, quick: bool) -> None:
-    """(5) One 429 with `Retry-After`: no request arrives before it has elapsed."""
+    """(4) One 429 with `Retry-After`: no request arrives before it has elapsed."""
     seconds = 1.0 if quick else 3.0
     setting = {"latency": 0.1, "retry_after": seconds, "refuse_once_at": 2000}
     with server_process(arrivals=1, **setting) as server:
@@ -369,7 +302,7 @@ def pause(*, quick: bool) -> None:
 
 
 def kill(*, quick: bool) -> None:
-    """(6) SIGKILL at random times: lost rows, duplicate rows, repeated calls."""
+    """(5) SIGKILL at random times: lost rows, duplicate rows, repeated calls."""
     rows, kills = (2000, 5) if quick else (20_000, 25)
     generator = random.Random(1)
     # Slow enough that the run does not end before the last kill.
@@ -405,7 +338,7 @@ def kill(*, quick: bool) -> None:
 
 
 def budget(*, quick: bool) -> None:
-    """(7) A guaranteed and an estimated budget of one dollar."""
+    """(6) A guaranteed and an estimated budget of one dollar."""
     limit = 0.1 if quick else 1.0
     for name, options, setting in (
         ("guaranteed", {"max_tokens": 500}, {"cost": 0.0005}),
@@ -436,7 +369,7 @@ def budget(*, quick: bool) -> None:
 
 
 def faults(*, quick: bool) -> None:
-    """(8) Faults of all kinds: every row has a result, and a response when repeated."""
+    """(7) Faults of all kinds: every row has a result, and a response when repeated."""
     rows = 2000 if quick else 10_000
     with (
         server_process(latency=0.02, faults=1) as server,
@@ -466,7 +399,7 @@ def faults(*, quick: bool) -> None:
 
 
 def interrupt(*, quick: bool) -> None:
-    """(9) SIGINT: requests in flight finish; a second SIGINT ends the run at once."""
+    """(8) SIGINT: requests in flight finish; a second SIGINT ends the run at once."""
     latency = 0.5 if quick else 2.0
     for signals in (1, 2):
         with (
@@ -497,7 +430,7 @@ def interrupt(*, quick: bool) -> None:
 
 
 def outage(*, quick: bool) -> None:
-    """(10) All requests refused for 5 s: time until 90 % of the rate is back."""
+    """(9) All requests refused for 5 s: time until 90 % of the rate is back."""
     begin, length, rest = (10.0, 5.0, 15.0) if quick else (20.0, 5.0, 30.0)
     end = begin + length
     for retry_after in (0.0, 1.0):
@@ -525,11 +458,11 @@ def outage(*, quick: bool) -> None:
 # --- helpers ---------------------------------------------------------------
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Run a coroutine function and return the wall seconds and its result."""
+def timed(work: Callable[[], Coroutine[Any, Any, object]]) -> float:
+    """Run a coroutine function and return the wall seconds."""
     started = time.perf_counter()
-    value = asyncio.run(work())
-    return time.perf_counter() - started, value
+    asyncio.run(work())
+    return time.perf_counter() - started
 
 
 def _write_rows(path: Path, rows: int) -> None:
@@ -567,7 +500,6 @@ def show(text: str) -> None:
 
 
 MEASUREMENTS: dict[str, Callable[..., None]] = {
-    "overhead": overhead,
     "utilisation": utilisation,
     "memory": memory,
     "capacity": capacity,

@@ -15,12 +15,12 @@ import time
 from benchmarks.case import RATIO, Case, Job, Mark, Sample
 from benchmarks.contender import (
     HANDWRITTEN,
-    LIBRARIES,
     OFFICIAL,
     OPENAI,
     OURS,
     UnsupportedError,
 )
+from benchmarks.settings import AS_INSTALLED
 
 STARTS = 3
 
@@ -38,8 +38,9 @@ class Import(Case):
     name = "import"
     work = "python -c 'import ...'; hand-written: aiohttp, attrs and cattrs"
     figure = "ms of CPU"
-    marks = (Mark(RATIO, 1.25, aim=1.15),)
-    contenders = LIBRARIES
+    marks = (Mark(RATIO, 1.25),)
+    peers = (OPENAI, OFFICIAL)
+    settings = (AS_INSTALLED,)
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)

@@ -2,12 +2,13 @@
 openrouter_async, used as in its README.
 
 It takes part in every case, with its defaults: timeouts, retries and limits are on. The
-cost of `on_call` is not measured.
+cost of `on_call` is not measured. In `stream`, three classes read the text of a chunk
+in three ways: from `text`, `choices` and `raw`.
 """
 
 # ruff: noqa: D102 - the methods are described in the base class
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import inputs
@@ -16,8 +17,6 @@ from openrouter_async import (
     AssistantMessage,
     AsyncOpenRouter,
     ChatGenerationParams,
-    ChatResponse,
-    ChatStreamingResponseChunk,
     FunctionTool,
     ImagePart,
     ProviderPreferences,
@@ -26,10 +25,9 @@ from openrouter_async import (
     ToolResponseMessage,
     UserMessage,
 )
-from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
 
-# `request` and `fold` measure single steps, which have no public function.
+# `request` measures a single step, which has no public function.
 from openrouter_async.protocol.encode import encode
 
 
@@ -58,8 +56,9 @@ class Ours(Contender):
         ) as stream:
             async for chunk in stream:
                 chunks += 1
-                if chunk.text:
-                    text.append(chunk.text)
+                content = chunk.text
+                if content:
+                    text.append(content)
                 if seen is not None:
                     seen()
         return StreamCounts(chunks, len("".join(text)))
@@ -74,13 +73,6 @@ class Ours(Contender):
             len(response.reasoning or ""),
             sum(len(call.function.arguments) for call in response.tool_calls),
         )
-
-    async def chunks(self) -> list[ChatStreamingResponseChunk]:
-        """Return all chunks of a stream."""
-        async with self.client.chat.send(
-            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
-        ) as stream:
-            return [chunk async for chunk in stream]
 
     async def leave(self) -> None:
         """Open a stream, read one chunk and leave."""
@@ -119,6 +111,44 @@ class Ours(Contender):
         return build_and_encode
 
 
+class OursReadingChoices(Ours):
+    """The library, with the text read from the choices of each chunk."""
+
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
+        chunks = 0
+        text: list[str] = []
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            async for chunk in stream:
+                chunks += 1
+                content = chunk.choices[0].delta.content
+                if content:
+                    text.append(content)
+                if seen is not None:
+                    seen()
+        return StreamCounts(chunks, len("".join(text)))
+
+
+class OursReadingRaw(Ours):
+    """The library, with the text read from the received JSON of each chunk."""
+
+    async def stream(self, seen: Callable[[], None] | None = None) -> StreamCounts:
+        chunks = 0
+        text: list[str] = []
+        async with self.client.chat.send(
+            model=inputs.MODEL, messages=[UserMessage(inputs.QUESTION)], stream=True
+        ) as stream:
+            async for chunk in stream:
+                chunks += 1
+                content = chunk.raw["choices"][0]["delta"].get("content")
+                if content:
+                    text.append(content)
+                if seen is not None:
+                    seen()
+        return StreamCounts(chunks, len("".join(text)))
+
+
 Message = SystemMessage | UserMessage | AssistantMessage | ToolResponseMessage
 
 
@@ -148,11 +178,3 @@ def _message(kind: str, text: str, call_id: str) -> Message:
     if kind == "tool":
         return ToolResponseMessage(text, tool_call_id=call_id)
     return AssistantMessage(text)
-
-
-def fold_chunks(chunks: Sequence[ChatStreamingResponseChunk]) -> ChatResponse:
-    """Combine chunks into a response, as a stream does while it is read."""
-    accumulator = Accumulator()
-    for chunk in chunks:
-        accumulator.add(chunk)
-    return accumulator.response()

@@ -15,13 +15,7 @@ import httpx
 from openrouter import OpenRouter, components, utils
 
 from benchmarks import inputs
-from benchmarks.contender import (
-    API_KEY,
-    Contender,
-    Folded,
-    StreamCounts,
-    UnsupportedError,
-)
+from benchmarks.contender import API_KEY, Contender, StreamCounts
 
 
 class OpenRouterSDK(Contender):
@@ -69,9 +63,6 @@ class OpenRouterSDK(Contender):
                 if seen is not None:
                     seen()
         return StreamCounts(chunks, len("".join(text)))
-
-    async def fold(self) -> Folded:
-        raise UnsupportedError("cannot combine chunks into a response")
 
     @staticmethod
     def encoder() -> Callable[[], bytes]:

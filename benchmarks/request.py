@@ -12,8 +12,9 @@ private functions, without the work that their clients do around these.
 import json
 
 from benchmarks.case import RATIO, Case, Job, Mark, Sample, Stopwatch
-from benchmarks.contender import LIBRARIES
+from benchmarks.contender import OFFICIAL, OPENAI
 from benchmarks.handwritten import Handwritten
+from benchmarks.settings import AS_INSTALLED
 
 REQUESTS = 2000
 
@@ -24,8 +25,9 @@ class Request(Case):
     name = "request"
     work = "build and encode a request of 50 messages with parts, tools, routing"
     figure = "us of CPU per request"
-    marks = (Mark(RATIO, 4.0, aim=3.0),)
-    contenders = LIBRARIES
+    marks = (Mark(RATIO, 4.0),)
+    peers = (OPENAI, OFFICIAL)
+    settings = (AS_INSTALLED,)
 
     def __init__(self, contender: str, job: Job) -> None:
         super().__init__(contender, job)

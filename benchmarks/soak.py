@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import inputs
 from benchmarks.case import Case, Job, Mark, Sample, Stopwatch
 from benchmarks.contender import OURS
+from benchmarks.settings import AS_INSTALLED
 from benchmarks.streams import resident_bytes
 
 TURNS = 20
@@ -40,6 +41,7 @@ class Soak(Case):
         Mark("descriptors left", 0),
     )
     contenders = (OURS,)
+    settings = (AS_INSTALLED,)
     fresh = True
     long = True
 

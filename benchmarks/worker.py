@@ -9,15 +9,17 @@ and writes a line of JSON. The event loop does not run between rounds.
 import asyncio
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import attrs
 
 from benchmarks.case import Case, Job
 from benchmarks.cases import find
-from benchmarks.contender import UnsupportedError
+from benchmarks.contender import UnsupportedError, entry
 
 
 def send(message: dict[str, Any]) -> None:
@@ -25,11 +27,17 @@ def send(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
+def versions(contender: str) -> dict[str, str]:
+    """Return the versions of Python and of the contender's packages."""
+    found = {"Python": platform.python_version()}
+    return found | {name: version(name) for name in entry(contender).packages}
+
+
 def loop_factory(job: Job) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return the factory of the event loop; None for asyncio's own."""
     if not job.uvloop:
         return None
-    import uvloop  # noqa: PLC0415 - only needed with --uvloop
+    import uvloop  # noqa: PLC0415 - only needed in one setting
 
     return uvloop.new_event_loop
 
@@ -44,7 +52,7 @@ def work(case_type: type[Case], contender: str, job: Job) -> None:
 
     with asyncio.Runner(loop_factory=loop_factory(job)) as runner:
         case = runner.run(make())
-        send({"ready": True})
+        send({"ready": True, "versions": versions(contender)})
         for _ in sys.stdin:
             send({"sample": attrs.asdict(runner.run(case.measure()))})
         runner.run(case.aclose())
