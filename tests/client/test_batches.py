@@ -26,6 +26,16 @@ from openrouter_async.types import Batch
 MODEL = "openai/gpt-4o-mini"
 
 
+async def test_batch_without_an_id_has_an_empty_one(
+    server: LocalOpenRouter, make_client: MakeClient
+) -> None:
+    server.reply(json={"id": None, "status": "validating"}, path="/batches/b")
+    async with make_client() as client:
+        batch = await client.batches.get("b")
+
+    assert (batch.id, batch.status) == ("", "validating")
+
+
 async def test_batch_is_created_read_and_deleted(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
@@ -39,10 +49,10 @@ async def test_batch_is_created_read_and_deleted(
             rows, model=MODEL, max_tokens=50, callback_url="https://example.com/x"
         )
         stored = server.batches.all[0]
-        server.batches.end(batch.id or "", "completed")
-        found = await client.batches.get(batch.id or "")
-        results = [result async for result in client.batches.results(batch.id or "")]
-        deletion = await client.batches.delete(batch.id or "")
+        server.batches.end(batch.id, "completed")
+        found = await client.batches.get(batch.id)
+        results = [result async for result in client.batches.results(batch.id)]
+        deletion = await client.batches.delete(batch.id)
 
     assert isinstance(batch, Batch)
     assert batch.status == "validating"
@@ -194,8 +204,8 @@ async def test_results_are_paged_or_inline(
     async with make_client() as client:
         rows = [f"row {n}." for n in range(450)]
         batch = await client.batches.create(rows, model=MODEL)
-        server.batches.end(batch.id or "", "completed")
-        results = [result async for result in client.batches.results(batch.id or "")]
+        server.batches.end(batch.id, "completed")
+        results = [result async for result in client.batches.results(batch.id)]
 
     assert len({result.custom_id for result in results}) == 450
     (failed,) = [result for result in results if not result.ok]
@@ -209,12 +219,12 @@ async def test_withheld_and_missing_batches_raise(
 ) -> None:
     async with make_client() as client:
         batch = await client.batches.create(["a"], model=MODEL)
-        server.batches.end(batch.id or "", "completed")
-        server.batches.withhold(batch.id or "")
+        server.batches.end(batch.id, "completed")
+        server.batches.withhold(batch.id)
         with pytest.raises(PaymentRequiredError):
-            await client.batches.get(batch.id or "")
+            await client.batches.get(batch.id)
         with pytest.raises(PaymentRequiredError):
-            await anext(client.batches.results(batch.id or ""))
+            await anext(client.batches.results(batch.id))
         with pytest.raises(NotFoundError):
             await client.batches.get("batch-x/y")
 
