@@ -26,16 +26,6 @@ from openrouter_async.types import Batch
 MODEL = "openai/gpt-4o-mini"
 
 
-async def test_batch_without_an_id_has_an_empty_one(
-    server: LocalOpenRouter, make_client: MakeClient
-) -> None:
-    server.reply(json={"id": None, "status": "validating"}, path="/batches/b")
-    async with make_client() as client:
-        batch = await client.batches.get("b")
-
-    assert (batch.id, batch.status) == ("", "validating")
-
-
 async def test_batch_is_created_read_and_deleted(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
