@@ -12,7 +12,7 @@ import pytest
 # `benchmarks` is not installed, and plain `pytest` does not add the root to the path.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from benchmarks import environments, harness, inputs, markdown, report, server
+from benchmarks import checks, environments, harness, inputs, markdown, report, server
 from benchmarks.calls import Complete
 from benchmarks.case import Job, Sample
 from benchmarks.contender import (
@@ -173,6 +173,33 @@ async def test_each_contender_reads_the_same_text(url: str, contender: str) -> N
     assert counts.chunks == 60
     assert counts.characters == inputs.text_length(events)
     assert text == inputs.completion_text()
+
+
+@pytest.mark.parametrize(
+    ("contender", "exceptions"),
+    [
+        (BARE, ["-", "-", "-", "KeyError", "-"]),
+        (HANDWRITTEN, ["RuntimeError", "RuntimeError", "-", "RuntimeError", "-"]),
+        (
+            OURS,
+            [
+                "PaymentRequiredError",
+                "StreamInterruptedError",
+                "-",
+                "PaymentRequiredError",
+                "-",
+            ],
+        ),
+    ],
+)
+async def test_checks_of_each_contender_are_those_of_the_readme(
+    contender: str, exceptions: list[str]
+) -> None:
+    found = await checks.check(load(contender))
+
+    row = f"| {contender} | " + " | ".join(exceptions) + " |"
+    assert list(found.values()) == exceptions
+    assert row in (environments.ROOT / "benchmarks" / "README.md").read_text()
 
 
 async def test_both_worker_pools_send_all_rows(url: str, tmp_path: Path) -> None:
