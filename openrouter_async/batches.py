@@ -29,7 +29,7 @@ from .batch.hosted.routes import (
     BatchRoutes,
     submission_wait,
 )
-from .batch.journal import Journal, RunJournal
+from .batch.journal import Journal, RunJournal, local_path
 from .batch.options import BatchOptions, Items, OnError, Progress
 from .batch.request_builder import RequestBuilder
 from .batch.rows.items import read_item
@@ -190,7 +190,7 @@ class Batches:
             TypeError: If an argument is unknown or has the wrong type.
             ConfigurationError: If an option is invalid.
         """
-        path = _journal_path(journal)
+        path = local_path(journal)
         options = BatchOptions(
             items=rows,
             journal=path,
@@ -325,21 +325,6 @@ class Batches:
                 if wait is None or attempts == _MAX_SUBMISSIONS:
                     raise
             await asyncio.sleep(wait)
-
-
-def _journal_path(journal: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """
-    Return a path unchanged.
-
-    Raises:
-        ConfigurationError: If it is a URL: nothing can be appended to an object.
-    """
-    if "://" in os.fspath(journal):
-        raise ConfigurationError(
-            f"journal must be a file on this machine or on a shared mount, not a URL "
-            f"({os.fspath(journal)!r})."
-        )
-    return journal
 
 
 class BatchList:

@@ -35,6 +35,7 @@ from .types import (
 
 if TYPE_CHECKING:
     from .batch import (
+        BatchOptions,
         BatchRun,
         Concurrency,
         Items,
@@ -428,18 +429,10 @@ class Chat:
             TypeError: If an argument is unknown or has the wrong type.
             ConfigurationError: If an option is invalid.
         """
-        from .batch import BatchOptions, BatchRun, RequestBuilder
+        from .batch import BatchOptions
 
-        options = _take_options(fields)
-        builder = RequestBuilder(
-            self._settings.with_options(options),
-            self._transport,
-            fields,
-            extra=options.get("extra_body"),
-            query=options.get("extra_query"),
-            parser=_output_parser(output),
-        )
-        batch_options = BatchOptions(
+        call_options = _take_options(fields)
+        options = BatchOptions(
             items=items,
             concurrency=concurrency,
             ordered=ordered,
@@ -450,7 +443,37 @@ class Chat:
             rpm=rpm,
             stall_timeout=stall_timeout,
         )
-        return BatchRun(batch_options, builder, self._limiters())
+        return self.run_of(options, output, {**fields, **call_options})
+
+    def run_of(
+        self, options: BatchOptions, output: Any, fields: dict[str, Any]
+    ) -> BatchRun[Any]:
+        """
+        Return a run with options that `send_many` does not have.
+
+        Engines with several processes use it: each process has such a run.
+
+        Args:
+            options: The options of the run.
+            output: The type of each answer, as in `send`; None for none.
+            fields: Fields and options, as in `send`.
+
+        Raises:
+            TypeError: If an argument is unknown or has the wrong type.
+            ConfigurationError: If an option is invalid.
+        """
+        from .batch import BatchRun, RequestBuilder
+
+        call_options = _take_options(fields)
+        builder = RequestBuilder(
+            self._settings.with_options(call_options),
+            self._transport,
+            fields,
+            extra=call_options.get("extra_body"),
+            query=call_options.get("extra_query"),
+            parser=_output_parser(output),
+        )
+        return BatchRun(options, builder, self._limiters())
 
     def _call(
         self,

@@ -18,7 +18,7 @@ from .journal_writer import JournalWriter
 from .options import BatchOptions
 from .progress import ProgressLine
 from .request_builder import RequestBuilder
-from .reservations import BudgetReservations
+from .reservations import BudgetReservations, WholeBudget
 from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter
 from .rows.stats import BatchStats, RunCounters, StopReason
@@ -90,9 +90,12 @@ class BatchEngine:
             self._writer = JournalWriter(journal, executor, self.buffer, self)
         self._budget: Budget | None = None
         reservations = None
+        money = options.budget_source
         if options.max_cost is not None:
-            self._budget = Budget(options.max_cost, self._earlier_cost)
-            reservations = BudgetReservations(self._budget, builder.fetch_price)
+            money = WholeBudget(Budget(options.max_cost, self._earlier_cost))
+        if money is not None:
+            self._budget = money.budget
+            reservations = BudgetReservations(money, builder.fetch_price)
         self._sender = RowSender(
             builder,
             registry,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..errors import JournalError, MalformedResponseError
+from ..errors import ConfigurationError, JournalError, MalformedResponseError
 from ..extras import require
 from ..protocol.decode import as_object, decode
 from .jsonl import JsonLinesFile
@@ -62,6 +62,21 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[BatchResult]:
             yield BatchResult.from_line(line)
 
 
+def local_path(journal: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """
+    Return a path unchanged.
+
+    Raises:
+        ConfigurationError: If it is a URL: nothing can be appended to an object.
+    """
+    if "://" in os.fspath(journal):
+        raise ConfigurationError(
+            f"journal must be a file on this machine or on a shared mount, not a URL "
+            f"({os.fspath(journal)!r})."
+        )
+    return journal
+
+
 def journals_of(path: Path) -> list[Path]:
     """Return the journals that may have a failures file of this path."""
     stem = path.name.removesuffix(_ERRORS)
@@ -99,6 +114,16 @@ def count_failures(path: Path) -> collections.Counter[str]:
     return collections.Counter(failed.values())
 
 
+class DoneRows(Protocol):
+    """A map from the hash of a row's name to the fingerprint of its request."""
+
+    def __len__(self) -> int: ...
+
+    def get(self, key: int, /) -> int | None:
+        """Return the fingerprint of a row; None if the row is not done."""
+        raise NotImplementedError
+
+
 class RunJournal(Protocol):
     """
     The journal of one run, as its engine sees it; `Journal` keeps it in files.
@@ -106,15 +131,17 @@ class RunJournal(Protocol):
     `open`, `write`, `sync` and `close` block, so the same thread calls them all.
 
     Attributes:
-        done: Rows that succeeded in earlier runs: the fingerprints of their requests,
-            by the hash of the row's name.
-        spent: Cost of these rows in US dollars.
+        spent: Cost in US dollars of the rows that succeeded in earlier runs.
         has_unsynced: True if `sync` has something to do.
     """
 
-    done: HashMap64
     spent: float
     has_unsynced: bool
+
+    @property
+    def done(self) -> DoneRows:
+        """Rows that succeeded in earlier runs, or elsewhere in this one."""
+        ...
 
     def open(self) -> None:
         """Prepare the journal, and read the rows that are done."""
@@ -150,13 +177,29 @@ class Journal:
     Attributes:
         path: The path of the output file.
         done: Rows that succeeded in earlier runs: the fingerprints of their requests,
-            by the hash of the row's name.
+            by the hash of the row's name; or the offsets of their lines.
         spent: Cost of these rows in US dollars.
         has_unsynced: True if written lines were not flushed to the disk yet.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_offsets: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> None:
+        """
+        Create the journal; no file is opened yet.
+
+        Args:
+            path: The path of the output file.
+            keep_offsets: If True, `done` has the offsets of lines, for `line_at`.
+            lock_timeout: Seconds to wait for another run to release the journal.
+        """
         self.path = Path(path)
+        self._keep_offsets = keep_offsets
+        self._lock_timeout = lock_timeout
         self.done = HashMap64()
         self.spent = 0.0
         self.has_unsynced = False
@@ -183,7 +226,7 @@ class Journal:
         self._check_path()
         lock = filelock.FileLock(f"{self.path}.lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=self._lock_timeout)
         except filelock.Timeout:
             raise JournalError(
                 f"{self.path} is in use by another run.",
@@ -298,6 +341,29 @@ class Journal:
         finally:
             self.has_unsynced = True
 
+    @property
+    def size(self) -> int:
+        """Length in bytes of the output file."""
+        assert self._rows is not None
+        return self._rows.size
+
+    def line_at(self, offset: int) -> bytes:
+        """
+        Return the line of a row.
+
+        Raises:
+            JournalError: If it cannot be read.
+        """
+        assert self._rows is not None
+        try:
+            return self._rows.line_at(offset)
+        except OSError as error:
+            raise _journal_error(self.path, error) from error
+
+    def has_failure_of(self, name: str) -> bool:
+        """Return True if a row with this name failed in an earlier run."""
+        return bool(self._failed_names) and name_key(name) in self._failed_names
+
     def sync(self) -> None:
         """
         Flush written lines to the disk.
@@ -334,7 +400,7 @@ class Journal:
             self._release()
 
     def _read_done(self, rows: JsonLinesFile) -> None:
-        for line in _journal_lines(rows.path, rows.read()):
+        for offset, line in _lines_at(rows.path, rows.read()):
             if self._is_cancelled:
                 return
             extension = line[EXTENSION_KEY]
@@ -343,7 +409,8 @@ class Journal:
                 self._recover(_done_keys(line))
             # Files that were concatenated may have a row twice; it was paid once.
             if key not in self.done:
-                self.done.put(key, int(extension["fp"], 16))
+                value = offset if self._keep_offsets else int(extension["fp"], 16)
+                self.done.put(key, value)
                 self.spent += extension.get("cost") or 0.0
 
     def _compact(self, failures: JsonLinesFile) -> None:
@@ -407,7 +474,16 @@ class Journal:
 
 
 def _journal_lines(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
+    return (entry for _, entry in _lines_at(path, lines))
+
+
+def _lines_at(
+    path: Path, lines: Iterator[bytes]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the lines of a journal, each with its offset in the file."""
+    end = 0
     for number, line in enumerate(lines, 1):
+        offset, end = end, end + len(line)
         if line.isspace():
             continue
         entry = _object(line)
@@ -419,7 +495,7 @@ def _journal_lines(path: Path, lines: Iterator[bytes]) -> Iterator[Mapping[str, 
                 f"{path} is not a journal: line {number} was not written by a run.",
                 hint="Check the path, or remove the line.",
             )
-        yield entry
+        yield offset, entry
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from ..errors import JournalError, MalformedResponseError
 from ..protocol.decode import decode
 
 _BLOCK_BYTES: Final = 256 * 1024
+# Most lines are shorter.
+_LINE_BYTES: Final = 4096
 
 
 def is_json_object(line: bytes) -> bool:
@@ -102,6 +104,18 @@ class JsonLinesFile:
         os.lseek(self._file, 0, os.SEEK_SET)
         with open(self._file, "rb", _BLOCK_BYTES, closefd=False) as file:
             yield from file
+
+    def line_at(self, offset: int) -> bytes:
+        """Return the line that begins at an offset, with its newline."""
+        line = b""
+        while not line.endswith(b"\n"):
+            os.lseek(self._file, offset + len(line), os.SEEK_SET)
+            block = os.read(self._file, _LINE_BYTES)
+            if not block:
+                break
+            end = block.find(b"\n") + 1
+            line += block[:end] if end else block
+        return line
 
     def append(self, data: bytes) -> None:
         """

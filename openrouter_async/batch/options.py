@@ -9,6 +9,8 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from .journal import RunJournal
+from .reservations import BudgetSource
+from .row_limiter import RateLimiter
 from .rows.items import Item
 from .rows.stats import BatchStats
 from .source import check_items
@@ -35,10 +37,12 @@ class BatchOptions:
     """
     The options of a run; `Chat.send_many` documents them.
 
-    Two of them have more values for other engines:
+    Some of them are for engines whose rows are sent by several processes:
 
     Attributes:
         journal: A path, or any object with the methods of a journal.
+        rate_limiter: A rate that is granted in portions, in place of `rpm`.
+        budget_source: Money that is granted in portions, in place of `max_cost`.
         check_names: If False, rows may have the same name. An engine that gets the
             same rows again, as Ray does after a failure, uses this.
     """
@@ -53,6 +57,8 @@ class BatchOptions:
     rpm: float | None = None
     stall_timeout: float = STALL_TIMEOUT
     check_names: bool = True
+    rate_limiter: RateLimiter | None = None
+    budget_source: BudgetSource | None = None
 
     def __attrs_post_init__(self) -> None:
         check_items(self.items)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ..protocol.budget import Budget, Price, TokenBounds
 from ..protocol.call import Call
@@ -14,20 +14,62 @@ from ..types import ChatResponse
 _MAX_MODELS: Final = 1000
 
 
+class BudgetSource(Protocol):
+    """
+    The money of a run: all of it from the start, or granted in portions.
+
+    Attributes:
+        budget: The money that was granted so far, and what was spent of it.
+    """
+
+    budget: Budget
+
+    async def extend(self, highest_cost: float | None) -> bool:
+        """
+        Ask for another portion, because a request does not fit into the budget.
+
+        Args:
+            highest_cost: US dollars that the request costs at most; None if unknown.
+
+        Returns:
+            True if the budget has grown.
+        """
+        raise NotImplementedError
+
+
+class WholeBudget:
+    """
+    The money of a run in one portion.
+
+    Attributes:
+        budget: The budget.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    async def extend(self, highest_cost: float | None) -> bool:  # noqa: ARG002 - the protocol's parameter
+        """Return False: there is no more money."""
+        return False
+
+
 class BudgetReservations:
     """A `Budget` for concurrent requests; those that do not fit wait."""
 
     def __init__(
-        self, budget: Budget, fetch_price: Callable[[str], Awaitable[Price | None]]
+        self,
+        source: BudgetSource,
+        fetch_price: Callable[[str], Awaitable[Price | None]],
     ) -> None:
         """
         Create it without a reservation.
 
         Args:
-            budget: The budget.
+            source: The money.
             fetch_price: Returns the price of a model; called once for each model.
         """
-        self._budget = budget
+        self._source = source
+        self._budget = source.budget
         self._fetch_price = fetch_price
         self._prices = LRUCache[str, Price | None](_MAX_MODELS)
         self._price_lock = asyncio.Lock()
@@ -55,6 +97,11 @@ class BudgetReservations:
         """
         highest_cost = await self._highest_cost(call, bounds)
         while (reserved := self._budget.reserve(highest_cost)) is None:
+            if await self._source.extend(highest_cost):
+                continue
+            # Calls may have ended while this one asked for money.
+            if (reserved := self._budget.reserve(highest_cost)) is not None:
+                break
             if self._budget.is_idle:
                 return None
             self._waiting += 1

@@ -7,7 +7,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OutputError
+from ..protocol.decode import as_object, decode
+from ..protocol.encode import canonical
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry, LimiterStats
 from .engine import BatchEngine, until_done
 from .journal import Journal, RunJournal
@@ -15,6 +17,7 @@ from .options import BatchOptions
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter, make_rate_limiter
+from .rows.items import Item, fingerprint_of, read_item
 from .rows.results import BatchResult, T_co
 from .rows.stats import BatchStats, RunCounters, StopReason
 from .source import Source, open_source
@@ -129,6 +132,7 @@ class BatchRun(Generic[T_co]):
             )
         options = self._options
         # A missing library is reported before the journal is locked.
+        self._rate_limiter = options.rate_limiter
         if options.rpm is not None:
             self._rate_limiter = make_rate_limiter(options.rpm)
         executor = ThreadPoolExecutor(1, thread_name_prefix="openrouter-journal")
@@ -185,6 +189,28 @@ class BatchRun(Generic[T_co]):
         engine.buffer.clear()
 
     close = aclose
+
+    def fingerprint(self, item: Item) -> int:
+        """
+        Return the fingerprint of the request that an item becomes.
+
+        Raises:
+            TypeError: If a field has the wrong type.
+            ConfigurationError: If the item cannot be sent.
+        """
+        body = self._builder.body(read_item(item, 0))
+        self._builder.call(body)
+        return fingerprint_of(canonical(body))
+
+    def restore(self, line: bytes) -> BatchResult[T_co]:
+        """Return the result in a line of a journal, with its output."""
+        result = BatchResult[T_co].from_line(as_object(decode(line)))
+        assert result.response is not None
+        try:
+            result.response, result.output = self._builder.parse(result.response)
+        except OutputError as error:
+            result.response, result.error = None, error
+        return result
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:  # noqa: ASYNC109 - at the timeout, requests are cancelled; nothing is raised
         """

@@ -411,7 +411,9 @@ class Budget:
 
     # --- grants ----------------------------------------------------------------------
 
-    def grant(self, least: float, name: str = "a worker") -> "Budget | None":
+    def grant(
+        self, least: float, name: str = "a worker", *, most: float | None = None
+    ) -> "Budget | None":
         """
         Reserve a portion as a whole, and return it as a budget of its own.
 
@@ -422,13 +424,14 @@ class Budget:
         Args:
             least: Smallest useful portion, such as the highest cost of one request.
             name: Name for messages.
+            most: Largest portion, if that is less than an eighth of what is left.
 
         Returns:
             A budget of an eighth of what is left, or of `least` if that is more. None
             if less than `least` is left now.
         """
         with self.lock:
-            amount = self.chain.portion(least)
+            amount = self.chain.portion(least, most)
             if amount is None:
                 return None
             self.chain.hold(amount, 1)
@@ -438,12 +441,13 @@ class Budget:
         granted._is_granted = True
         return granted
 
-    def extend(self, least: float) -> float | None:
+    def extend(self, least: float, *, most: float | None = None) -> float | None:
         """
         Add another portion to this budget, which was granted.
 
         Args:
             least: As in `grant`.
+            most: As in `grant`.
 
         Returns:
             The US dollars by which `limit` has grown. None if less than `least` is
@@ -453,12 +457,23 @@ class Budget:
             funder = self.chain.funder
             if funder is None or not self._is_granted or self._is_closed:
                 return None
-            amount = funder.portion(least)
+            amount = funder.portion(least, most)
             if amount is None:
                 return None
             funder.hold(amount, 0)
             self._level.limit = add(self._level.limit, amount)
         return float(amount)
+
+    def enlarge(self, amount: float) -> None:
+        """
+        Change the limit of a budget without a parent, such as by a grant from afar.
+
+        Args:
+            amount: US dollars; less than 0 for what is given back.
+        """
+        with self.lock:
+            self._level.limit = add(self._level.limit, exact(amount))
+        self._tell()
 
     def close(self, lost: float = 0.0) -> None:
         """

@@ -147,12 +147,14 @@ class BudgetChain:
         # A number that a float can hold, because amounts are passed as floats.
         return exact(float_above(round_up(amount)))
 
-    def portion(self, least: float) -> Decimal | None:
+    def portion(self, least: float, most: float | None = None) -> Decimal | None:
         """Return the size of a grant; None if less than `least` is left."""
         left, amount = self.left, self.amount(least)
         if amount > left:
             return None
         share = multiply(left, _SHARE)
+        if most is not None:
+            share = min(share, exact(most))
         # Neither of a budget that only its parents limit, nor of less than the unit.
         if share.is_finite() and share > amount:
             amount = self.amount(float(share))

@@ -22,8 +22,9 @@ LOADED_ON_FIRST_USE = {
     f"openrouter_async.{name}"
     for name in ("batch", "structured.output_parser", "parsed", "tools")
 }
-NEVER_LOADED = {f"openrouter_async.{name}" for name in ("relay", "otel", "testing")} | {
-    "opentelemetry"
+NEVER_LOADED = {
+    *(f"openrouter_async.{name}" for name in ("relay", "otel", "ray", "testing")),
+    *("opentelemetry", "ray", "ijson"),
 }
 
 

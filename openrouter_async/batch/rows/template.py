@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -78,7 +79,25 @@ class PromptTemplate(string.Formatter):
         fields = cast(
             "Mapping[str, Any]", value if isinstance(value, dict) else {"text": value}
         )
-        name = _name(fields.get("custom_id"))
+        return self.fill(fields, row_name_of(fields.get("custom_id")))
+
+    @property
+    def field_names(self) -> set[str]:
+        """The names of the fields of a row that the template uses."""
+        return {re.split(r"[.\[]", name)[0] for name in self._names(self._text)}
+
+    def fill(self, fields: Mapping[str, Any], name: str | None) -> BatchItem:
+        """
+        Return the item of a row.
+
+        Args:
+            fields: The fields of the row.
+            name: The name of the row; None if it has none.
+
+        Raises:
+            InvalidFieldsError: If the row does not have the fields that the template
+                uses.
+        """
         try:
             prompt = self.vformat(self._text, (), fields)
         except KeyError as error:
@@ -116,7 +135,7 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
-def _name(value: object) -> str | None:
+def row_name_of(value: object) -> str | None:
     """Return a `custom_id` of any type as text; numbers are common in tables."""
     if isinstance(value, str):
         return value

@@ -1,0 +1,56 @@
+"""Processes of Ray that belong to this test, for tests that kill them."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def parents() -> dict[int, int]:
+    """The parent of each process on this machine."""
+    found: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name of the process, in parentheses, may contain anything.
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found[int(path.parent.name)] = int(fields[1])
+    return found
+
+
+def descendants(title: str, root: int | None = None) -> list[int]:
+    """Processes below a process, or below this one, whose title has a text."""
+    parent_of, top = parents(), root or os.getpid()
+    found: list[int] = []
+    for pid in parent_of:
+        above = pid
+        while above in parent_of and above != top:
+            above = parent_of[above]
+        if above != top or pid == top:
+            continue
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if title.encode() in command:
+            found.append(pid)
+    return sorted(found)
+
+
+def stage_workers(root: int | None = None) -> list[int]:
+    """The actors that send rows."""
+    return descendants("ray::MapWorker(MapBatches(SendStage))", root)
+
+
+def ledgers(root: int | None = None) -> list[int]:
+    """The actors that hold a journal."""
+    return descendants("ray::LedgerActor", root)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until a condition is true; starting a process of Ray takes seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
