@@ -1,11 +1,12 @@
 """
 Command line of the benchmarks: `python -m benchmarks [NAME ...]`.
 
-All cases in all settings take about 11 minutes, or 2 minutes with `--quick`.
+All cases in all settings take about 10 minutes, or 2 minutes with `--quick`.
 `README.md` in this folder says what each case measures and does not measure.
 """
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def measure(
     rounds = 1 if options.quick else options.rounds
     core, _ = harness.cores()
     planned = plan(options)
+    started = time.monotonic()
     with harness.server() as port:
         job = Job(port=port, quick=options.quick, core=core)
         facts = report.machine(job, rounds)
@@ -99,6 +101,7 @@ def measure(
                 # A soak takes long enough for a single round.
                 harness.run(found, job, 1 if found.case.long else rounds, status.update)
             console.print(report.table(found))
+    facts["minutes"] = round((time.monotonic() - started) / 60, 1)
     return facts, planned
 
 

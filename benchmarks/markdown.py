@@ -49,12 +49,19 @@ def render(facts: dict[str, Any], found: Sequence[CaseResults]) -> str:
 
 def _introduction(facts: dict[str, Any]) -> str:
     packages = facts["packages"]
+    versions = [f"{name} {packages[name]}" for name in ("aiohttp", "orjson", "uvloop")]
+    machine = [
+        facts["cpu"],
+        f"{facts['cores']} cores",
+        facts["system"],
+        facts["python"],
+        *versions,
+        f"{facts['rounds']} rounds in {facts['minutes']:g} minutes",
+    ]
+    quick = " **Quick run: the figures are not meaningful.**" if facts["quick"] else ""
     return (
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, "
-        f"{facts['python']}, aiohttp {packages['aiohttp']}, orjson "
-        f"{packages['orjson']}, uvloop {packages['uvloop']}. Figures are medians "
-        f"(rounds: {facts['rounds']}), in parentheses the lowest and the highest ratio."
-        + (" **Quick run: the figures are not meaningful.**" if facts["quick"] else "")
+        f"{', '.join(machine)}. Figures are medians; in parentheses the lowest and the "
+        f"highest ratio.{quick}"
     )
 
 

@@ -35,6 +35,7 @@ FACTS: dict[str, Any] = {
     "system": "Linux",
     "python": "CPython 3.11",
     "rounds": 2,
+    "minutes": 9.5,
     "quick": False,
     "packages": {"aiohttp": "3", "orjson": "3", "uvloop": "0"},
 }
