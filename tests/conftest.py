@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import HELLO, MakeClient, VirtualTime
+from support import HELLO, MakeClient, VirtualTime, send_by_session
 
 from openrouter_async import AsyncOpenRouter, CallRecord
 from openrouter_async.testing import Clock, LocalOpenRouter
@@ -75,6 +75,17 @@ def clock(slept: list[float]) -> Clock:
 def time() -> VirtualTime:
     """Return a time that passes only when a test lets it pass."""
     return VirtualTime()
+
+
+@pytest.fixture(params=["direct", "session"])
+def request_path(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Run a test twice: with direct requests, and through aiohttp's session."""
+    path: str = request.param
+    if path == "session":
+        send_by_session(monkeypatch)
+    return path
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import pytest
+
 from openrouter_async import (
     AsyncOpenRouter,
     BatchResult,
@@ -112,6 +114,11 @@ class VirtualTime:
         entry = ScheduledFunction(function)
         heapq.heappush(self._scheduled, (self.time + seconds, next(self._count), entry))
         return entry
+
+
+def send_by_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send all requests through aiohttp's session: no body is small enough."""
+    monkeypatch.setattr("openrouter_async.transport.direct_request.MAX_BODY_BYTES", -1)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -37,6 +37,15 @@ class Secret(str):
         return "'***'"
 
 
+class SecretBytes(bytes):
+    """Bytes that contain a key, with a masked repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
 def mask(value: Any) -> Any:
     """Return a string as a `Secret`, and any other value unchanged."""
     return Secret(value) if isinstance(value, str) else value

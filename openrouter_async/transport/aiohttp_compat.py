@@ -5,10 +5,14 @@ Each was checked on aiohttp 3.14.5, and has to be checked again on a new version
 """
 
 import asyncio
+import inspect
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from yarl import URL
 
 from .watchdog import Watchdog
@@ -36,19 +40,74 @@ class WatchedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         """Send the request on this connection."""
-        protocol = conn.protocol
-        reused = getattr(protocol, _USED, False)
-        watchdog = current_watchdog.get()
-        watchdog.connected(watchdog.now(), conn, reused=reused)
-        if not reused:
-            setattr(protocol, _USED, True)
-            _retrieve_exception_of_closed(protocol)
-        elif protocol.should_close:
-            # aiohttp reads from pooled connections, but does not check this flag when
-            # it reuses one. It would parse the bytes as the response of this request.
-            # https://github.com/aio-libs/aiohttp/issues/13656
-            raise UnsolicitedDataError
+        watch(conn, current_watchdog.get())
         return await super().send(conn)
+
+
+class ConnectRequest(aiohttp.ClientRequest):
+    """aiohttp's request, used to get any number of connections for a URL."""
+
+    # aiohttp builds the key of its pool each time.
+    @cached_property
+    def connection_key(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The key of the URL in the pool of a connector."""
+        return super().connection_key
+
+
+def watch(connection: Any, watchdog: Watchdog) -> None:
+    """
+    Pass the connection that a request was given to the watchdog of its call.
+
+    Raises:
+        UnsolicitedDataError: If bytes were received on it in the pool.
+    """
+    protocol = connection.protocol
+    reused = getattr(protocol, _USED, False)
+    watchdog.connected(watchdog.now(), connection, reused=reused)
+    if not reused:
+        setattr(protocol, _USED, True)
+        _retrieve_exception_of_closed(protocol)
+    elif protocol.should_close:
+        # aiohttp reads from pooled connections, but does not check this flag when it
+        # reuses one. It would parse the bytes as the response of this request.
+        # https://github.com/aio-libs/aiohttp/issues/13656
+        raise UnsolicitedDataError
+
+
+def find_missing(connector: Any, protocol: Any = ResponseHandler) -> str | None:
+    """
+    Return the name of something that direct requests need, and aiohttp lacks.
+
+    It is beyond aiohttp's documented interface, but the same in 3.12 to 3.14.
+
+    Args:
+        connector: The connector, which may belong to the caller.
+        protocol: aiohttp's class for the protocol of a connection.
+    """
+    for owner, names in (
+        (Connection, ("protocol", "transport", "release", "close")),
+        (protocol, ("read", "should_close", "closed")),
+        (aiohttp.StreamReader, ("on_eof", "is_eof", "exception", "set_exception")),
+        (aiohttp.ClientRequest, ("connection_key",)),
+    ):
+        for name in names:
+            if not hasattr(owner, name):
+                return f"{owner.__name__}.{name}"
+    connect = getattr(connector, "connect", None)
+    if not _accepts(connect, None, [], None):
+        return "connect(request, traces, timeout) of the connector"
+    set_params = getattr(protocol, "set_response_params", None)
+    if not _accepts(set_params, None, read_until_eof=True, auto_decompress=False):
+        return "set_response_params(read_until_eof=, auto_decompress=)"
+    return None
+
+
+def _accepts(function: Any, *args: object, **kwargs: object) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _retrieve_exception_of_closed(protocol: Any) -> None:

@@ -4,11 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, Generic, TypeVar
-
-import aiohttp
-from multidict import CIMultiDict
 
 from ..config import Clock
 from ..errors import OpenRouterError
@@ -18,7 +14,8 @@ from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget
 from ..types import Attempt, Exchange
-from .aiohttp_compat import current_watchdog, end_with_connection
+from .aiohttp_compat import end_with_connection
+from .direct_request import Response
 from .error_mapping import CAUGHT, broken_body, forget_frames, is_stale, translate
 from .limiter import AttemptLimiter
 from .pool import Pool
@@ -212,17 +209,13 @@ class AttemptRunner(Generic[T, R]):
                     watchdog.transport.abort()
                 response.close()
 
-    async def _send(self, key: Secret) -> aiohttp.ClientResponse:
+    async def _send(self, key: Secret) -> Response:
         """Send the request; return the response once its headers have arrived."""
-        call, watchdog = self._call, self._watchdog
-        headers = CIMultiDict(call.headers)
-        headers["Authorization"] = key
+        watchdog = self._watchdog
         # The caller may send a request while it handles an exception of its own.
         handled = sys.exception()
-        token = current_watchdog.set(watchdog)
         try:
-            body = call.body if call.body_path is None else Path(call.body_path)
-            return await self._pool.request(call.method, call.url, headers, body)
+            return await self._pool.send(self._call, key, watchdog)
         except (*CAUGHT, ValueError) as error:
             forget_frames(error, handled)
             raise self._translate(error) from error
@@ -242,8 +235,6 @@ class AttemptRunner(Generic[T, R]):
             if watchdog.connected_at is not None:
                 raise
             raise self._translate(error) from error
-        finally:
-            current_watchdog.reset(token)
 
     def _translate(self, error: BaseException) -> Exception:
         """Return the exception for an error before the headers of the response."""
@@ -265,7 +256,7 @@ class AttemptRunner(Generic[T, R]):
             proxy=self._pool.proxy_address(self._call.url),
         )
 
-    def _record(self, response: aiohttp.ClientResponse) -> None:
+    def _record(self, response: Response) -> None:
         http = self._http
         http.status = response.status
         http.headers = response.headers

@@ -9,6 +9,7 @@ from aiohttp import compression_utils
 
 from ..errors import MalformedResponseError
 from . import aiohttp_compat
+from .direct_request import Response
 
 # One read returns at most so much, so that a small body that expands to gigabytes is
 # noticed by the limits on the size of a body or an event.
@@ -26,7 +27,7 @@ _DECOMPRESSORS: Final[Mapping[str, Callable[[], Any]]] = {
 _PACKAGES: Final[Mapping[str, str]] = {"br": "Brotli", "zstd": "backports.zstd"}
 
 
-def open_body(response: aiohttp.ClientResponse) -> "Body":
+def open_body(response: Response) -> "Body":
     """
     Return the body of a response, decompressed if its coding is known.
 

@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import aiohttp
-
 from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.stream_state import is_relevant, is_whole
 from ..sse import ReceivedEvent, SSEDecoder
 from ..types import Exchange
 from .decoded_body import Body, take_buffered
+from .direct_request import Response
 from .error_mapping import CAUGHT, broken_body
 from .pool import Pool
 from .watchdog import Watchdog
@@ -53,7 +52,7 @@ class EventStream:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: Response,
         content: Body,
         http: Exchange,
         pool: Pool,

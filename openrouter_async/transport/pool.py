@@ -14,11 +14,21 @@ from yarl import URL
 
 from ..config import Clock
 from ..errors import ClosedError, ConfigurationError
+from ..protocol.call import Call
+from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
 from ..types.shape import Value
-from .aiohttp_compat import WatchedRequest, close_idle, close_now, count_idle, loop_of
+from .aiohttp_compat import (
+    WatchedRequest,
+    close_idle,
+    close_now,
+    count_idle,
+    current_watchdog,
+    loop_of,
+)
 from .connector import make_connector
-from .proxies import Proxies
+from .direct_request import DirectRequests, Response
+from .proxies import Proxies, Proxy
 from .slots import Slots
 from .timer import SharedTimer
 from .watchdog import Stage, Watchdog
@@ -124,6 +134,7 @@ class Pool:
         self.guard: AsyncGenerator[None, None] | None = None
         self._urls = LRUCache[str, URL](_MAX_URLS)
         self._session = self._create_session(network)
+        self._direct = DirectRequests.create(self._session)
         self._proxies = Proxies(network.proxy, environment=network.env_proxies)
 
     def _create_session(self, network: NetworkOptions) -> aiohttp.ClientSession:
@@ -179,15 +190,16 @@ class Pool:
                 raise watchdog.failure from None
             raise
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: CIMultiDict[str],
-        body: bytes | Path | None,
-    ) -> Awaitable[aiohttp.ClientResponse]:
+    def send(
+        self, call: Call[Any], key: Secret, watchdog: Watchdog
+    ) -> Awaitable[Response]:
         """
-        Send a request of the `current_watchdog`; await the headers of its response.
+        Send the request of a call; await the headers of its response.
+
+        Args:
+            call: The call.
+            key: The Authorization header.
+            watchdog: The timeouts of the call; it learns the connection.
 
         Raises:
             ClosedError: If the caller's session was closed.
@@ -195,37 +207,45 @@ class Pool:
         """
         if self._session.closed:
             raise _session_closed()
-        data: Any = None
-        if isinstance(body, bytes):
-            is_large = len(body) > _LARGE_BODY
-            # A new object for each attempt: aiohttp closes it after use.
-            data = io.BytesIO(body) if is_large else aiohttp.BytesPayload(body)
-        elif body is not None:
-            # aiohttp reads the file in blocks, and closes it.
-            data = body.open("rb")
-        target = self._urls.get(url) or self._parse(url)
-        proxy = self._proxies.choose(target)
-        if proxy is None:
-            return self._session.request(
-                method, target, headers=headers, data=data, allow_redirects=False
-            )
+        url = self._urls.get(call.url) or self._parse(call.url)
+        proxy = self._proxies.choose(url)
+        if proxy is None and self._direct is not None:
+            request = self._direct.find(call, url, key)
+            if request is not None:
+                return request.send(call.body or b"", watchdog)
+        return self._send_by_session(call, url, proxy, key, watchdog)
+
+    async def _send_by_session(
+        self,
+        call: Call[Any],
+        url: URL,
+        proxy: Proxy | None,
+        key: Secret,
+        watchdog: Watchdog,
+    ) -> Response:
+        headers = CIMultiDict(call.headers)
+        headers["Authorization"] = key
         tunnel_headers: dict[str, str] | None = None
-        if proxy.authorization is not None:
+        if proxy is not None and proxy.authorization is not None:
             credentials: dict[str, str] = {"Proxy-Authorization": proxy.authorization}
-            if target.scheme == "https":
+            if url.scheme == "https":
                 # For CONNECT only: the server behind the tunnel must not see them.
                 tunnel_headers = credentials
             else:
                 headers.update(credentials)
-        return self._session.request(
-            method,
-            target,
-            headers=headers,
-            data=data,
-            allow_redirects=False,
-            proxy=proxy.url,
-            proxy_headers=tunnel_headers,
-        )
+        token = current_watchdog.set(watchdog)
+        try:
+            return await self._session.request(
+                call.method,
+                url,
+                headers=headers,
+                data=_open_data(call),
+                allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=tunnel_headers,
+            )
+        finally:
+            current_watchdog.reset(token)
 
     def proxy_address(self, url: str) -> tuple[str, int] | None:
         """Return host and port of the proxy for a URL; None without a proxy."""
@@ -260,6 +280,17 @@ class Pool:
         for member in self.timer.members:
             member.fail(ClosedError(reason))
         self.timer.stop()
+
+
+def _open_data(call: Call[Any]) -> Any:
+    """Return the body of a request for aiohttp, which closes it after use."""
+    if call.body_path is not None:
+        # aiohttp reads the file in blocks.
+        return Path(call.body_path).open("rb")
+    if call.body is None:
+        return None
+    is_large = len(call.body) > _LARGE_BODY
+    return io.BytesIO(call.body) if is_large else aiohttp.BytesPayload(call.body)
 
 
 def _is_run_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:

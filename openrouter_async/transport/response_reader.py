@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-import aiohttp
-
 from ..errors import (
     APIError,
     APITimeoutError,
@@ -28,6 +26,7 @@ from ..protocol.response_parsing import (
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse, Exchange
 from .decoded_body import Body, open_body, take_buffered
+from .direct_request import Response
 from .error_mapping import CAUGHT
 from .event_stream import EventStream
 from .pool import Pool
@@ -61,7 +60,7 @@ class ResponseReader(Generic[T]):
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: Response,
         call: Call[T],
         http: Exchange,
         pool: Pool,

@@ -108,6 +108,7 @@ async def test_leaving_the_block_closes_the_connection_within_100_ms(
     assert [record.outcome for record in records] == [outcome]
 
 
+@pytest.mark.usefixtures("request_path")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_cancellation_closes_the_connection_of_a_call_that_waits_for_headers(
     server: LocalOpenRouter,
@@ -133,6 +134,7 @@ async def test_cancellation_closes_the_connection_of_a_call_that_waits_for_heade
     assert [record.outcome for record in records] == ["cancelled"]
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_cancellation_closes_the_connection_of_a_call_that_reads_its_body(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -149,6 +151,7 @@ async def test_cancellation_closes_the_connection_of_a_call_that_reads_its_body(
     assert client.stats.in_use == 0
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_call_cancelled_in_the_queue_takes_no_slot(
     server: LocalOpenRouter, make_client: Callable[..., AsyncOpenRouter]
 ) -> None:

@@ -26,6 +26,7 @@ def _close_old(seen: SeenRequest) -> Reply:
     return Reply("hello", stop="close" if seen.connection == 1 else None)
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_dead_pooled_connection_is_replaced_without_a_wait(
     server: LocalOpenRouter, client: AsyncOpenRouter, slept: list[float]
 ) -> None:
@@ -42,6 +43,7 @@ async def test_dead_pooled_connection_is_replaced_without_a_wait(
     ]
 
 
+@pytest.mark.usefixtures("request_path")
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_call_survives_a_pool_of_which_every_connection_is_dead(
     server: LocalOpenRouter,
@@ -80,6 +82,7 @@ async def test_dead_pooled_connection_does_not_use_up_an_attempt(
     assert slept == [0.5]
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_dead_pooled_connection_is_an_error_with_one_attempt(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
@@ -93,6 +96,7 @@ async def test_dead_pooled_connection_is_an_error_with_one_attempt(
     assert len(caught.value.attempts) == 1
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_reused_connection_that_breaks_late_is_ambiguous(
     server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +111,7 @@ async def test_reused_connection_that_breaks_late_is_ambiguous(
     assert len(server.requests) == 2
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_connection_closed_while_idle_is_not_reused(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:

@@ -156,6 +156,7 @@ class TestClosing:
         assert (client.stats.in_use, client.stats.queued) == (0, 0)
 
     @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.usefixtures("request_path")
     async def test_closing_ends_calls_that_wait_for_headers(
         self,
         server: LocalOpenRouter,
@@ -170,6 +171,7 @@ class TestClosing:
         await self._closes(client, records, task)
         await server.until(closed=1, timeout=1)
 
+    @pytest.mark.usefixtures("request_path")
     async def test_closing_ends_calls_that_read_their_body(
         self,
         server: LocalOpenRouter,
@@ -335,6 +337,7 @@ class TestSessionOfTheCaller:
         ) as session:
             yield session
 
+    @pytest.mark.usefixtures("request_path")
     async def test_only_the_connections_of_a_session_are_used(
         self,
         server: LocalOpenRouter,
@@ -373,6 +376,7 @@ class TestSessionOfTheCaller:
         with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
+    @pytest.mark.usefixtures("request_path")
     async def test_session_closed_after_the_first_call_is_an_error(
         self,
         make_client: Callable[..., AsyncOpenRouter],
@@ -385,6 +389,7 @@ class TestSessionOfTheCaller:
         with pytest.raises(ClosedError, match="session= is closed"):
             await client.chat.send(HELLO)
 
+    @pytest.mark.usefixtures("request_path")
     async def test_closing_a_stream_does_not_close_the_session(
         self,
         server: LocalOpenRouter,

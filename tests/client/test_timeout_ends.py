@@ -113,6 +113,7 @@ async def test_connect_covers_the_tls_handshake_and_is_retried(
     assert [a.billing for a in error.attempts] == ["not_accepted"] * 2
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_connect_stops_when_the_connection_is_made(
     server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:

@@ -105,6 +105,7 @@ async def test_white_space_before_a_plain_body_is_not_the_first_token(
     assert error.phase == "first_token"
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_first_token_of_a_plain_call_is_the_first_byte_of_its_body(
     server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:
@@ -181,6 +182,7 @@ async def test_idle_does_not_apply_to_a_plain_call(
 
 
 @pytest.mark.parametrize("first_token", [None, 900.0])
+@pytest.mark.usefixtures("request_path")
 async def test_read_ends_a_plain_body_that_stalls(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,
@@ -366,6 +368,7 @@ async def test_wait_that_would_exceed_total_is_not_begun(
     assert slept == [1.0, 2.0, 4.0]
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_total_runs_across_attempts(
     server: LocalOpenRouter, client: AsyncOpenRouter, time: VirtualTime
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from ssl import SSLContext
 from types import coroutine
 from typing import Any, Final, Literal
 
@@ -11,6 +12,7 @@ from certificates import Authority
 from covers import covers
 from leaks import assert_at_rest, no_leaks
 from script import ScriptServer, chunk, http, read, send, silence, sse, wait
+from support import send_by_session
 
 from openrouter_async import AsyncOpenRouter, ClosedError, Timeouts
 from openrouter_async.testing import Clock
@@ -156,6 +158,34 @@ async def test_call_cancelled_at_any_suspension_leaves_nothing(
     secure: bool,
 ) -> None:
     certificate = authority.good() if secure else None
+    await _cancel_everywhere(run, prepare, when, authority, certificate)
+
+
+@pytest.mark.parametrize("when", ["while it waits", "when it goes on"])
+@pytest.mark.parametrize(
+    ("run", "prepare"),
+    [(plain, no_fault), (stream, in_pieces)],
+    ids=["plain", "stream"],
+)
+async def test_call_of_the_session_cancelled_at_any_suspension_leaves_nothing(
+    run: Run,
+    prepare: Callable[[ScriptServer], None],
+    when: When,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send_by_session(monkeypatch)
+
+    await _cancel_everywhere(run, prepare, when, authority, None)
+
+
+async def _cancel_everywhere(
+    run: Run,
+    prepare: Callable[[ScriptServer], None],
+    when: When,
+    authority: Authority,
+    certificate: SSLContext | None,
+) -> None:
     async with asyncio.timeout(30), no_leaks(), ScriptServer(ssl=certificate) as server:
         for at in range(1, _MAX_SUSPENSIONS):
             async with make_client(

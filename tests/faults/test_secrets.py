@@ -233,6 +233,7 @@ async def fail(client: AsyncOpenRouter, *, stream: bool, **more: Any) -> BaseExc
     return AssertionError("The call did not fail.")
 
 
+@pytest.mark.usefixtures("request_path")
 @pytest.mark.parametrize("name", [*SCRIPTS, *ECHOES])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_failed_call_shows_the_key_nowhere(
@@ -468,6 +469,7 @@ def test_certificate_checks_cannot_be_turned_off(ssl: Any) -> None:
     assert_no_password(*all_texts(caught.value))
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_cookies_are_not_sent_back() -> None:
     async with (
         no_leaks(),
@@ -487,6 +489,7 @@ def http_body() -> bytes:
     return http().partition(b"\r\n\r\n")[2]
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_session_of_the_caller_adds_nothing_to_requests() -> None:
     async with no_leaks(), ScriptServer() as server:
         session = aiohttp.ClientSession(
@@ -545,6 +548,7 @@ async def test_account_ids_are_not_in_the_message_of_an_error() -> None:
     assert MARK not in str(error)
 
 
+@pytest.mark.usefixtures("request_path")
 async def test_user_agent_names_only_the_library() -> None:
     async with ScriptServer() as server, make_client(server) as client:
         await client.chat.send(**HI)
