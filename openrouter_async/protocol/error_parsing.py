@@ -623,8 +623,12 @@ def _name(value: Any) -> str | None:
     return _trim(value) if isinstance(value, str) and value.strip() else None
 
 
+# "gpt-4o is not a valid model ID", as recorded.
+_INVALID_MODEL: Final = "is not a valid model ID"
+
 _STATUS_HINTS: Final[Mapping[int, str]] = {
-    401: "Check OPENROUTER_API_KEY; keys: https://openrouter.ai/settings/keys.",
+    401: "Check OPENROUTER_API_KEY or api_key=; keys: "
+    "https://openrouter.ai/settings/keys.",
     402: "Add credits: https://openrouter.ai/settings/credits.",
 }
 
@@ -664,6 +668,13 @@ def _status_hint(details: ErrorDetails) -> str | None:
         return "Requests in flight reserve the credits; retry when some have finished."
     if status == 404 and "routing_funnel" in details.metadata:
         return "No endpoint matches the `provider` options and your privacy settings."
+    if status == 404 and not details.envelope:
+        return "Check base_url: it ends with the path of the API, such as /api/v1."
+    if status == 400 and _INVALID_MODEL in str(details.fields.get("message")):
+        return (
+            "An id has the form author/model, such as openai/gpt-4o-mini; all ids: "
+            "https://openrouter.ai/models."
+        )
     if details.daily_cap:
         return "The free tier's daily limit is reached; retries fail until it resets."
     return _STATUS_HINTS.get(status)

@@ -95,6 +95,9 @@ def _not_connected(
             f"{error.status} {error.message}.",
             http=http,
         )
+    hint = "Check base_url, the network and the proxy (HTTPS_PROXY, proxy=)."
+    if is_local_limit(error):
+        hint = _LOCAL_LIMIT_HINT
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         problem = f"Cannot resolve the name of {peer}"
     elif isinstance(error, ssl.SSLError):
@@ -104,7 +107,7 @@ def _not_connected(
     return APIConnectionError(
         f"{problem}: {_reason(error)}.",
         http=http,
-        hint=_LOCAL_LIMIT_HINT if is_local_limit(error) else None,
+        hint=hint,
         retryable=not _is_no_tls(error),
     )
 

@@ -32,6 +32,8 @@ class Stage(Enum):
 
 # Later than this, something blocked the event loop; timers are a few milliseconds late.
 _LATE_SECONDS: Final = 0.1
+# Later than this, the error says so; a busy machine is a tenth of a second late.
+_REPORTED_SECONDS: Final = 0.5
 
 _MESSAGES: Final[dict[Phase, str]] = {
     "pool": "No connection slot became free",
@@ -260,6 +262,7 @@ class Watchdog:
                 seconds=seconds,
                 # Without a connection, the request cannot have been accepted.
                 retryable=phase == "connect",
+                hint=_blocked_hint(max(late, self._blocked)),
             )
         )
         return math.inf
@@ -301,3 +304,12 @@ class Watchdog:
         if not self.token_seen and stage is not Stage.IDLE:
             started = self.granted + self._blocked + busy
             yield "first_token", started, timeouts.first_token
+
+
+def _blocked_hint(late: float) -> str | None:
+    if late < _REPORTED_SECONDS:
+        return None
+    return (
+        f"The event loop was blocked for {late:.1f} seconds by other code; "
+        "PYTHONASYNCIODEBUG=1 logs by which."
+    )

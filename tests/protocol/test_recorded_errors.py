@@ -77,7 +77,7 @@ BODIES: dict[str, Case] = {
         {"code": 401},
         AuthenticationError,
         code=401,
-        hint="Check OPENROUTER_API_KEY; keys: https://openrouter.ai/settings/keys.",
+        hint="Check OPENROUTER_API_KEY or api_key=; keys: https://openrouter.ai/settings/keys.",
     ),
     "the provider's key is invalid": Case(
         401,
@@ -298,7 +298,9 @@ def wire() -> Path:
 
 
 DATA_POLICY = "No endpoint matches the `provider` options and your privacy settings."
-OWN_KEY = "Check OPENROUTER_API_KEY; keys: https://openrouter.ai/settings/keys."
+OWN_KEY = (
+    "Check OPENROUTER_API_KEY or api_key=; keys: https://openrouter.ai/settings/keys."
+)
 
 # name: class, code, provider, start of upstream, retry_after, retryable, part of the hint
 RECORDED: dict[str, tuple[Any, ...]] = {
