@@ -20,6 +20,7 @@ from typing import (
 
 from typing_extensions import TypeForm
 
+from .pending import PendingResponse
 from .protocol.body import chat_body
 from .protocol.call import Call
 from .protocol.headers import mask
@@ -208,7 +209,7 @@ class Chat:
         call = self._call(params, fields, options, stream=stream, parser=parser)
         if stream:
             return PendingStream(self._open(call, parser))
-        return self._complete(call, parser)
+        return PendingResponse(self._complete(call, parser))
 
     @overload
     def run_tools(

@@ -5,7 +5,7 @@ import ssl as tls
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from attrs import evolve
 
@@ -271,6 +271,17 @@ class AsyncOpenRouter:
             await self._transport.aclose()
 
     close = aclose
+
+    # Type checkers reject `with` because the method does not exist.
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(
+                "Use `async with AsyncOpenRouter() as client:`, not `with`."
+            )
+
+        def __exit__(self, *_exception: object) -> None:
+            """Exist, because Python looks for it before it calls `__enter__`."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -306,7 +306,7 @@ class MaxTurnsError(ToolRunError):
 
 
 class ToolCallTruncatedError(ToolRunError):
-    """A tool call was cut off at the token limit; it was not executed."""
+    """A tool call was cut off, by a limit, error or filter; it was not executed."""
 
 
 class ToolRunTimeoutError(ToolRunError, TimeoutError):
@@ -547,7 +547,7 @@ STATUS_CLASSES: Final[Mapping[int, type[ChatError]]] = {
 
 
 def status_class(status: int, *, envelope: bool) -> type[APIError]:
-    """A tool call was cut off, by a limit, error or filter; it was not executed."""
+    """Return the class of a status; without OpenRouter's envelope, an APIError."""
     if status in STATUS_CLASSES:
         return STATUS_CLASSES[status]
     if 500 <= status <= 599:

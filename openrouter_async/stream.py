@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import typing_extensions
 
@@ -357,6 +357,17 @@ class PendingStream(Coroutine[Any, Any, S], Generic[S]):
     ) -> None:
         if self._stream is not None:
             await self._stream.__aexit__(exc_type, exc, traceback)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Tasks and debuggers ask a coroutine for its name, code and frame.
+            if name.startswith("cr_") or name in ("__name__", "__qualname__"):
+                return getattr(self._opening, name)
+            raise AttributeError(
+                f"The stream is not open yet, so it has no attribute {name!r}. Write: "
+                "async with client.chat.send(..., stream=True) as stream: ..."
+            )
 
     # With `-> None` type checkers reject the loop too; with NoReturn they would not.
     def __aiter__(self) -> None:

@@ -655,7 +655,7 @@ def _hint(details: ErrorDetails, http: Exchange) -> str | None:
     return f"(cf-ray {ray})" if ray and not details.fields else None
 
 
-def _status_hint(details: ErrorDetails) -> str | None:
+def _status_hint(details: ErrorDetails) -> str | None:  # noqa: PLR0911 - one per hint
     status = details.status
     if status in _REDIRECT:
         return "Check base_url; the key is not sent to other origins."

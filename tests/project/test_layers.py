@@ -16,7 +16,7 @@ PACKAGE = "openrouter_async"
 # it, or from its own folder.
 LAYERS = (
     *("types", "version", "config", "errors", "sse", "threads", "files"),
-    *("extras", "protocol", "structured", "transport", "stream", "parsed"),
+    *("extras", "protocol", "structured", "transport", "stream", "parsed", "pending"),
     *("tools", "batch", "catalogue", "chat", "batches", "client", "__init__"),
     *("relay", "otel", "adapters", "ray", "testing", "cli", "__main__"),
 )

@@ -323,7 +323,7 @@ RECORDED: dict[str, tuple[Any, ...]] = {
         None,
         None,
         False,
-        None,
+        "An id has the form author/model",
     ),
     "error_400_missing_messages.json": (
         *(BadRequestError, 400, None, None, None, False, None),

@@ -255,12 +255,13 @@ async def test_exhausted_machine_gets_a_hint(
     assert response.text
 
 
-async def test_refused_connection_gets_no_hint(make_client: MakeClient) -> None:
+async def test_refused_connection_names_what_to_check(make_client: MakeClient) -> None:
     client = make_client(base_url=f"http://127.0.0.1:{free_port()}", retries=ONCE)
     with pytest.raises(APIConnectionError) as caught:
         await client.chat.send(HELLO)
 
-    assert caught.value.hint is None
+    hint = "Check base_url, the network and the proxy (HTTPS_PROXY, proxy=)."
+    assert caught.value.hint == hint
 
 
 async def test_hint_is_kept_when_the_retry_budget_is_used_up(
