@@ -67,6 +67,7 @@ class HostedRunOptions(ChatFields, total=False):
     max_open: int
     callback_url: str | None
     intervals: HostedIntervals | None
+    usage_tag: str | None
 
 
 class Batches:
@@ -150,6 +151,7 @@ class Batches:
         max_open: int = 20,
         callback_url: str | None = None,
         intervals: HostedIntervals | None = None,
+        usage_tag: str | None = None,
         **fields: Any,
     ) -> BatchRun[Any]:
         """
@@ -183,6 +185,7 @@ class Batches:
             max_open: Maximum number of batches that have not ended.
             callback_url: An https URL that is called when a batch has ended.
             intervals: Times between looks at the batches.
+            usage_tag: Name that the rows are counted under in `client.usage`.
             **fields: Fields of `ChatGenerationParams`, for every row that does not set
                 them itself.
 
@@ -208,7 +211,7 @@ class Batches:
         )
         parser = None if output is None else parser_of(output)
         builder = RequestBuilder(
-            self._settings,
+            self._settings.with_options({"usage_tag": usage_tag}),
             self._transport,
             fields,
             extra=None,

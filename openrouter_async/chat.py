@@ -188,13 +188,15 @@ class Chat:
             stream: If True, return a `ChatStream` that yields chunks as they arrive.
             **fields: Fields of `ChatGenerationParams`, and options of this call:
                 `timeouts`, `retries`, `api_key`, `base_url`, `extra_headers`,
-                `extra_query` and `extra_body`.
+                `extra_query`, `extra_body` and `usage_tag`.
 
         Raises:
             TypeError: If an argument is unknown or has the wrong type.
             ConfigurationError: If there are no messages, no key, or an option is
                 invalid.
             ClosedError: If the client is closed.
+            BudgetExceededError: If a budget of the client does not allow the call;
+                nothing was sent.
             APIConnectionError: If no response arrived, or it broke off.
             APITimeoutError: If a timeout expired.
             MalformedResponseError: If the response is not a chat completion.
@@ -413,8 +415,9 @@ class Chat:
                 "raise": the first failure ends the run.
             max_cost: Maximum cost in US dollars, including earlier runs with the same
                 journal. The limit is guaranteed if every request has `max_tokens`,
-                contains only text and has a known price; otherwise it is estimated.
-                `run.stats.budget` says which.
+                contains only text and function tools, and has a known price; otherwise
+                it is estimated. `run.stats.budget` says which. The client's own budgets
+                hold in addition; a run that one of them stops ends in the same way.
             journal: Output file in JSON lines. Requests whose results are in the file
                 are not sent again. Needs `openrouter_async[batch]`.
             progress: A function that is called with `run.stats` twice a second; if
@@ -491,7 +494,7 @@ class Chat:
 
             require_schema(body, parser.schema)
         settings = self._settings.with_options(options) if options else self._settings
-        return settings.call(
+        call = settings.call(
             "POST",
             _PATH,
             read_chat,
@@ -499,7 +502,12 @@ class Chat:
             query=options.get("extra_query"),
             stream=stream,
             model=body.get("model"),
+            is_counted=True,
         )
+        budgets = self._transport.budgets
+        if budgets is not None:
+            budgets.attach(call, settings, body)
+        return call
 
     async def _complete(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None

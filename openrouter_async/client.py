@@ -28,7 +28,10 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .batches import Batches
+    from .catalogue.usage import ClientUsage
     from .tools import Observer
+    from .transport.client_budgets import ClientBudgets
+    from .types.generation import Generation
 
 _BASE_URL: Final = "https://openrouter.ai/api/v1"
 _MAX_CONNECTIONS: Final = 1000
@@ -67,6 +70,8 @@ class AsyncOpenRouter:
         allow_http: bool = False,
         on_call: Callable[[CallRecord], object] | None = None,
         observer: "Observer | None" = None,
+        max_cost: float | None = None,
+        budgets: Mapping[str, float] | None = None,
         clock: Clock | None = None,
     ) -> None:
         """
@@ -100,6 +105,12 @@ class AsyncOpenRouter:
                 It must not block.
             observer: An object that is told when calls and tools start and end, such
                 as `openrouter_async.otel.OpenTelemetry()`.
+            max_cost: Maximum cost of all calls in US dollars. A call that could exceed
+                it waits for calls in flight, and is then rejected with a
+                `BudgetExceededError` before anything is sent. It is guaranteed for
+                requests that have `max_tokens`, contain only text and function tools
+                and have a known price; otherwise it is an estimate.
+            budgets: Maximum cost of the calls with each `usage_tag`, by tag.
             clock: Source of time and random numbers, for tests.
 
         Raises:
@@ -115,6 +126,7 @@ class AsyncOpenRouter:
             proxy=proxy,
         )
         _check_types(timeouts, retries, size_limits)
+        make_budgets = _budgets(max_cost, budgets)
         # A pickled client reads the variable again where it is unpickled.
         self._is_key_from_environment = api_key is None
         self._settings = Settings(
@@ -146,7 +158,7 @@ class AsyncOpenRouter:
             env_proxies=env_proxies,
         )
         self._make_transport = partial(
-            Transport, self._network, on_call, clock, observer
+            Transport, self._network, on_call, clock, observer, make_budgets
         )
         self._set_up()
 
@@ -154,6 +166,7 @@ class AsyncOpenRouter:
         """Create the transport and what depends on it; no connection is opened yet."""
         self._transport = self._make_transport()
         self._is_owner = True
+        self._usage = cache(partial(_new_usage, self._settings, self._transport))
         # Created by the first batch; shared with the clients of `with_options`.
         self._limiters = cache(new_limiters)
         self._chat = Chat(
@@ -172,6 +185,11 @@ class AsyncOpenRouter:
         from .batches import Batches
 
         return Batches(self._settings, self._transport)
+
+    @property
+    def usage(self) -> "ClientUsage":
+        """Tokens and cost of the calls of this client and its siblings."""
+        return self._usage()
 
     @property
     def timeouts(self) -> Timeouts:
@@ -201,12 +219,14 @@ class AsyncOpenRouter:
         timeouts: Timeouts | float | None = None,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        usage_tag: str | None = None,
     ) -> Self:
         """
         Return a client with other options and the same connections.
 
         Closing the returned client has no effect. `headers` are added to those of
-        this client, or replace them.
+        this client, or replace them. `usage_tag` is the tag of all calls that do not
+        have their own. `usage` and the budgets are shared.
 
         Raises:
             TypeError: If an option has the wrong type.
@@ -222,6 +242,7 @@ class AsyncOpenRouter:
                 "timeouts": timeouts,
                 "retries": retries,
                 "extra_headers": headers,
+                "usage_tag": usage_tag,
             }
         )
         if api_key is not None:
@@ -239,27 +260,67 @@ class AsyncOpenRouter:
         *,
         json: Any = None,
         query: Mapping[str, Any] | None = None,
+        usage_tag: str | None = None,
     ) -> Any:
         """
         Call any other endpoint, such as `("GET", "/models")`.
 
         Key, connections, timeouts and errors are those of chat calls. Only GET is
-        retried.
+        retried. Other methods than GET are counted in `usage`, with the `usage` object
+        of the response if it has one, and need the budget's permission.
 
         Args:
             method: HTTP method.
             path: Path below the base URL, starting with a slash.
             json: Body to send as JSON; None for a request without a body.
             query: Parameters to add to the URL; those that are None are left out.
+            usage_tag: Name that the call is counted under in `usage`.
 
         Returns:
             The decoded JSON, unchanged.
         """
         name = method.upper()
-        call = self._settings.call(
-            name, path, read_json, body=json, query=query, retry=name == "GET"
+        settings = self._settings
+        if usage_tag is not None:
+            settings = settings.with_options({"usage_tag": usage_tag})
+        is_get = name == "GET"
+        call = settings.call(
+            name,
+            path,
+            read_json,
+            body=json,
+            query=query,
+            retry=is_get,
+            is_counted=not is_get,
         )
+        budgets = self._transport.budgets
+        if budgets is not None and not is_get:
+            budgets.attach(call, settings, None)
         return await self._transport.fetch(call)
+
+    async def generation(
+        self, generation_id: str, *, wait: float = 600.0
+    ) -> "Generation":
+        """
+        Look up what a generation used and cost.
+
+        OpenRouter makes the record available 1 to 8 minutes after the generation. Until
+        then it is looked up again, after 5 seconds at first and later every 30.
+
+        Args:
+            generation_id: The id, such as `response.http.generation_id`.
+            wait: Maximum seconds to wait for the record; 0 looks it up once.
+
+        Raises:
+            NotFoundError: If it is not available after `wait` seconds.
+            TypeError: If an argument has the wrong type.
+            ConfigurationError: If the id is empty or `wait` is negative.
+        """
+        from .catalogue.generations import find_generation
+
+        return await find_generation(
+            self._settings, self._transport, generation_id, wait
+        )
 
     async def aclose(self) -> None:
         """
@@ -331,7 +392,7 @@ class AsyncOpenRouter:
                 "process. Create the client where it is used."
             )
         state = {**self.__dict__, "_settings": settings}
-        for name in ("_transport", "_limiters", "_chat"):
+        for name in ("_transport", "_limiters", "_chat", "_usage"):
             del state[name]
         return state
 
@@ -345,6 +406,30 @@ class AsyncOpenRouter:
         # Tracebacks that show locals call this during __init__, too.
         settings = getattr(self, "_settings", None)
         return f"<AsyncOpenRouter {settings and settings.base_url.url}>"
+
+
+def _new_usage(settings: Settings, transport: Transport) -> "ClientUsage":
+    # Imported on first use: many programs never ask.
+    from .catalogue.usage import ClientUsage
+
+    return ClientUsage(settings, transport)
+
+
+def _budgets(
+    max_cost: object, budgets: object
+) -> "Callable[..., ClientBudgets] | None":
+    """
+    Return a function that makes the budgets of a client; None without any.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ConfigurationError: If a limit is not positive and finite, or a tag is invalid.
+    """
+    if max_cost is None and budgets is None:
+        return None
+    from .transport.client_budgets import BudgetLimits, ClientBudgets
+
+    return partial(ClientBudgets, BudgetLimits.checked(max_cost, budgets))
 
 
 def _environment_key() -> ApiKey | None:

@@ -2,8 +2,8 @@
 `send_many`: many calls at bounded concurrency; no result is lost or paid for twice.
 
 A row passes the modules in this order: `source`, `jobs`, `workers` (with
-`reservations` and `row_limiter`), `journal_writer` (with `journal` and `jsonl`),
-`result_buffer`. `run` is the caller's handle, `engine` wires the parts. The modules in
+`row_limiter`), `journal_writer` (with `journal` and `jsonl`), `result_buffer`.
+`run` is the caller's handle, `engine` wires the parts. The modules in
 `rows` are pure: data and decisions without asyncio, clock or files.
 """
 

@@ -8,17 +8,16 @@ from concurrent.futures import Executor
 from typing import Any, Final
 
 from ..errors import JournalError
-from ..protocol.budget import Budget
 from ..protocol.concurrency import MAX_LIMIT
 from ..protocol.overload import stalled
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
+from ..transport.reservations import BudgetQueue
 from .jobs import JobQueue
 from .journal import RunJournal
 from .journal_writer import JournalWriter
 from .options import BatchOptions
 from .progress import ProgressLine
 from .request_builder import RequestBuilder
-from .reservations import BudgetReservations, WholeBudget
 from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter
 from .rows.stats import BatchStats, RunCounters, StopReason
@@ -88,14 +87,19 @@ class BatchEngine:
         self._writer: JournalWriter | None = None
         if journal is not None:
             self._writer = JournalWriter(journal, executor, self.buffer, self)
-        self._budget: Budget | None = None
-        reservations = None
         money = options.budget_source
-        if options.max_cost is not None:
-            money = WholeBudget(Budget(options.max_cost, self._earlier_cost))
-        if money is not None:
-            self._budget = money.budget
-            reservations = BudgetReservations(money, builder.fetch_price)
+        budget = (
+            builder.new_budget(options.max_cost, self._earlier_cost)
+            if money is None
+            else money.budget
+        )
+        self._queue = None
+        if budget is not None:
+            extend = None if money is None else money.extend
+            self._queue = BudgetQueue(budget, extend=extend)
+        # Without a limit of its own, the run has no budget to report.
+        has_limit = options.max_cost is not None or money is not None
+        self._budget = budget if has_limit else None
         self._sender = RowSender(
             builder,
             registry,
@@ -103,7 +107,7 @@ class BatchEngine:
             self,
             concurrency=options.fixed_concurrency,
             rate_limiter=rate_limiter,
-            reservations=reservations,
+            queue=self._queue,
         )
         jobs = JobQueue(
             builder,
@@ -112,7 +116,7 @@ class BatchEngine:
             self._counters,
             self,
             journal=journal,
-            has_budget=reservations is not None,
+            has_budget=self._queue is not None,
             check_names=options.check_names,
         )
         self._workers = WorkerPool(
@@ -233,6 +237,8 @@ class BatchEngine:
                         self.reason = "journal" if is_journal else "input"
                         self.failure = error
         finally:
+            if self._queue is not None:
+                self._queue.close()
             self._executor.shutdown(wait=False)
             self._ended = self._loop.time()
             self._timer.cancel()

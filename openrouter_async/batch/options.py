@@ -3,13 +3,13 @@
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from attrs import frozen
 
 from ..errors import ConfigurationError
+from ..protocol.budget import Budget
 from .journal import RunJournal
-from .reservations import BudgetSource
 from .row_limiter import RateLimiter
 from .rows.items import Item
 from .rows.stats import BatchStats
@@ -30,6 +30,29 @@ ends the run with the error."""
 
 STALL_TIMEOUT: Final = 900.0
 """15 minutes. A pause ends after at most 2 minutes, so it is tried 7 times."""
+
+
+class BudgetSource(Protocol):
+    """
+    Money of a run that is granted in portions.
+
+    Attributes:
+        budget: The money that was granted so far, and what was spent of it.
+    """
+
+    budget: Budget
+
+    async def extend(self, highest_cost: float | None) -> bool:
+        """
+        Ask for another portion, because a request does not fit into the budget.
+
+        Args:
+            highest_cost: US dollars that the request costs at most; None if unknown.
+
+        Returns:
+            True if the budget has grown.
+        """
+        raise NotImplementedError
 
 
 @frozen

@@ -1,24 +1,25 @@
 """Build the request of each row, send it, and parse its response."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 
-from ..errors import OpenRouterError
 from ..parsed import parse_response
 from ..protocol.body import chat_body, unexpected_keyword
-from ..protocol.budget import Price, read_price
-from ..protocol.call import Call
-from ..protocol.decode import as_object
+from ..protocol.budget import Budget, Price, TokenBounds
+from ..protocol.call import Call, CallReservation
 from ..protocol.encode import encode
-from ..protocol.response_parsing import read_chat, read_json
+from ..protocol.response_parsing import read_chat
 from ..protocol.settings import Settings
 from ..structured.output_parser import OutputParser
 from ..structured.response_format import require_schema
 from ..transport.limiter import AttemptLimiter
+from ..transport.price_list import PriceList
 from ..transport.transport import Transport
+from ..transport.usage_meter import UnusualEnd
 from ..types import (
     ChatFields,
     ChatGenerationParams,
@@ -66,13 +67,19 @@ class RequestBuilder:
         """
         self._settings = settings
         self._transport = transport
+        budgets = transport.budgets
+        self._prices = (
+            PriceList(transport.fetch, transport.clock)
+            if budgets is None
+            else budgets.prices
+        )
         self._fields = {k: v for k, v in fields.items() if v is not None}
         unknown = self._fields.keys() - _FIELD_NAMES
         if unknown:
             raise unexpected_keyword("send_many", min(unknown))
         self._extra = extra
         self._parser = parser
-        blank = settings.call("POST", _PATH, read_chat, query=query)
+        blank = settings.call("POST", _PATH, read_chat, query=query, is_counted=True)
         # A partial takes half the time of attrs.evolve, and runs for each row.
         shared = {f.name: getattr(blank, f.name) for f in attrs.fields(Call)}
         self._new_call: Callable[..., Call[ChatResponse]] = partial(Call, **shared)
@@ -125,15 +132,24 @@ class RequestBuilder:
         return self._new_call(body=encode(body), model=body.get("model"))
 
     def send(
-        self, call: Call[ChatResponse], limiter: AttemptLimiter
+        self,
+        call: Call[ChatResponse],
+        limiter: AttemptLimiter,
+        reservation: CallReservation | None,
     ) -> Awaitable[ChatResponse]:
         """
         Send a call and return the response.
 
+        Args:
+            call: The call.
+            limiter: Admits each attempt.
+            reservation: Money that was reserved for it; it is settled at the end of
+                the call, however that ends.
+
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
         """
-        return self._transport.fetch(call, limiter)
+        return self._transport.fetch(call, limiter, reservation)
 
     def parse(self, response: ChatResponse) -> tuple[ChatResponse, Any]:
         """
@@ -147,17 +163,50 @@ class RequestBuilder:
         parsed = parse_response(response, self._parser)
         return parsed, parsed.output
 
+    def new_budget(self, max_cost: float | None, spent: float) -> Budget | None:
+        """
+        Return the budget of a run, inside those of its tag and of the client.
+
+        Args:
+            max_cost: The limit of the run; None for no limit of its own.
+            spent: US dollars that earlier runs with the same journal cost.
+
+        Returns:
+            None if nothing is limited.
+        """
+        budgets = self._transport.budgets
+        tag = self._settings.usage_tag
+        queue = None if budgets is None else budgets.queue(tag)
+        if queue is None and max_cost is None:
+            return None
+        return Budget(
+            math.inf if max_cost is None else max_cost,
+            spent,
+            parent=None if queue is None else queue.budget,
+        )
+
     async def fetch_price(self, model: str) -> Price | None:
         """Return the highest price of a model's endpoints; None if unknown."""
-        try:
-            path = f"/models/{model}/endpoints"
-            call = self._settings.call("GET", path, read_json)
-            found = await self._transport.fetch(call)
-        except OpenRouterError:
-            # The budget is then an estimate. An error that concerns the rows too is
-            # reported by the first of them.
-            return None
-        endpoints: Any = as_object(as_object(found).get("data")).get("endpoints")
-        if not isinstance(endpoints, list):
-            return None
-        return read_price(cast("Sequence[Any]", endpoints))
+        return await self._prices.get(self._settings, model)
+
+    async def highest_cost(
+        self, model: str | None, bounds: TokenBounds | None
+    ) -> float | None:
+        """Return the highest cost of a call in US dollars; None if it has no bound."""
+        return await self._prices.highest_cost(self._settings, model, bounds)
+
+    def count_row(self, model: str, attempts: int, *, is_failure: bool) -> None:
+        """
+        Count a row that was not sent as a call; its usage is counted apart.
+
+        Args:
+            model: The model of the row.
+            attempts: Number of times that it was submitted.
+            is_failure: True if it failed.
+        """
+        end = UnusualEnd(attempts, is_failure=is_failure)
+        self._transport.meter.add(model, self._settings.usage_tag, {}, end)
+
+    def count_usage(self, model: str, usage: Mapping[str, Any]) -> None:
+        """Count what many rows used and cost together, as a `usage` object."""
+        self._transport.meter.add_usage(model, self._settings.usage_tag, usage)

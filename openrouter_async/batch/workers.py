@@ -9,16 +9,16 @@ one row, `WorkerPool` has the tasks.
 import asyncio
 from typing import Final
 
-from ..errors import BatchStoppedError, OpenRouterError
+from ..errors import BatchStoppedError, BudgetExceededError, OpenRouterError
 from ..protocol.call import Call
 from ..protocol.overload import RepeatedFailures, is_fatal, repeated_failure
 from ..protocol.response_parsing import usage_of
 from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
-from ..types import ChatResponse, Exchange
+from ..transport.reservations import BudgetQueue
+from ..types import ChatResponse
 from .jobs import Job, JobQueue
 from .journal_writer import JournalWriter
 from .request_builder import RequestBuilder
-from .reservations import BudgetReservations
 from .result_buffer import ResultBuffer
 from .row_limiter import RateLimiter, RowLimiter
 from .rows.results import BatchResult
@@ -45,7 +45,7 @@ class RowSender:
         *,
         concurrency: int | None,
         rate_limiter: RateLimiter | None,
-        reservations: BudgetReservations | None,
+        queue: BudgetQueue | None,
     ) -> None:
         """
         Create the sender.
@@ -57,7 +57,7 @@ class RowSender:
             control: Stops the run when its budget or account is exhausted.
             concurrency: A fixed concurrency limit; None adapts it.
             rate_limiter: The limit of requests per minute; None for no limit.
-            reservations: The budget; None without `max_cost`.
+            queue: The budget of the run; None if nothing is limited.
         """
         self._builder = builder
         self._registry = registry
@@ -65,14 +65,14 @@ class RowSender:
         self._control = control
         self._concurrency = concurrency
         self._rate_limiter = rate_limiter
-        self._reservations = reservations
+        self._queue = queue
         self._loop = asyncio.get_running_loop()
         self.limiters: dict[str | None, ConcurrencyLimiter] = {}
 
     @property
     def has_waiters(self) -> bool:
         """True if a row waits for the budget."""
-        return self._reservations is not None and self._reservations.has_waiters
+        return self._queue is not None and self._queue.has_waiters
 
     def row_limiter(self, call: Call[ChatResponse]) -> RowLimiter:
         """Return a limiter for the attempts of a call."""
@@ -107,31 +107,23 @@ class RowSender:
         Returns:
             None if the run stops before the row has a result.
         """
-        reservations, reserved = self._reservations, 0.0
-        if reservations is not None:
-            amount = await reservations.reserve(call, job.bounds)
-            if amount is None:
+        reservation = None
+        if self._queue is not None:
+            highest_cost = await self._builder.highest_cost(call.model, job.bounds)
+            try:
+                reservation = await self._queue.reserve(highest_cost)
+            except BudgetExceededError:
                 self._control.stop("budget", None)
                 return None
-            reserved = amount
         response = output = failure = None
         try:
-            received = await self._builder.send(call, limiter)
+            received = await self._builder.send(call, limiter, reservation)
             http, usage = received.http, usage_of(received)
             response, output = self._builder.parse(received)
         except OpenRouterError as error:
             # An OutputError has the response as `partial`: it was paid for.
             failure, http, usage = error, error.http, usage_of(error.partial)
-        except BaseException:
-            # Cancelled: if a request was sent, it may be billed.
-            if reservations is not None:
-                reservations.settle(reserved, None, 1 if limiter.sent_at else 0)
-            raise
         cost = None if usage is None else usage.cost
-        if reservations is not None:
-            # A response without a cost may have cost as much as was reserved.
-            is_unknown = failure is None and cost is None
-            reservations.settle(reserved, cost, is_unknown + _unclear_attempts(http))
         if failure is not None and is_fatal(failure):
             self._control.stop("account", failure)
             return None
@@ -146,11 +138,6 @@ class RowSender:
             max(0.0, self._loop.time() - limiter.sent_at),
             output,
         )
-
-
-def _unclear_attempts(http: Exchange) -> int:
-    """Return the number of attempts that may have been billed, at an unknown cost."""
-    return sum(attempt.billing == "maybe" for attempt in http.attempts)
 
 
 class Worker:

@@ -265,6 +265,12 @@ class Budget:
             return float(self.chain.left)
 
     @property
+    def unspent(self) -> float:
+        """US dollars that are not spent, here and in the parents; may be reserved."""
+        with self.lock:
+            return float(min(level.unspent for level in self.chain.levels))
+
+    @property
     def kind(self) -> BudgetKind:
         """
         "guaranteed" as long as the highest cost of every request was known.
@@ -408,6 +414,11 @@ class Budget:
         with self.lock:
             self.chain.charge(exact(cost))
         self._tell()
+
+    def spend_earlier(self, cost: float) -> None:
+        """Count an amount that an earlier run spent; the parents do not count it."""
+        with self.lock:
+            self._level.spent = add(self._level.spent, exact(cost))
 
     # --- grants ----------------------------------------------------------------------
 

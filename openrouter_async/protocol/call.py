@@ -1,7 +1,7 @@
 """A call: one request with all its attempts, and the record of how it ended."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
@@ -17,6 +17,42 @@ ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function (plain or async) that returns it, called for each attempt."""
 
 Outcome = Literal["ok", "error", "closed", "cancelled"]
+
+
+class CallAccount:
+    """
+    The account that calls are counted under; all calls with the same settings share it.
+
+    Attributes:
+        tag: The `usage_tag`; None without one.
+        api_key: The key of the calls, with which their cost can be looked up.
+        base_url: The base URL for that.
+    """
+
+    __slots__ = ("api_key", "base_url", "tag")
+
+    def __init__(
+        self, tag: str | None, api_key: ApiKey | None, base_url: BaseURL
+    ) -> None:
+        self.tag = tag
+        self.api_key = api_key
+        self.base_url = base_url
+
+
+class CallReservation(Protocol):
+    """Money that is reserved for one call."""
+
+    def settle(self, cost: float | None, unclear: int) -> None:
+        """
+        Close the reservation.
+
+        Args:
+            cost: The cost in US dollars; None if the server did not report it.
+            unclear: Number of attempts that may have been billed at an unknown cost.
+        """
+
+    def correct(self, cost: float) -> None:
+        """Replace what was counted for an unclear attempt by its cost."""
 
 
 @define(eq=False)
@@ -39,6 +75,10 @@ class Call(Generic[T]):
             attempt, in blocks.
         request: The value that `body` was encoded from; None unless an observer needs
             it. Without one it is not kept, because a batch has many calls.
+        account: The account of a call that is counted; None for calls that cost
+            nothing, such as lookups.
+        reserve: Function that waits until the budgets allow the call; None without a
+            budget.
         sink: Function that receives the body of a response with status 200 in pieces;
             `parse` then gets an empty body.
     """
@@ -57,6 +97,10 @@ class Call(Generic[T]):
     stream: bool = False
     body_path: str | None = None
     request: Any = field(default=None, repr=False, kw_only=True)
+    account: CallAccount | None = field(default=None, repr=False, kw_only=True)
+    reserve: Callable[[], Awaitable[CallReservation]] | None = field(
+        default=None, repr=False, kw_only=True
+    )
     sink: Callable[[bytes], object] | None = None
 
 

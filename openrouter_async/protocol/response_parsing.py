@@ -6,7 +6,7 @@ from typing import Any, Final
 from ..errors import MalformedResponseError, OpenRouterError
 from ..sse import SSEDecoder
 from ..types import ChatResponse, Exchange, Usage
-from .decode import choice_usage, decode, read_response
+from .decode import as_object, choice_usage, decode, read_response
 from .error_parsing import (
     FIELD_LINE,
     error_from_body,
@@ -181,6 +181,20 @@ def usage_of(value: object) -> Usage | None:
     if isinstance(value.raw.get("usage"), dict) or choice_usage(value.raw):
         return value.usage
     return None
+
+
+def raw_usage(value: object) -> dict[str, Any]:
+    """
+    Return the `usage` object of whatever a call has received; empty if it has none.
+
+    Args:
+        value: A response, the state of a stream, or any JSON value.
+    """
+    if isinstance(value, ChatResponse):
+        return as_object(value.raw.get("usage")) or choice_usage(value.raw)
+    if isinstance(value, StreamState):
+        return value.usage
+    return as_object(as_object(value).get("usage"))
 
 
 def _decode(body: bytes, http: Exchange) -> Any:

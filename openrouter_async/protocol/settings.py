@@ -11,7 +11,7 @@ from ..errors import ConfigurationError
 from ..types import Exchange
 from ..types.shape import Value
 from .base_url import BaseURL, join_url, parse_base_url
-from .call import ApiKey, Call
+from .call import ApiKey, Call, CallAccount
 from .encode import encode
 from .headers import check_headers
 
@@ -29,6 +29,10 @@ _PLAIN_HEADERS: Final[Mapping[str, str]] = {
 }
 
 
+# A name, not a text: up to 1,000 tags are kept.
+_MAX_TAG_LENGTH: Final = 256
+
+
 class CallOptions(TypedDict, total=False):
     """
     The options of one call; None keeps the client's value.
@@ -43,6 +47,8 @@ class CallOptions(TypedDict, total=False):
         extra_query: Parameters to add to the URL.
         extra_body: Top-level keys to add to the body or to replace in it, sent
             unchanged.
+        usage_tag: Name that the call is counted under in `client.usage`, such as that
+            of a user or a job; never sent.
     """
 
     timeouts: Timeouts | float | None
@@ -52,6 +58,7 @@ class CallOptions(TypedDict, total=False):
     extra_headers: Mapping[str, str] | None
     extra_query: Mapping[str, Any] | None
     extra_body: Mapping[str, Any] | None
+    usage_tag: str | None
 
 
 @frozen(eq=False, repr=False)
@@ -65,6 +72,7 @@ class Settings(Value):
         headers: Headers of every request; they override `Accept` and
             `Accept-Encoding`, which are set for each kind of call.
         allow_http: If True, a key may be sent unencrypted to any host.
+        usage_tag: The tag of calls in `client.usage`; None without one.
         keep_requests: If True, calls keep the request that they were encoded from, for
             an observer.
     """
@@ -76,7 +84,17 @@ class Settings(Value):
     size_limits: SizeLimits
     headers: Mapping[str, str] = field(repr=False)
     allow_http: bool
+    usage_tag: str | None = field(default=None, kw_only=True)
     keep_requests: bool = field(default=False, kw_only=True)
+    account: CallAccount = field(
+        default=Factory(
+            lambda self: CallAccount(self.usage_tag, self.api_key, self.base_url),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+        eq=False,
+    )
     # CIMultiDict because each attempt copies them, and copying one is cheap only if
     # the source is a CIMultiDict too.
     _plain_headers: CIMultiDict[str] = field(
@@ -131,6 +149,10 @@ class Settings(Value):
             if not isinstance(retries, Retries):
                 raise TypeError(f"retries must be a Retries(...), not {retries!r:.60}.")
             changes["retries"] = retries
+        tag = options.get("usage_tag")
+        if tag is not None:
+            check_tag(tag)
+            changes["usage_tag"] = tag
         headers = options.get("extra_headers")
         if headers:
             check_headers(headers)
@@ -148,6 +170,7 @@ class Settings(Value):
         stream: bool = False,
         retry: bool = True,
         model: str | None = None,
+        is_counted: bool = False,
     ) -> Call[T]:
         """
         Return a call with these settings.
@@ -162,6 +185,7 @@ class Settings(Value):
             stream: If True, request a stream.
             retry: If False, send the request once, whatever `retries` says.
             model: The requested model, for the call's record.
+            is_counted: If True, the call may cost something, and is counted.
 
         Raises:
             ConfigurationError: If the path is invalid or the body is not JSON.
@@ -181,6 +205,23 @@ class Settings(Value):
             model=model,
             stream=stream,
             request=body if self.keep_requests else None,
+            account=self.account if is_counted else None,
+        )
+
+
+def check_tag(tag: object) -> None:
+    """
+    Check a `usage_tag`.
+
+    Raises:
+        TypeError: If it is not a string.
+        ConfigurationError: If it is empty or too long.
+    """
+    if not isinstance(tag, str):
+        raise TypeError(f"usage_tag must be a string, not {tag!r:.60}.")
+    if not 1 <= len(tag) <= _MAX_TAG_LENGTH:
+        raise ConfigurationError(
+            f"usage_tag must have 1 to {_MAX_TAG_LENGTH} characters, not {len(tag)}."
         )
 
 

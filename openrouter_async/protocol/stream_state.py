@@ -303,6 +303,11 @@ class StreamState:
         return read_response(body, self.http) if body["choices"] else None
 
     @property
+    def usage(self) -> dict[str, Any]:
+        """The `usage` received so far, as JSON; empty if there was none."""
+        return self._accumulator.usage
+
+    @property
     def response(self) -> ChatResponse:
         """The response of the stream, after its end."""
         response = self._accumulator.response()

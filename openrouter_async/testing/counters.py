@@ -8,6 +8,8 @@ from threading import Lock
 
 from attrs import frozen
 
+from ..protocol.money import ZERO, add, exact
+
 
 @frozen
 class ServerStats:
@@ -25,7 +27,8 @@ class ServerStats:
         chunks: Events written, over all streams, without `[DONE]`.
         connections_open: Sockets that are open now, idle ones included.
         connections_made: Sockets accepted.
-        cost: Sum of `usage.cost` over all completions sent, in US dollars.
+        cost: Exact sum of the costs of all completions, in US dollars. A completion
+            that the client did not read to its end costs as much.
     """
 
     requests: int
@@ -54,7 +57,8 @@ class ServerCounters:
         self.chunks = 0
         self.connections_open = 0
         self.connections_made = 0
-        self.cost = 0.0
+        # Decimal, so that tests can compare every digit.
+        self.cost = ZERO
         self._lock = Lock()
         self._waiters: dict[Future[None], Callable[[], bool]] = {}
 
@@ -68,14 +72,18 @@ class ServerCounters:
             chunks=self.chunks,
             connections_open=self.connections_open,
             connections_made=self.connections_made,
-            cost=self.cost,
+            cost=float(self.cost),
         )
+
+    def add_cost(self, cost: float) -> None:
+        """Count US dollars that were billed."""
+        self.cost = add(self.cost, exact(cost))
 
     def reset(self) -> None:
         """Set the counters to zero, except those of open connections and requests."""
         self.requests = self.closed_early = self.chunks = self.connections_made = 0
         self.in_flight_peak = self.in_flight
-        self.cost = 0.0
+        self.cost = ZERO
 
     def notify(self) -> None:
         """Wake the waiters whose condition is met; to be called after a change."""

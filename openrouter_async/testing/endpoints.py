@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from attrs import define, field
 
 from ..protocol.decode import as_object
+from ..protocol.money import ZERO, add, exact
 from .catalogue import cost_of, endpoints_body, models_body
 from .error_replies import error_reply
 from .reply import Reply
@@ -31,14 +33,18 @@ class Account:
         lag: Number of lookups of a generation that fail before one succeeds. At
             OpenRouter they fail for minutes.
         keep: Number of generations that are kept; the oldest are dropped.
-        spent: US dollars.
+        spent: US dollars, exactly.
     """
 
     lag: int = 1
     keep: int = 10_000
-    spent: float = 0.0
+    spent: Decimal = ZERO
     _generations: dict[str, dict[str, Any]] = field(factory=dict[str, dict[str, Any]])
     _lookups_left: dict[str, int] = field(factory=dict[str, int])
+
+    def bill(self, cost: float) -> None:
+        """Count US dollars that were billed."""
+        self.spent = add(self.spent, exact(cost))
 
     def record(self, seen: SeenRequest, body: Mapping[str, Any]) -> float:
         """
@@ -48,7 +54,8 @@ class Account:
         """
         usage = as_object(body.get("usage"))
         cost = cost_of(usage)
-        self.spent += cost
+        self.bill(cost)
+        seen.cost = cost
         self._lookups_left[seen.generation_id] = self.lag
         if len(self._generations) > self.keep:
             oldest = next(iter(self._generations))
@@ -101,11 +108,12 @@ class Account:
 
     def credits_body(self) -> dict[str, Any]:
         """Return the body of `GET /credits`."""
-        return {"data": {"total_credits": _CREDITS, "total_usage": self.spent}}
+        return {"data": {"total_credits": _CREDITS, "total_usage": float(self.spent)}}
 
     def key_body(self, key: str) -> dict[str, Any]:
         """Return the body of `GET /key`."""
         periods = ("", "_daily", "_weekly", "_monthly")
+        spent = float(self.spent)
         return {
             "data": {
                 "label": f"{key[:12]}...{key[-3:]}",
@@ -113,9 +121,9 @@ class Account:
                 "is_provisioning_key": False,
                 "limit": _CREDITS,
                 "limit_reset": None,
-                "limit_remaining": _CREDITS - self.spent,
+                "limit_remaining": _CREDITS - spent,
                 "include_byok_in_limit": False,
-                **{f"usage{period}": self.spent for period in periods},
+                **{f"usage{period}": spent for period in periods},
                 **{f"byok_usage{period}": 0 for period in periods},
                 "is_free_tier": False,
                 "expires_at": None,

@@ -77,8 +77,16 @@ def render(reply: Reply, seen: SeenRequest, created: int) -> Rendered:
         events = chunks(fields, pieces=pieces, usage=reply.usage, finish=reply.finish)
         rendered = _stream(reply, list[Chunk](events), seen, created)
         rendered.completion = fields
+        if reply.error is not None and not _has_usage(events[: reply.error_after]):
+            # OpenRouter does not charge for tokens of a response that ends in an error.
+            usage = as_object(fields.get("usage"))
+            rendered.completion = {**fields, "usage": {**usage, "cost": 0}}
         return rendered
     return _plain(reply, fields, seen)
+
+
+def _has_usage(events: Sequence[Mapping[str, Any]]) -> bool:
+    return any(event.get("usage") for event in events)
 
 
 def _plain(reply: Reply, body: Any, seen: SeenRequest) -> Rendered:

@@ -37,6 +37,7 @@ class SeenRequest:
         closed: Time at which the response was complete or the connection was lost;
             None until then.
         closed_early: If True, the client disconnected before the end of the response.
+        cost: US dollars billed for it, whatever part of the response was read.
     """
 
     method: str
@@ -52,6 +53,7 @@ class SeenRequest:
     chunks: int = 0
     closed: float | None = None
     closed_early: bool = False
+    cost: float = 0.0
 
     @property
     def fields(self) -> Mapping[str, Any]:

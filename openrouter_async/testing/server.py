@@ -355,11 +355,11 @@ class LocalOpenRouter:
                 if writer is not None and writer.rendered.completion is not None:
                     completion = writer.rendered.completion
                     cost = self._endpoints.account.record(seen, completion)
-                    self._counters.cost += cost
+                    self._counters.add_cost(cost)
 
     def _add_cost(self, cost: float) -> None:
-        self._endpoints.account.spent += cost
-        self._counters.cost += cost
+        self._endpoints.account.bill(cost)
+        self._counters.add_cost(cost)
 
     def _add_request(self, seen: SeenRequest) -> None:
         self.requests.append(seen)

@@ -8,10 +8,13 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.call import Call, CallRecord, Outcome
+from ..protocol.call import Call, CallAccount, CallRecord, CallReservation, Outcome
 from ..protocol.encode import encode
-from ..protocol.response_parsing import usage_of
+from ..protocol.response_parsing import raw_usage, usage_of
+from ..protocol.stream_state import StreamState
+from ..protocol.usage_sums import cost_in
 from ..types import ChatResponse, Exchange
+from .usage_meter import UnknownCall, UnusualEnd, UsageMeter, unknown_ids
 
 T = TypeVar("T")
 
@@ -110,15 +113,17 @@ class CallEvents:
     Attributes:
         now: Returns the time.
         observed: True if there is an observer of finished calls.
+        meter: Counts what calls use and cost; None if nobody wants to know.
     """
 
-    __slots__ = ("_observer", "_observers", "now", "observed")
+    __slots__ = ("_observer", "_observers", "meter", "now", "observed")
 
     def __init__(
         self,
         observers: Mapping[str, Callable[[CallRecord], object]],
         now: Callable[[], float],
         observer: CallObserver | None = None,
+        meter: UsageMeter | None = None,
     ) -> None:
         """
         Dispatch to these observers.
@@ -128,7 +133,9 @@ class CallEvents:
                 that the log uses for them.
             now: Returns the time.
             observer: Gets the start of each call too, and what happens in between.
+            meter: Counts what calls use; None to count nothing.
         """
+        self.meter = meter
         self._observers = observers
         self._observer = observer
         self.observed = bool(observers)
@@ -162,9 +169,19 @@ class CallReport:
         http: The exchange, filled in while the call is in progress.
         observation: The observation of the call; None if no observer wants to know
             what happens before its end.
+        reservation: The money that is reserved for the call; None without a budget.
     """
 
-    __slots__ = ("_events", "_model", "_started", "_stream", "http", "observation")
+    __slots__ = (
+        "_account",
+        "_events",
+        "_model",
+        "_started",
+        "_stream",
+        "http",
+        "observation",
+        "reservation",
+    )
 
     def __init__(
         self, events: CallEvents, call: Call[Any], observation: CallObservation | None
@@ -173,7 +190,9 @@ class CallReport:
         # Not the call itself: an open stream need not keep the body of its request.
         self._model = call.model
         self._stream = call.stream
+        self._account = call.account
         self.observation = observation
+        self.reservation: CallReservation | None = None
         self._started = events.now()
         self.http = Exchange()
 
@@ -202,9 +221,14 @@ class CallReport:
                 what it likes.
         """
         partial = error.partial if isinstance(error, OpenRouterError) else None
-        self.end(error, lambda: partial)
+        self.end(error, lambda: partial, partial)
 
-    def end(self, error: BaseException | None, response: Callable[[], object]) -> None:
+    def end(
+        self,
+        error: BaseException | None,
+        response: Callable[[], object],
+        received: object = None,
+    ) -> None:
         """
         Report the end of the call; to be called exactly once.
 
@@ -212,8 +236,16 @@ class CallReport:
             error: The exception that ended it; None if it succeeded.
             response: Returns what was received. It is called only if there is an
                 observer: accumulating a long stream takes time.
+            received: The response, the part of it that arrived, or the state of the
+                stream, for the usage.
         """
         self.http.timings.total = self._events.now() - self._started
+        account = self._account
+        if account is not None:
+            try:
+                self._count(account, error, received)
+            except Exception:
+                logger.exception(_RAISED, "client.usage")
         observation = self.observation
         if observation is None and not self._events.observed:
             return
@@ -237,6 +269,39 @@ class CallReport:
             except Exception:
                 logger.exception(_RAISED, "observer.finished")
         self._events.ended(record)
+
+    def _count(
+        self, account: CallAccount, error: BaseException | None, received: object
+    ) -> None:
+        """Settle the reservation, and count what the call used."""
+        usage = raw_usage(received)
+        cost = cost_in(usage)
+        http, reservation = self.http, self.reservation
+        unknown: list[str | None] = []
+        unusual: UnusualEnd | None = None
+        # Nearly every call is one attempt that succeeds at a known cost.
+        if error is not None or cost is None or len(http.attempts) != 1:
+            unknown = unknown_ids(
+                http,
+                is_cost_known=cost is not None,
+                is_chat=error is not None
+                or isinstance(received, ChatResponse | StreamState),
+            )
+            unusual = UnusualEnd(
+                len(http.attempts),
+                len(unknown),
+                [
+                    UnknownCall(found, self._model, account, reservation)
+                    for found in unknown
+                    if found is not None
+                ],
+                is_failure=error is not None and _outcome(error) == "error",
+            )
+        if reservation is not None:
+            reservation.settle(cost, len(unknown))
+        meter = self._events.meter
+        if meter is not None:
+            meter.add(self._model, account.tag, usage, unusual)
 
 
 class _Active(Protocol):

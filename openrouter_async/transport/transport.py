@@ -5,14 +5,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import ClientSession
 
 from ..config import Clock
 from ..errors import APITimeoutError
 from ..protocol.base_url import BaseURL, authorization
-from ..protocol.call import Call, CallRecord
+from ..protocol.call import Call, CallRecord, CallReservation
 from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
 from ..protocol.retry import RetryBudget
@@ -24,6 +24,10 @@ from .limiter import AttemptLimiter
 from .pool import NetworkOptions, Pool, PoolRegistry, PoolStats
 from .response_reader import ResponseReader
 from .retry_loop import RetryLoop
+from .usage_meter import UsageMeter
+
+if TYPE_CHECKING:
+    from .client_budgets import ClientBudgets
 
 __all__ = [
     "AttemptLimiter",
@@ -42,7 +46,14 @@ _MAX_KEYS: Final = 1000
 
 
 class Transport:
-    """The connections, retry budgets and observers of a client and its siblings."""
+    """
+    The connections, retry budgets, observers and spending of a client and its siblings.
+
+    Attributes:
+        clock: The source of time and random numbers.
+        meter: Counts what calls use and cost.
+        budgets: Budgets of the client and of its tags; None without any.
+    """
 
     def __init__(
         self,
@@ -50,12 +61,31 @@ class Transport:
         on_call: Callable[[CallRecord], object] | None,
         clock: Clock | None,
         observer: CallObserver | None = None,
+        make_budgets: "Callable[..., ClientBudgets] | None" = None,
     ) -> None:
+        """
+        Prepare connections; none is opened yet.
+
+        Args:
+            network: Options of connections.
+            on_call: Called with the record of each call.
+            clock: The source of time and random numbers; None: the machine's.
+            observer: Observer that is told of each call.
+            make_budgets: Function that makes the budgets of the client; it is called
+                with `fetch`, for the prices, and the clock. None without budgets.
+        """
         # Jitter needs no cryptographic random numbers.
-        self._clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
-        self._pools = PoolRegistry(network, self._clock)
+        self.clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
+        self.meter = UsageMeter()
+        self.budgets: ClientBudgets | None = (
+            None if make_budgets is None else make_budgets(self.fetch, self.clock)
+        )
+        self._pools = PoolRegistry(network, self.clock)
         self._events = CallEvents(
-            {} if on_call is None else {"on_call": on_call}, self._clock.now, observer
+            {} if on_call is None else {"on_call": on_call},
+            self.clock.now,
+            observer,
+            self.meter,
         )
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
@@ -69,19 +99,29 @@ class Transport:
         """Close this loop's connections and reject further calls."""
         await self._pools.aclose()
 
-    async def fetch(self, call: Call[T], limiter: AttemptLimiter | None = None) -> T:
+    async def fetch(
+        self,
+        call: Call[T],
+        limiter: AttemptLimiter | None = None,
+        reservation: CallReservation | None = None,
+    ) -> T:
         """
         Send a call and return the value of its response.
 
         Args:
             call: A plain call.
             limiter: Admits each attempt; None admits them at once.
+            reservation: Money that was reserved for the call, which is settled at its
+                end.
 
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
         """
         report = self._events.begin(call)
+        report.reservation = reservation
         try:
+            if call.reserve is not None:
+                report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
             loop = self._loop(call, pool, report, limiter, _read)
             if report.observation is None:
@@ -91,7 +131,7 @@ class Transport:
         except BaseException as error:
             report.fail(error)
             raise
-        report.end(None, lambda: value)
+        report.end(None, lambda: value, value)
         return value
 
     async def open(
@@ -114,6 +154,8 @@ class Transport:
         report = self._events.begin(call)
         on_end = partial(_end_stream, report)
         try:
+            if call.reserve is not None:
+                report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
             loop = self._loop(
                 call, pool, report, limiter, lambda reader: reader.open(on_end)
@@ -139,7 +181,7 @@ class Transport:
             call,
             pool,
             report.http,
-            self._clock,
+            self.clock,
             self._budget(call),
             self._authorize,
             limiter,
@@ -182,4 +224,4 @@ def _end_stream(
     if state.finished and isinstance(error, APITimeoutError):
         # The response is complete; only the end of the body did not arrive.
         error = None
-    report.end(error, lambda: state.response)
+    report.end(error, lambda: state.response, state)

@@ -1,8 +1,8 @@
 """
 Request and response shapes.
 
-Plugins, server tools and hosted batches are loaded on first use, because few programs
-name them.
+Plugins, server tools, hosted batches and generations are loaded on first use, because
+few programs name them.
 """
 
 import importlib
@@ -137,6 +137,7 @@ from .tools import (
 )
 
 if typing.TYPE_CHECKING:
+    from .generation import Generation
     from .hosted import Batch, BatchCounts
     from .plugins import (
         AlignmentPlugin,
@@ -201,7 +202,9 @@ else:
     def __getattr__(name: str) -> typing.Any:
         # The names of __all__ that are not imported above.
         for module in (
-            (".hosted", ".plugins", ".server_tools") if name in __all__ else ()
+            (".generation", ".hosted", ".plugins", ".server_tools")
+            if name in __all__
+            else ()
         ):
             shapes = vars(importlib.import_module(module, __name__))
             if name in shapes:
@@ -277,6 +280,7 @@ __all__ = [
     "FusionParameters",
     "FusionPlugin",
     "FusionTool",
+    "Generation",
     "GrammarFormat",
     "HasToolCall",
     "ImageConfig",

@@ -51,6 +51,7 @@ VAGUE_NAMES = {
 
 LONG_TAIL = {"openrouter_async.types.plugins", "openrouter_async.types.server_tools"}
 HOSTED = "openrouter_async.types.hosted"
+GENERATION = "openrouter_async.types.generation"
 
 # Modules that import others on first use, to keep the import fast.
 DEFERRED: dict[tuple[str, ...], set[str]] = {
@@ -63,7 +64,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
-    ("types", "__init__"): {*LONG_TAIL, HOSTED},
+    ("types", "__init__"): {*LONG_TAIL, HOSTED, GENERATION},
     ("chat",): {
         *(
             "openrouter_async.batch",
@@ -74,12 +75,24 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         "openrouter_async.structured.response_format",
         "openrouter_async.transport.limiter",
     },
-    ("client",): {"openrouter_async.batches", "openrouter_async.tools"},
+    ("client",): {
+        *(
+            "openrouter_async.batches",
+            "openrouter_async.catalogue.generations",
+            "openrouter_async.catalogue.usage",
+            "openrouter_async.tools",
+            "openrouter_async.transport.client_budgets",
+        ),
+        GENERATION,
+    },
+    ("transport", "transport"): {"openrouter_async.transport.client_budgets"},
     ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
     ("types", "request_fields"): LONG_TAIL,
     ("types", "tools"): {"openrouter_async.tools", "openrouter_async.tools.arguments"},
+    # Only costs with more than 12 decimals need them.
+    ("protocol", "usage_sums"): {"decimal", "openrouter_async.protocol.money"},
     # For the suggestion in an error.
     ("protocol", "body"): {"difflib"},
 }

@@ -10,9 +10,10 @@ import pytest
 from openrouter_async.config import Retries, SizeLimits, Timeouts
 from openrouter_async.errors import APIError, ClosedError
 from openrouter_async.protocol.base_url import parse_base_url
-from openrouter_async.protocol.call import Call, CallRecord
+from openrouter_async.protocol.call import Call, CallAccount, CallRecord
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.transport.call_events import CallEvents
+from openrouter_async.transport.usage_meter import UsageMeter
 
 
 def parse_nothing(*_: object) -> None:
@@ -96,3 +97,36 @@ def test_failure_of_one_observer_is_logged_and_does_not_reach_the_others(
     (logged,) = caplog.records
     assert (logged.name, logged.levelno) == ("openrouter_async", logging.ERROR)
     assert logged.getMessage() == "first raised; the call itself is not affected."
+
+
+class BrokenMeter(UsageMeter):
+    """A meter that cannot count."""
+
+    def add(self, *_: object) -> None:
+        """Raise."""
+        raise ValueError("broken")
+
+
+def test_failure_of_usage_reaches_neither_the_call_nor_the_observers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records: list[CallRecord] = []
+    call = new_call()
+    call.account = CallAccount(None, call.api_key, call.base_url)
+    observers = {"on_call": records.append}
+    events = CallEvents(observers, time.monotonic, meter=BrokenMeter())
+
+    events.begin(call).end(None, lambda: None)
+
+    assert [record.outcome for record in records] == ["ok"]
+    assert "client.usage raised" in caplog.text
+
+
+def test_call_is_not_counted_without_a_meter() -> None:
+    call = new_call()
+    call.account = CallAccount(None, call.api_key, call.base_url)
+    report = CallEvents({}, time.monotonic).begin(call)
+
+    report.end(None, lambda: None)
+
+    assert report.http.timings.total is not None

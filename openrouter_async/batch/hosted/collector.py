@@ -25,7 +25,7 @@ from ...protocol.batch_parsing import (
     read_batch_json,
     read_row,
 )
-from ...protocol.decode import decode
+from ...protocol.decode import as_object, decode
 from ...protocol.encode import encode
 from ...protocol.error_parsing import error_from_body
 from ...protocol.overload import is_fatal
@@ -159,7 +159,7 @@ class Collector:
         error = error_from_body(body, Exchange(), wall_time=0.0)
         error.hint = "Send them again with the failures file as input."
         lost = batch.cost or 0.0
-        context.count_lost(lost)
+        context.count_lost(batch, lost)
         await context.fail_rows(batch, error)
         await context.close_batch(batch, lost=lost)
 
@@ -186,7 +186,7 @@ class Collector:
             if not outcomes.offsets and listed.status == "failed":
                 await self._refused(batch, listed)
                 return
-            await self._take(batch, path, outcomes)
+            await self._take(batch, listed, path, outcomes)
         finally:
             path.unlink(missing_ok=True)
 
@@ -208,7 +208,7 @@ class Collector:
         error = error_from_body(body, Exchange(), wall_time=0.0)
         # Nothing should be charged for a refused batch; but if it is, it counts.
         lost = batch.cost or 0.0
-        context.count_lost(lost)
+        context.count_lost(batch, lost)
         count = self._refusals.get(batch.model, 0) + 1
         self._refusals[batch.model] = count
         if count <= _MAX_REFUSALS and await self._submitter.split(batch, error):
@@ -216,12 +216,14 @@ class Collector:
         await context.fail_rows(batch, error)
         await context.close_batch(batch, lost=lost)
 
-    async def _take(self, batch: HostedBatch, path: Path, outcomes: _Outcomes) -> None:
+    async def _take(
+        self, batch: HostedBatch, listed: Batch, path: Path, outcomes: _Outcomes
+    ) -> None:
         """Deliver the results of a batch, and submit the rows without one again."""
         context = self._context
         shares = outcomes.shares(batch.cost)
         lost = 0.0 if shares else batch.cost or 0.0
-        context.count_lost(lost)
+        context.count_lost(batch, lost)
         self._refusals.pop(batch.model, None)
         missing: set[str] = set()
         chunk: list[tuple[RowEntry, BatchResult, Any]] = []
@@ -247,6 +249,10 @@ class Collector:
                         # The batch stays open; the next run takes the rest.
                         return
         await context.deliver(batch, chunk)
+        if shares:
+            # As a whole: the shares of the rows have rounding errors, and their bodies
+            # have no tokens.
+            context.builder.count_usage(batch.model, as_object(listed.raw.get("usage")))
         again = self._submitter.copy(batch, missing) if missing else None
         await context.close_batch(batch, lost=lost)
         if again is not None:

@@ -132,14 +132,17 @@ class RunContext:
     # --- money -----------------------------------------------------------------------
 
     def settle(self, entry: RowEntry, cost: float | None) -> None:
-        """Close the reservation of a row, and count its cost."""
+        """Close the reservation of a row, and count its cost in the budget."""
         if self.budget is None:
             return
         self.budget.settle(entry.reserved, cost, 0)
         self.settled.set()
 
-    def count_lost(self, cost: float) -> None:
+    def count_lost(self, batch: HostedBatch, cost: float) -> None:
         """Count money that was charged without a result."""
+        if not cost:
+            return
+        self.builder.count_usage(batch.model, {"cost": cost})
         self.counters.cost += cost
         if self.budget is not None:
             self.budget.spend(cost)
@@ -183,8 +186,12 @@ class RunContext:
             else:
                 failures.append(_failure_line(entry, result, request))
         await self.in_thread(self.journal.write, b"".join(rows), b"".join(failures))
-        for _, result, _ in group:
+        for entry, result, _ in group:
             self.counters.add(result)
+            if batch is not None and batch.id is not None:
+                self.builder.count_row(
+                    batch.model, entry.tries, is_failure=result.error is not None
+                )
             await self._wait_for_space()
             self.buffer.put(self.buffer.reserve(), result)
 

@@ -5,10 +5,11 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from ...errors import ConfigurationError, JournalError
-from ...protocol.budget import Budget, Price
+from ...protocol.budget import Price
 from ...protocol.decode import decode
 from ...protocol.encode import encode
 from ...transport.limiter import ConcurrencyLimiter
@@ -91,9 +92,8 @@ class HostedEngine:
         self._has_output = has_output
         self._counters = RunCounters()
         self.buffer = ResultBuffer(self._loop, _BUFFER_SIZE, ordered=False)
-        budget = None
-        if options.max_cost is not None:
-            budget = Budget(options.max_cost, journal.spent)
+        budget = builder.new_budget(options.max_cost, journal.spent)
+        self._has_limit = options.max_cost is not None
         self._context = context = RunContext(
             self,
             hosted,
@@ -124,6 +124,8 @@ class HostedEngine:
         self._submitter = Submitter(context, self._batch_changed)
         self._collector = Collector(context, self._submitter)
         self._progress = progress_of(options)
+        if budget is not None:
+            budget.watch(self._money_returned)
 
     def start(self) -> None:
         """Start to read rows and to submit them."""
@@ -147,7 +149,7 @@ class HostedEngine:
         return self._counters.stats(
             total=self._source.total,
             waiting=filling + self._submitter.waiting_rows,
-            budget=context.budget,
+            budget=context.budget if self._has_limit else None,
             earlier_cost=context.journal.spent + self._earlier_lost,
             seconds=now - self._started,
             is_over=self.is_over,
@@ -226,7 +228,7 @@ class HostedEngine:
         context = self._context
         self._earlier_lost = context.state.lost
         if context.budget is not None:
-            context.budget.spend(context.state.lost)
+            context.budget.spend_earlier(context.state.lost)
         for batch in context.state.open_batches.values():
             reserved = batch.reserved / max(1, len(batch.rows))
             for entry in batch.rows.values():
@@ -354,15 +356,24 @@ class HostedEngine:
         highest = None
         if price is not None and job.bounds is not None:
             highest = price.highest_cost(job.bounds)
-        while (reserved := budget.reserve(highest)) is None:
+        while True:
+            # Before the attempt, so that money that returns meanwhile is noticed.
+            context.settled.clear()
+            reserved = budget.reserve(highest)
+            if reserved is not None:
+                return reserved
             # Money comes back only from batches that were submitted.
             await self._flush(list(self._groups))
-            if budget.is_idle or not self._wait:
+            if budget.refusal(highest) is not None or not self._wait:
                 self._stop_reading()
                 return None
-            context.settled.clear()
             await context.settled.wait()
-        return reserved
+
+    def _money_returned(self) -> None:
+        """Wake the reader; other threads may use the client's budgets."""
+        with suppress(RuntimeError):
+            # The loop may be closed, if the run was never left.
+            self._loop.call_soon_threadsafe(self._context.settled.set)
 
     def _stop_reading(self) -> None:
         """Submit no further rows, but collect the batches that are open."""
@@ -491,6 +502,8 @@ class HostedEngine:
                         self.reason = "journal" if is_journal else "input"
                         self.failure = error
         finally:
+            if context.budget is not None:
+                context.budget.unwatch(self._money_returned)
             context.executor.shutdown(wait=False)
             self._ended = self._loop.time()
             assert self._timer is not None

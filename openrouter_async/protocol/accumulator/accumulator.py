@@ -86,6 +86,14 @@ class Accumulator:
         """True once a choice was received."""
         return bool(self._choices)
 
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The `usage` received last, at the top level or in a choice; else empty."""
+        usage = as_object(self._top.get("usage"))
+        for choice in self._choices.values():
+            usage = usage or choice.usage
+        return usage
+
     def build(self, *, ended: bool = False) -> dict[str, Any]:
         """
         Return the body that a plain call would have returned, as far as received.

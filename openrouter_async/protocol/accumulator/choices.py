@@ -138,6 +138,11 @@ class ChoiceAccumulator:
             self._content = self._message.texts.get("content")
             self._role = self._message.values.get("role", self)
 
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The `usage` inside this choice; empty if there is none."""
+        return as_object(self._values.get("usage"))
+
     def _add_members(
         self, choice: Mapping[str, Any], chunk: ChatStreamingResponseChunk
     ) -> None:

@@ -1,0 +1,90 @@
+"""PriceList: prices are read once, again when they are old, and by one task."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from support import VirtualTime
+
+from openrouter_async import AsyncOpenRouter, ClosedError, Retries
+from openrouter_async.protocol.budget import Price, TokenBounds
+from openrouter_async.protocol.call import Call
+from openrouter_async.transport.price_list import PriceList
+
+ENDPOINT = {"pricing": {"prompt": "0.25", "completion": "0.5"}}
+FOUND = {"data": {"endpoints": [ENDPOINT]}}
+SETTINGS = AsyncOpenRouter("k")._settings
+
+
+class Server:
+    """Returns what the test says, and counts the calls."""
+
+    def __init__(self, response: Any) -> None:
+        self.response = response
+        self.urls: list[str] = []
+
+    async def fetch(self, call: Call[Any]) -> Any:
+        """Return the response, or raise it."""
+        self.urls.append(call.url)
+        await asyncio.sleep(0)
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
+
+
+async def test_price_is_read_once_in_ten_minutes() -> None:
+    time, server = VirtualTime(), Server(FOUND)
+    prices = PriceList(server.fetch, time.clock)
+
+    found = await asyncio.gather(*(prices.get(SETTINGS, "a/m") for _ in range(5)))
+    assert found == [Price(0.25, 0.5)] * 5
+    assert server.urls == ["https://openrouter.ai/api/v1/models/a/m/endpoints"]
+
+    time.jump(599)
+    await prices.get(SETTINGS, "a/m")
+    assert len(server.urls) == 1
+    time.jump(2)
+    await prices.get(SETTINGS, "a/m")
+    assert len(server.urls) == 2
+
+
+@pytest.mark.parametrize(
+    "response",
+    [ClosedError("Closed."), None, {"data": []}, {"data": {"endpoints": {}}}],
+)
+async def test_unknown_price_is_tried_again_soon(response: Any) -> None:
+    time, server = VirtualTime(), Server(response)
+    prices = PriceList(server.fetch, time.clock)
+
+    assert await prices.get(SETTINGS, "m") is None
+    assert await prices.get(SETTINGS, "m") is None
+    assert len(server.urls) == 1
+    time.jump(31)
+    server.response = FOUND
+    assert await prices.get(SETTINGS, "m") == Price(0.25, 0.5)
+
+
+async def test_task_that_waits_reads_the_price_if_the_first_is_cancelled() -> None:
+    server = Server(FOUND)
+    prices = PriceList(server.fetch, VirtualTime().clock)
+    first = asyncio.create_task(prices.get(SETTINGS, "m"))
+    second = asyncio.create_task(prices.get(SETTINGS, "m"))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    assert await second == Price(0.25, 0.5)
+    assert len(server.urls) == 2
+
+
+async def test_cost_has_a_bound_only_if_tokens_and_price_are_known() -> None:
+    server = Server(FOUND)
+    prices = PriceList(server.fetch, VirtualTime().clock)
+    bounds = TokenBounds(2, 1)
+    ambiguous = SETTINGS.with_options({"retries": Retries(ambiguous=True)})
+
+    assert await prices.highest_cost(SETTINGS, "m", bounds) == 1.0
+    assert await prices.highest_cost(SETTINGS, "m", None) is None
+    assert await prices.highest_cost(SETTINGS, None, bounds) is None
+    assert await prices.highest_cost(ambiguous, "m", bounds) is None
+    server.response = None
+    assert await prices.highest_cost(SETTINGS, "other", bounds) is None

@@ -1,0 +1,219 @@
+"""BudgetQueue: who waits for money, who is admitted, and who is refused."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+from support import VirtualTime, until
+
+from openrouter_async import BudgetExceededError
+from openrouter_async.protocol.budget import Budget
+from openrouter_async.transport.reservations import BudgetQueue, Reservation
+
+
+def start(
+    queue: BudgetQueue, cost: float | None, timeout: float | None = None
+) -> "asyncio.Task[Reservation]":
+    """Start to reserve an amount."""
+    return asyncio.create_task(queue.reserve(cost, timeout))
+
+
+async def test_all_calls_that_fit_are_admitted_in_order() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    first = await queue.reserve(1.0)
+    tasks = [start(queue, cost) for cost in (0.6, 0.6, 0.3, 0.3)]
+    await asyncio.sleep(0)
+    assert queue.has_waiters
+
+    first.settle(0.0, 0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in tasks] == [True, False, True, False]
+
+    tasks[0].result().settle(0.0, 0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in tasks] == [True] * 3 + [False] * 0 + [False]
+    tasks[2].result().settle(0.0, 0)
+    tasks[1].result().settle(0.0, 0)
+    (await tasks[3]).settle(0.0, 0)
+    assert not queue.has_waiters
+    assert queue.budget.is_idle
+
+
+async def test_calls_that_will_never_fit_are_refused_at_once() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    first = await queue.reserve(0.5)
+    small, large = start(queue, 0.6), start(queue, 0.9)
+    await asyncio.sleep(0)
+
+    first.settle(0.2, 0)
+    with pytest.raises(BudgetExceededError) as caught:
+        await large
+    assert (caught.value.spent, caught.value.estimate) == (0.8, 0.9)
+    (await small).settle(0.0, 0)
+    with pytest.raises(BudgetExceededError):
+        await queue.reserve(0.9)
+
+
+async def test_estimates_wait_for_the_first_costs() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    admitted = [await queue.reserve(None) for _ in range(8)]
+    waiting = [start(queue, None) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+
+    admitted[0].settle(0.25, 0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, True, False]
+    waiting[2].cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_call_is_refused_when_its_time_is_over() -> None:
+    time = VirtualTime()
+    queue = BudgetQueue(Budget(1.0), time.clock)
+    first = await queue.reserve(1.0)
+    task = start(queue, 0.5, timeout=3)
+    await until(lambda: time.scheduled)
+
+    await time.advance(3.1)
+    with pytest.raises(BudgetExceededError) as caught:
+        await task
+    assert (caught.value.limit, caught.value.spent) == (1.0, 1.0)
+    first.settle(0.1, 0)
+    assert queue.budget.is_idle
+
+
+async def test_time_limit_is_measured_by_the_event_loop() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    await queue.reserve(1.0)
+    with pytest.raises(BudgetExceededError):
+        await queue.reserve(0.5, timeout=0.01)
+
+
+async def test_timer_that_fires_after_the_admission_changes_nothing() -> None:
+    time = VirtualTime()
+    queue = BudgetQueue(Budget(1.0), time.clock)
+    first = await queue.reserve(1.0)
+    task = start(queue, 0.5, timeout=3)
+    await until(lambda: time.scheduled)
+    first.settle(0.0, 0)
+    time.jump(4)
+
+    assert (await task).amount == 0.5
+
+
+async def test_call_that_is_cancelled_when_it_was_admitted_returns_the_money() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    first = await queue.reserve(1.0)
+    task = start(queue, 0.5)
+    await asyncio.sleep(0)
+    first.settle(0.0, 0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    assert queue.budget.is_idle
+
+
+async def test_call_that_is_refused_when_it_is_cancelled_is_cancelled() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    first = await queue.reserve(0.6)
+    task = start(queue, 0.5)
+    await asyncio.sleep(0)
+    first.settle(0.6, 0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+
+
+async def test_change_in_a_parent_wakes_the_calls_of_a_child() -> None:
+    client = Budget(1.0)
+    run = BudgetQueue(Budget(5.0, parent=client))
+    other = BudgetQueue(Budget(5.0, parent=client))
+    first = await run.reserve(1.0)
+    task = start(other, 0.5)
+    await asyncio.sleep(0)
+
+    first.settle(0.5, 0)
+    assert (await task).amount == 0.5
+    run.close()
+    other.close()
+    assert client.watchers == []
+
+
+def in_thread(function: Callable[[], object]) -> None:
+    """Call a function in another thread, and wait for it."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+async def test_call_is_admitted_by_another_thread() -> None:
+    queue = BudgetQueue(Budget(1.0, lock=threading.Lock()))
+    first = await queue.reserve(1.0)
+    task = start(queue, 0.5)
+    await asyncio.sleep(0)
+
+    in_thread(lambda: first.settle(0.0, 0))
+    assert (await task).amount == 0.5
+
+
+async def test_money_of_a_call_that_is_gone_is_returned_by_another_thread() -> None:
+    queue = BudgetQueue(Budget(1.0, lock=threading.Lock()))
+    first = await queue.reserve(1.0)
+    task = start(queue, 0.5)
+    await asyncio.sleep(0)
+    in_thread(lambda: first.settle(0.0, 0))
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+
+    assert task.cancelled()
+    assert queue.budget.is_idle
+
+
+def test_money_for_a_closed_event_loop_is_returned() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    loop = asyncio.new_event_loop()
+    first = loop.run_until_complete(queue.reserve(1.0))
+    task = loop.create_task(queue.reserve(0.5))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+    first.settle(0.0, 0)
+    assert queue.budget.is_idle
+    assert not queue.has_waiters
+    # Otherwise asyncio logs that it was destroyed while it was pending.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+async def test_correction_replaces_what_was_counted() -> None:
+    queue = BudgetQueue(Budget(1.0))
+    reservation = await queue.reserve(0.3)
+    reservation.settle(None, 1)
+    assert queue.budget.spent == 0.3
+
+    reservation.correct(0.1)
+    assert queue.budget.spent == 0.1
+
+
+async def test_thousands_of_calls_that_wait_are_admitted_in_time() -> None:
+    """Each end of a call looks at all that wait."""
+    queue = BudgetQueue(Budget(1.0))
+    order: list[int] = []
+
+    async def call(number: int) -> None:
+        reservation = await queue.reserve(0.3)
+        order.append(number)
+        await asyncio.sleep(0)
+        reservation.settle(0.0001, 0)
+
+    await asyncio.gather(*(call(number) for number in range(2000)))
+
+    assert order == sorted(order)
+    assert queue.budget.stats().reserved == 0
