@@ -17,7 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from openrouter_async.testing import LocalOpenRouter, Reply, error_reply
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    Reply,
+    completion,
+    error_reply,
+    tool_call,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -105,7 +111,7 @@ def start(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return process, port
@@ -118,7 +124,7 @@ def stop(process: "subprocess.Popen[str]") -> str:
     """Stop a server and return its log."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
-        return process.communicate(timeout=10)[1]
+        return process.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail(f"The server did not stop: {process.communicate()[1]}")
@@ -213,6 +219,35 @@ async def test_error_is_the_last_event(
     assert b"secret" not in data
 
 
+@pytest.fixture(scope="module")
+def tools_app(upstream: LocalOpenRouter) -> Iterator[Running]:
+    """Run the example with tools."""
+    yield from serve("relay_tools", "uvicorn", "starlette", upstream)
+
+
+async def test_example_with_tools_relays_the_run(
+    tools_app: Running, upstream: LocalOpenRouter
+) -> None:
+    call = tool_call("get_weather", {"city": "Oslo"})
+    upstream.reply(completion(tool_calls=[call])).then(["It is sunny."])
+    status, data = await tools_app.read_all()
+
+    assert status == 200
+    assert b'"output":"Sunny in Oslo"' in data
+    assert b"It is sunny." in data
+    assert b'"messageMetadata":{"tokens":' in data
+
+
+async def test_example_with_tools_responds_to_an_early_error_with_a_status(
+    tools_app: Running, upstream: LocalOpenRouter
+) -> None:
+    upstream.reply(error_reply(400, "secret"))
+    status, data = await tools_app.read_all()
+
+    assert status == 400
+    assert data == b'{"error":"The request could not be processed."}'
+
+
 @pytest.mark.parametrize(
     ("moment", "reply", "seen"),
     [
@@ -273,7 +308,7 @@ async def test_browser_that_does_not_read_ends_the_stream(
     left = time.monotonic()
     if leaves:
         writer.transport.abort()
-    await upstream.until(closed=1, timeout=20)
+    await upstream.until(closed=1, timeout=60)
     seconds = time.monotonic() - left
     writer.transport.abort()
 

@@ -165,7 +165,7 @@ async def run_node(script: str, *arguments: str) -> Any:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return json.loads(out)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from typing import Any
 
+import opentelemetry_content
 import opentelemetry_tracing
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -417,3 +418,18 @@ async def test_example_prints_the_spans(
     printed = capsys.readouterr().out
     names = ("question", "chat openai/gpt-4o-mini", "execute_tool get_weather")
     assert all(f'"name": "{name}"' in printed for name in names)
+
+
+async def test_example_prints_the_messages(
+    server: LocalOpenRouter,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
+    monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
+    server.reply("Good morning.")
+    await opentelemetry_content.main()
+
+    printed = capsys.readouterr().out
+    assert '"content": "Hello"' in printed
+    assert '"content": "Good morning."' in printed

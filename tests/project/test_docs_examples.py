@@ -92,6 +92,10 @@ PROGRAMS: dict[str, tuple[Callable[[LocalOpenRouter], None], str]] = {
     "other_endpoints": (nothing, r"True\nusage of this key: [\d.]+\n"),
     "own_session": (nothing, 'You wrote: "Hello".*\n'),
     "quickstart": (nothing, r'You wrote: "Hello".* [\d.e-]+ gen-\S+\n'),
+    "relay_format": (
+        nothing,
+        r'(?s): keep-alive\n\ndata: .*"m1"\}\n\ndata: \{"type":"data-title".*\[DONE\]\n\n',
+    ),
     "request": (nothing, 'You wrote: "Why\\?".*\n'),
     "retries": (
         rate_limit_first,

@@ -23,6 +23,8 @@ from openrouter_async import (
     testing,
     types,
 )
+from openrouter_async.adapters import httpx as httpx_adapter
+from openrouter_async.adapters import mcp as mcp_adapter
 from openrouter_async.chat import Chat
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,7 @@ PROSE = re.sub(r"(?ms)^```.*?^```", "", "".join(PAGES.values()))
 MIGRATION = re.sub(r"(?ms)^```.*?^```", "", PAGES["migrating.md"])
 NAMESPACES: tuple[ModuleType, ...] = (
     *(openrouter_async, types, testing, batch, batches, errors, relay, otel, builtins),
+    *(httpx_adapter, mcp_adapter),
 )
 
 # Names of Python, of web frameworks, and invented ones.
@@ -45,7 +48,12 @@ FOREIGN = {
     *("Attributes", "Call", "CancelledError", "MyClass"),
     *("Annotated", "Any", "Decimal", "Literal", "Path", "SSLContext", "TypedDict"),
     *("Stream", "StreamingResponse", "StreamingHttpResponse", "Response"),
-    *("EventSourceResponse", "AbortController"),
+    *("EventSourceResponse", "AbortController", "EventSource"),
+    *("TextStreamChatTransport", "BaseHTTPMiddleware", "AsyncClient", "Client"),
+    # Exceptions of httpx, and headers.
+    *("UnsupportedProtocol", "ReadTimeout", "PoolTimeout", "ConnectTimeout"),
+    *("ConnectError", "RemoteProtocolError", "ReadError"),
+    *("Retry", "Accel", "Buffering", "Stainless", "Referer"),
 }
 
 

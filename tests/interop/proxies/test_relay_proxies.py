@@ -1,9 +1,11 @@
-"""A relay behind nginx, whose read timeout is shorter than the wait for a token."""
+"""
+A relay behind the proxies of docs/examples, which wait 2 s for the backend's next byte.
+
+The 60 s of the examples would take too long.
+"""
 
 import asyncio
-import getpass
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,16 +17,16 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from aiohttp import web
+from proxy_starter import find, free_port
 from support import HELLO
 
 from openrouter_async import AsyncOpenRouter, PendingStream
 from openrouter_async.relay import Relay
 from openrouter_async.testing import LocalOpenRouter, Reply
 
-PATH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
-NGINX: Final = shutil.which("nginx", path=PATH)
+EXAMPLES: Final = Path(__file__).parents[3] / "docs" / "examples"
 # Buffering is on, which is nginx's default; the header of the relay disables it.
-CONFIG: Final = """\
+NGINX: Final = """\
 {user}
 daemon off;
 worker_processes 1;
@@ -38,27 +40,42 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{behind};
-            proxy_read_timeout 500ms;
-        }}
-    }}
+    include {folder}/example;
 }}
 """
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+
+def shortened(name: str, port: int, behind: int) -> str:
+    """Return an example with other ports, and with short timeouts."""
+    text = (EXAMPLES / name).read_text()
+    for old, new in {":8080": f":{port}", ":8000": f":{behind}", "60s": "2s"}.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
 
 
-@pytest.fixture
-async def proxied(server: LocalOpenRouter, tmp_path: Path) -> AsyncIterator[str]:
-    """Run a backend behind nginx and return the proxy's URL."""
-    assert NGINX is not None
+def command(program: str, folder: Path, port: int, behind: int) -> list[str]:
+    """Write the configuration of a proxy, and return the command that starts it."""
+    found = find(program)
+    if program == "haproxy":
+        (folder / "conf").write_text(shortened("relay_haproxy.cfg", port, behind))
+        return [found, "-q", "-db", "-f", f"{folder}/conf"]
+    (folder / "example").write_text(shortened("relay_nginx.conf", port, behind))
+    # The workers of a root's nginx run as a user who cannot read the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "conf").write_text(NGINX.format(user=user, folder=folder))
+    return [found, "-e", f"{folder}/log", "-p", f"{folder}", "-c", f"{folder}/conf"]
+
+
+@pytest.fixture(params=["nginx", "haproxy"])
+async def proxied(
+    request: pytest.FixtureRequest, server: LocalOpenRouter, tmp_path: Path
+) -> AsyncIterator[str]:
+    """Run a backend behind a proxy and return the proxy's URL."""
     client = AsyncOpenRouter(server.api_key, base_url=server.url)
 
     async def chat(request: web.Request) -> web.StreamResponse:
-        heartbeat = 0.1 if request.path == "/heartbeat" else None
+        heartbeat = 0.2 if request.path == "/heartbeat" else None
         send: Any = client.chat.send
         pending: PendingStream[Any] = send(HELLO, stream=True)
         async with Relay(pending, heartbeat=heartbeat) as relay:
@@ -75,26 +92,21 @@ async def proxied(server: LocalOpenRouter, tmp_path: Path) -> AsyncIterator[str]
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     (address,) = runner.addresses
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    user = "user root;" if getpass.getuser() == "root" else ""
-    config = tmp_path / "nginx.conf"
-    config.write_text(
-        CONFIG.format(user=user, folder=tmp_path, port=port, behind=address[1])
-    )
-    process = subprocess.Popen([NGINX, "-c", config, "-p", tmp_path])  # noqa: ASYNC220 - it starts at once
-    for _ in range(500):
+    port = free_port()
+    arguments = command(request.param, tmp_path, port, address[1])
+    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it starts at once
+    for _ in range(3000):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             break
         await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{port}"
     process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(process.wait, 10)
+    await asyncio.to_thread(process.wait, 30)
     await runner.cleanup()
     await client.aclose()
 
 
-@pytest.mark.parametrize("silence", [{"delay": 1.2}, {"before_token": 1.2}])
+@pytest.mark.parametrize("silence", [{"delay": 4.5}, {"before_token": 4.5}])
 async def test_heartbeats_keep_the_connection_while_a_model_thinks(
     proxied: str, server: LocalOpenRouter, silence: Any
 ) -> None:
@@ -103,7 +115,7 @@ async def test_heartbeats_keep_the_connection_while_a_model_thinks(
         async with session.get(f"{proxied}/heartbeat") as response:
             data = await response.read()
             assert response.status == 200
-        # Without them, nginx ends the response.
+        # Without them, the proxy ends the response.
         with pytest.raises(aiohttp.ClientPayloadError):
             async with session.get(f"{proxied}/silent") as response:
                 await response.read()
@@ -113,7 +125,7 @@ async def test_heartbeats_keep_the_connection_while_a_model_thinks(
     assert b"event: done" in data
 
 
-async def test_client_that_leaves_closes_the_upstream_through_nginx(
+async def test_client_that_leaves_closes_the_upstream_through_a_proxy(
     proxied: str, server: LocalOpenRouter
 ) -> None:
     server.reply("hello", before_token=60)
@@ -123,5 +135,4 @@ async def test_client_that_leaves_closes_the_upstream_through_nginx(
     ):
         # The first comment arrives at once, in spite of nginx's buffers.
         assert await response.content.readany() == b": keep-alive\n\n"
-    # nginx itself gives up after 0.5 s without a byte, but the comments go on.
     await server.until(closed=1, timeout=15)
