@@ -25,7 +25,9 @@ async def main() -> None:
                     print(result.custom_id, result.text or result.error)
         except BatchStoppedError as error:  # all rows fail, or all are refused
             print(error)
-    print(run.stats.resumed, "rows were in the journal;", run.stats.stop_reason)
+    print(run.stats.resumed, "rows were in the journal")
+    if run.stats.stop_reason == "budget":
+        print("stopped: the next request could exceed max_cost")
     for result in read_journal("out.jsonl"):  # the results of all runs
         print(result.custom_id, result.text)
 

@@ -519,7 +519,7 @@ def _batch_run(
     return _with_log(lambda terminal: send(args, terminal), verbose=verbose)
 
 
-@batch.command("status")
+@batch.command("status", short_help="Print the totals of an output file.")
 def _batch_status(
     out: Annotated[
         Path, typer.Argument(metavar="OUT.jsonl", help="Output file of a run.")

@@ -74,7 +74,7 @@ PROGRAMS: dict[str, tuple[Callable[[LocalOpenRouter], None], str]] = {
     "batch_hosted_test": (nothing, ""),
     "batch_journal": (
         nothing,
-        r"(r-\d You .*\n){3}0 rows were in the journal; None\n(r-\d You .*\n){3}",
+        r"(r-\d You .*\n){3}0 rows were in the journal\n(r-\d You .*\n){3}",
     ),
     "batch_typed": (nothing, r"(.* \d+\n){3}"),
     "cancellation": (nothing, "stop\ncancelled: True\n0 connections in use\n"),
