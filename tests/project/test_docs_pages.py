@@ -126,3 +126,19 @@ def test_methods_of_the_client_named_in_prose_exist() -> None:
 
     assert names >= {"chat", "request", "stats", "with_options"}
     assert {name for name in names if not hasattr(AsyncOpenRouter, name)} == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_have_a_target(name: str) -> None:
+    """Links between the pages of the site are checked in test_docs_site.py."""
+    text = (ROOT / name).read_text("utf-8")
+    links = re.findall(r"\]\(((?!https?:)[^)#]+)", text)
+
+    assert len(links) >= 2
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md", "changelog.md"}
+
+    assert {page for page in pages if f"(docs/{page})" not in README} == set()
