@@ -111,7 +111,7 @@ if typing.TYPE_CHECKING:
         TurnFinished,
         tool,
     )
-    from .transport.limiter import LimiterStats
+    from .transport.concurrency_limiter import LimiterStats
 else:
     # Loaded on first use: most programs need none of them, and imports take time.
     _DEFERRED = {
@@ -145,7 +145,7 @@ else:
             "TurnFinished",
             "tool",
         ),
-        ".transport.limiter": ("LimiterStats",),
+        ".transport.concurrency_limiter": ("LimiterStats",),
     }
 
     def __getattr__(name: str) -> typing.Any:

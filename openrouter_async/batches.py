@@ -43,7 +43,6 @@ from .protocol.encode import encode
 from .protocol.response_parsing import usage_of
 from .protocol.settings import Settings
 from .structured.output_parser import parser_of
-from .transport.limiter import LimiterRegistry
 from .transport.transport import Transport
 from .types import ChatFields, ChatResponse
 from .types.hosted import Batch
@@ -234,7 +233,7 @@ class Batches:
                 has_output=parser is not None,
             )
 
-        return BatchRun(options, builder, LimiterRegistry(), make_engine)
+        return BatchRun(options, builder, self._transport.limiters, make_engine)
 
     async def estimate(
         self, rows: Items, *, done: Container[str] = (), **fields: Unpack[ChatFields]

@@ -7,7 +7,7 @@ Structured outputs, tools and batches are imported by the first call that uses t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from .parsed import ParsedResponse, ParsedStream
     from .structured.output_parser import OutputParser
     from .tools import Observer, OnToolError, ToolRun, ToolStream
-    from .transport.limiter import LimiterRegistry
 
 T = TypeVar("T")
 
@@ -87,12 +86,10 @@ class Chat:
         self,
         settings: Settings,
         transport: Transport,
-        limiters: Callable[[], LimiterRegistry],
         observer: Observer | None,
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._limiters = limiters
         self._observer = observer
 
     @overload
@@ -477,7 +474,7 @@ class Chat:
             query=call_options.get("extra_query"),
             parser=_output_parser(output),
         )
-        return BatchRun(options, builder, self._limiters())
+        return BatchRun(options, builder, self._transport.limiters)
 
     def _call(
         self,
@@ -503,6 +500,7 @@ class Chat:
             stream=stream,
             model=body.get("model"),
             is_counted=True,
+            provider=body.get("provider"),
         )
         budgets = self._transport.budgets
         if budgets is not None:
@@ -512,12 +510,15 @@ class Chat:
     async def _complete(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatResponse:
-        return _parsed(await self._transport.fetch(call), parser)
+        concurrency = self._settings.concurrency
+        response = await self._transport.fetch(call, concurrency=concurrency)
+        return _parsed(response, parser)
 
     async def _open(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatStream:
-        event_stream, state = await self._transport.open(call)
+        concurrency = self._settings.concurrency
+        event_stream, state = await self._transport.open(call, concurrency=concurrency)
         if parser is None:
             return ChatStream(event_stream, state)
         from .parsed import ParsedStream
@@ -561,10 +562,3 @@ def _output_parser(output: Any) -> OutputParser[Any] | None:
     from .structured.output_parser import parser_of
 
     return parser_of(output)
-
-
-def new_limiters() -> LimiterRegistry:
-    """Return the concurrency limiters that all batches of one client share."""
-    from .transport.limiter import LimiterRegistry
-
-    return LimiterRegistry()

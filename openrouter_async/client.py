@@ -5,11 +5,11 @@ import ssl as tls
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
 from attrs import evolve
 
-from .chat import Chat, new_limiters
+from .chat import Chat
 from .config import (
     Clock,
     Retries,
@@ -21,7 +21,14 @@ from .protocol.base_url import parse_base_url
 from .protocol.call import ApiKey, CallRecord
 from .protocol.headers import check_header_value, check_headers, mask
 from .protocol.response_parsing import read_json
-from .protocol.settings import Settings
+from .protocol.settings import (
+    UNCHANGED,
+    Concurrency,
+    ConcurrencyOption,
+    Settings,
+    Unchanged,
+    check_concurrency,
+)
 from .transport.pool import NetworkOptions, PoolStats
 from .transport.transport import ClientSession, Transport
 from .version import __version__
@@ -62,6 +69,7 @@ class AsyncOpenRouter:
         retries: Retries = Retries(),  # noqa: B008 - frozen
         size_limits: SizeLimits = SizeLimits(),  # noqa: B008 - frozen
         max_connections: int | None = None,
+        concurrency: Concurrency | None = None,
         headers: Mapping[str, str] | None = None,
         session: ClientSession | None = None,
         proxy: str | None = None,
@@ -92,6 +100,10 @@ class AsyncOpenRouter:
             size_limits: Maximum sizes of responses, in bytes.
             max_connections: Maximum number of connections per event loop; further
                 calls wait. Defaults to 1000.
+            concurrency: Maximum number of chat calls in flight with one base URL, key
+                and model; further calls wait. "auto" adapts it to the capacity of the
+                model, and sends refused calls again. None: no limit. In any case,
+                calls wait while the server asks to (`Retry-After`).
             headers: Headers of every request.
             session: An aiohttp session whose connections are used. The client never
                 closes it, and ignores its headers, cookies and timeouts.
@@ -126,6 +138,8 @@ class AsyncOpenRouter:
             proxy=proxy,
         )
         _check_types(timeouts, retries, size_limits)
+        if concurrency is not None:
+            check_concurrency(concurrency)
         make_budgets = _budgets(max_cost, budgets)
         # A pickled client reads the variable again where it is unpickled.
         self._is_key_from_environment = api_key is None
@@ -147,6 +161,7 @@ class AsyncOpenRouter:
                 },
             ),
             allow_http=allow_http,
+            concurrency=ConcurrencyOption(concurrency),
             keep_requests=observer is not None,
         )
         self._observer = observer
@@ -167,11 +182,7 @@ class AsyncOpenRouter:
         self._transport = self._make_transport()
         self._is_owner = True
         self._usage = cache(partial(_new_usage, self._settings, self._transport))
-        # Created by the first batch; shared with the clients of `with_options`.
-        self._limiters = cache(new_limiters)
-        self._chat = Chat(
-            self._settings, self._transport, self._limiters, self._observer
-        )
+        self._chat = Chat(self._settings, self._transport, self._observer)
 
     @property
     def chat(self) -> Chat:
@@ -208,8 +219,8 @@ class AsyncOpenRouter:
 
     @property
     def stats(self) -> PoolStats:
-        """A snapshot: slots in use, calls waiting, idle connections."""
-        return self._transport.stats()
+        """A snapshot: slots in use, calls waiting, idle connections, limits."""
+        return self._transport.stats(self._settings.concurrency)
 
     def with_options(
         self,
@@ -220,13 +231,16 @@ class AsyncOpenRouter:
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
         usage_tag: str | None = None,
+        concurrency: Concurrency | Literal[Unchanged.UNCHANGED] | None = UNCHANGED,
     ) -> Self:
         """
         Return a client with other options and the same connections.
 
         Closing the returned client has no effect. `headers` are added to those of
         this client, or replace them. `usage_tag` is the tag of all calls that do not
-        have their own. `usage` and the budgets are shared.
+        have their own. `usage` and the budgets are shared. Both clients wait for the
+        same cooldowns, and share the adaptive limit of `concurrency="auto"`. A number
+        is a limit of the returned client alone, and None removes the limit.
 
         Raises:
             TypeError: If an option has the wrong type.
@@ -235,7 +249,12 @@ class AsyncOpenRouter:
         api_key = mask(api_key)
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._settings = self._settings.with_options(
+        settings = self._settings
+        if concurrency is not UNCHANGED:
+            if concurrency is not None:
+                check_concurrency(concurrency)
+            settings = evolve(settings, concurrency=ConcurrencyOption(concurrency))
+        other._settings = settings.with_options(
             {
                 "api_key": api_key,
                 "base_url": base_url,
@@ -248,9 +267,7 @@ class AsyncOpenRouter:
         if api_key is not None:
             other._is_key_from_environment = False
         other._is_owner = False
-        other._chat = Chat(
-            other._settings, self._transport, self._limiters, self._observer
-        )
+        other._chat = Chat(other._settings, self._transport, self._observer)
         return other
 
     async def request(
@@ -392,7 +409,7 @@ class AsyncOpenRouter:
                 "process. Create the client where it is used."
             )
         state = {**self.__dict__, "_settings": settings}
-        for name in ("_transport", "_limiters", "_chat", "_usage"):
+        for name in ("_transport", "_chat", "_usage"):
             del state[name]
         return state
 

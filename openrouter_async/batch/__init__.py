@@ -7,9 +7,11 @@ A row passes the modules in this order: `source`, `jobs`, `workers` (with
 `rows` are pure: data and decisions without asyncio, clock or files.
 """
 
-from ..transport.limiter import LimiterRegistry, LimiterStats
+from ..protocol.settings import Concurrency
+from ..transport.concurrency_limiter import LimiterStats
+from ..transport.limiter import LimiterRegistry
 from .journal import errors_path, read_journal
-from .options import BatchOptions, Concurrency, Items, OnError, Progress
+from .options import BatchOptions, Items, OnError, Progress
 from .request_builder import RequestBuilder
 from .rows.items import BatchItem, Item
 from .rows.results import BatchResult

@@ -10,7 +10,8 @@ from typing import Any, Final
 from ..errors import JournalError
 from ..protocol.concurrency import MAX_LIMIT
 from ..protocol.overload import stalled
-from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
+from ..transport.admission import Admission
+from ..transport.limiter import LimiterRegistry
 from ..transport.reservations import BudgetQueue
 from .jobs import JobQueue
 from .journal import RunJournal
@@ -142,7 +143,7 @@ class BatchEngine:
         return self._ended is not None
 
     @property
-    def limiters(self) -> Mapping[str | None, ConcurrencyLimiter]:
+    def limiters(self) -> Mapping[str | None, Admission]:
         """The concurrency limiters in use, by model."""
         return self._sender.limiters
 
@@ -180,11 +181,11 @@ class BatchEngine:
     # --- monitoring ------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self._loop.time()
         for limiter in self.limiters.values():
             since = limiter.refused_since
-            if since is not None and now - since >= self._options.stall_timeout:
-                self.stop("stalled", stalled(now - since, limiter.refusals))
+            seconds = 0.0 if since is None else limiter.scope.now() - since
+            if seconds >= self._options.stall_timeout:
+                self.stop("stalled", stalled(seconds, limiter.refusals))
         if self._writer is not None:
             self._writer.sync()
         self._report()

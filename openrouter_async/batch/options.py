@@ -9,6 +9,7 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from ..protocol.budget import Budget
+from ..protocol.settings import Concurrency, check_concurrency
 from .journal import RunJournal
 from .row_limiter import RateLimiter
 from .rows.items import Item
@@ -20,9 +21,6 @@ Items = Iterable[Item] | AsyncIterable[Item] | os.PathLike[str]
 
 Progress = Callable[[BatchStats], object] | bool
 """A function that is called twice per second, or True for a line on stderr."""
-
-Concurrency = int | Literal["auto"]
-"""Maximum number of requests in flight. "auto": adapts to the server's capacity."""
 
 OnError = Literal["capture", "raise"]
 """The effect of a row that fails: "capture" returns a result with an `error`, "raise"
@@ -85,7 +83,7 @@ class BatchOptions:
 
     def __attrs_post_init__(self) -> None:
         check_items(self.items)
-        _check_concurrency(self.concurrency)
+        check_concurrency(self.concurrency)
         _check_positive("max_cost", self.max_cost)
         _check_positive("rpm", self.rpm)
         _check_positive("stall_timeout", self.stall_timeout)
@@ -108,15 +106,6 @@ class BatchOptions:
     def fixed_concurrency(self) -> int | None:
         """The fixed number of requests in flight; None if it adapts."""
         return None if self.concurrency == "auto" else self.concurrency
-
-
-def _check_concurrency(value: object) -> None:
-    if value != "auto" and (
-        not isinstance(value, int) or isinstance(value, bool) or value < 1
-    ):
-        raise ConfigurationError(
-            f"concurrency must be 'auto' or an integer of 1 or more, not {value!r}."
-        )
 
 
 def _check_positive(name: str, value: object) -> None:

@@ -13,7 +13,7 @@ from ..protocol.budget import Budget, Price, TokenBounds
 from ..protocol.call import Call, CallReservation
 from ..protocol.encode import encode
 from ..protocol.response_parsing import read_chat
-from ..protocol.settings import Settings
+from ..protocol.settings import ConcurrencyOption, Settings
 from ..structured.output_parser import OutputParser
 from ..structured.response_format import require_schema
 from ..transport.limiter import AttemptLimiter
@@ -99,6 +99,11 @@ class RequestBuilder:
         key = self._settings.api_key
         return hash(key) if isinstance(key, str) else id(key)
 
+    @property
+    def concurrency(self) -> ConcurrencyOption:
+        """The concurrency limit of the client."""
+        return self._settings.concurrency
+
     def body(self, row: Row) -> dict[str, Any]:
         """
         Return the body of a row's request.
@@ -129,7 +134,9 @@ class RequestBuilder:
         Raises:
             ConfigurationError: If the body cannot be encoded as JSON.
         """
-        return self._new_call(body=encode(body), model=body.get("model"))
+        return self._new_call(
+            body=encode(body), model=body.get("model"), provider=body.get("provider")
+        )
 
     def send(
         self,

@@ -1,17 +1,18 @@
 """The limiter of one row: which of its attempts may start, and when."""
 
-import asyncio
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
-from ..config import Retries
 from ..errors import APIError, OpenRouterError
 from ..extras import require
-from ..protocol.overload import is_overload
-from ..transport.limiter import ConcurrencyLimiter
+from ..protocol.call import Call
+from ..protocol.cooldown import preferences_key
+from ..protocol.overload import is_overload, named_wait
+from ..protocol.retry import overload_delay
+from ..protocol.wait_bounds import WaitBounds
+from ..transport.admission import Admission, LimiterScope
 from .rows.stats import RunControl, RunCounters
 
-# 2 ** 16 times any base is beyond any cap; higher powers could overflow a float.
-_MAX_DOUBLINGS: Final = 16
+_NO_WAIT: Final = (0.0, 0.0)
 
 
 class RateLimiter(Protocol):
@@ -44,31 +45,38 @@ class RowLimiter:
     more, after the server's `Retry-After` or an exponential backoff.
 
     Attributes:
+        is_row: True.
+        attempts: Number of attempts so far.
+        bounds: Bounds that never end a wait.
         is_in_flight: True while an attempt is in flight.
-        sent_at: The loop time when the last attempt started; 0.0 before the first.
+        sent_at: The time when the last attempt started; 0.0 before the first.
+        in_flight_when_sent: The attempts in flight then, at the adaptive limit.
     """
 
     # One is created for each row, and attribute access is faster with slots.
     __slots__ = (
+        "_admission",
+        "_bounds",
+        "_call",
         "_control",
         "_counters",
-        "_in_flight_when_sent",
-        "_is_retry",
-        "_limiter",
-        "_loop",
+        "_is_failed",
         "_overloads",
+        "_preferences",
         "_rate_limiter",
-        "_retries",
+        "_waits",
+        "attempts",
+        "in_flight_when_sent",
         "is_in_flight",
+        "is_row",
         "sent_at",
     )
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
-        limiter: ConcurrencyLimiter,
+        admission: Admission,
         rate_limiter: RateLimiter | None,
-        retries: Retries,
+        call: Call[Any],
         counters: RunCounters,
         control: RunControl,
     ) -> None:
@@ -76,94 +84,151 @@ class RowLimiter:
         Create the limiter of a row that was not sent yet.
 
         Args:
-            loop: The event loop that uses it.
-            limiter: The concurrency limiter of the row's model.
+            admission: The concurrency limits of the row's model.
             rate_limiter: The limit of requests per minute; None for no limit.
-            retries: The rules for the backoff where the server names no wait.
+            call: The row's call. Its retry rules say how long the backoff is where the
+                server names no wait.
             counters: The run's counters.
             control: Told when another worker could send a row.
         """
-        self._loop = loop
-        self._limiter = limiter
+        self._admission = admission
         self._rate_limiter = rate_limiter
-        self._retries = retries
+        self._call = call
         self._counters = counters
         self._control = control
-        self._in_flight_when_sent = 0
         self._overloads = 0
-        self._is_retry = False
+        self._is_failed = False
+        self._preferences: bytes | None = None
+        self._bounds: WaitBounds | None = None
+        self._waits = _NO_WAIT
+        self.is_row = True
+        self.attempts = 0
+        self.in_flight_when_sent = 0
         self.is_in_flight = False
         self.sent_at = 0.0
 
+    @property
+    def scope(self) -> LimiterScope:
+        """The calls that the server limits together with this one."""
+        return self._admission.scope
+
+    @property
+    def waiting_since(self) -> float | None:
+        """None: the wait of a row has no timeout."""
+        return None
+
+    @property
+    def bounds(self) -> WaitBounds:
+        """The bounds of the wait, without an end. Most rows do not need them."""
+        if self._bounds is None:
+            self._bounds = WaitBounds(None, None)
+        return self._bounds
+
+    @property
+    def preferences(self) -> bytes:
+        """The `preferences_key` of the request."""
+        if self._preferences is None:
+            self._preferences = preferences_key(self._call.provider)
+        return self._preferences
+
     async def acquire(self) -> None:
         """Wait until the next attempt may start."""
-        limiter = self._limiter
+        admission = self._admission
+        scope = admission.scope
         while True:
-            self._in_flight_when_sent = await limiter.acquire(is_retry=self._is_retry)
+            if not scope.try_start(self, admission):
+                await self._wait()
             if self._rate_limiter is None:
                 break
             try:
                 await self._rate_limiter.acquire()
             except BaseException:
-                limiter.release()
+                scope.cancel(self, admission)
                 raise
-            if not limiter.is_paused:
+            if scope.may_start(self, admission):
                 break
-            # A pause began while this row waited for the rate. It applies to all.
-            limiter.release()
-        self._is_retry = self.is_in_flight = True
-        self.sent_at = self._loop.time()
+            # A cooldown began while this row waited for the rate. It applies to all.
+            scope.cancel(self, admission)
+        self.is_in_flight = True
+        self.attempts += 1
+        self.sent_at = scope.now()
         self._counters.in_flight += 1
         self._counters.attempts += 1
-        if limiter.free > 0 and not limiter.has_waiters:
+        if admission.has_free and not admission.has_waiters:
             self._control.add_worker()
 
-    def release(self, error: BaseException | None) -> None:
-        """Record the outcome of the attempt; None if it succeeded."""
-        now = self._loop.time()
+    async def _wait(self) -> None:
+        scope, bounds = self.scope, self.bounds
+        started = scope.now()
+        bounds.begin(started, None, counts=False)
+        try:
+            waiter = scope.enqueue(self, self._admission, is_retry=self.attempts > 0)
+            if not waiter.is_admitted:
+                await scope.wait(waiter)
+        finally:
+            cooled = bounds.last_cooled
+            self._waits = (
+                self._waits[0] + scope.now() - started - cooled,
+                self._waits[1] + cooled,
+            )
+
+    def waits(self) -> tuple[float, float]:
+        """Return the seconds that `acquire` waited: for permits, and in cooldowns."""
+        waits, self._waits = self._waits, _NO_WAIT
+        return waits
+
+    def may_send(self) -> bool:
+        """Return True if the admitted attempt may be sent, and note that it is."""
+        return self.scope.may_send(self, self._admission)
+
+    def refusal(self) -> APIError | None:
+        """Return None: no timeout ends the wait of a row."""
+        return None
+
+    def longest_wait(self, now: float) -> float:  # noqa: ARG002 - as for other calls
+        """Return infinity."""
+        return float("inf")
+
+    def cooldown_began(self, now: float) -> None:
+        """Do nothing: a row waits for as long as it has to."""
+
+    def cancel(self) -> None:
+        """Give back the admission of an attempt that was not sent."""
         self.is_in_flight = False
+        self.attempts -= 1
         self._counters.in_flight -= 1
-        limiter = self._limiter
-        if error is None:
-            limiter.succeeded(now, self.sent_at)
-        elif isinstance(error, OpenRouterError):
-            if is_overload(error):
-                self._counters.refusals += 1
-                limiter.refused(now, self.sent_at, self._in_flight_when_sent)
-                wait = _retry_after(error)
-                if wait is not None:
-                    limiter.pause(now, wait, 0.0)
-            elif isinstance(error, APIError) and error.status_code < 500:
-                # The server rejected this request, so it is not overloaded.
-                limiter.responded()
-            else:
-                limiter.failed(now)
-        limiter.release()
-        if error is not None:
+        self._counters.attempts -= 1
+        self.scope.cancel(self, self._admission)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Record the outcome of the attempt; None if it succeeded."""
+        self.is_in_flight = False
+        self._is_failed = error is not None
+        self._counters.in_flight -= 1
+        if isinstance(error, OpenRouterError) and is_overload(error):
+            self._counters.refusals += 1
+        self.scope.ended(self, self._admission, error)
+
+    def release(self) -> None:
+        """Give back the permits, when the body has ended."""
+        self.scope.release(self._admission)
+        if self._is_failed:
             # This row may wait before its retry, and meanwhile leave its slot to
             # another one.
             self._control.add_worker()
 
-    def retry_delay(self, error: OpenRouterError, random: float) -> float | None:
+    def retry_delay(self, error: OpenRouterError, chance: float) -> float | None:
         """
         Return the seconds to wait after an overload error; None for any other error.
 
         Args:
             error: The error.
-            random: A random number, 0.0 <= random < 1.0, for the jitter.
+            chance: A random number, 0.0 <= chance < 1.0, for the jitter.
         """
         if not is_overload(error):
             return None
         self._overloads += 1
-        wait = _retry_after(error)
-        if wait is not None:
+        if named_wait(error) is not None:
             # All rows wait for it, in the shared limiter.
-            self._limiter.pause(self._loop.time(), wait, random)
             return 0.0
-        retries = self._retries
-        delay = retries.base * 2.0 ** min(self._overloads, _MAX_DOUBLINGS)
-        return random * min(retries.cap, delay)
-
-
-def _retry_after(error: OpenRouterError) -> float | None:
-    return error.retry_after if isinstance(error, APIError) else None
+        return overload_delay(self._call.retries, self._overloads, chance)

@@ -10,7 +10,9 @@ from typing import Final, Generic, Protocol, Self
 from ..errors import ConfigurationError, OutputError
 from ..protocol.decode import as_object, decode
 from ..protocol.encode import canonical
-from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry, LimiterStats
+from ..transport.admission import Admission
+from ..transport.concurrency_limiter import LimiterStats
+from ..transport.limiter import LimiterRegistry
 from .engine import BatchEngine, until_done
 from .journal import Journal, RunJournal
 from .options import BatchOptions
@@ -48,7 +50,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def limiters(self) -> Mapping[str | None, ConcurrencyLimiter]:
+    def limiters(self) -> Mapping[str | None, Admission]:
         """The concurrency limiters in use, by model."""
         ...
 

@@ -13,7 +13,8 @@ from ..errors import BatchStoppedError, BudgetExceededError, OpenRouterError
 from ..protocol.call import Call
 from ..protocol.overload import RepeatedFailures, is_fatal, repeated_failure
 from ..protocol.response_parsing import usage_of
-from ..transport.limiter import ConcurrencyLimiter, LimiterRegistry
+from ..transport.admission import Admission
+from ..transport.limiter import LimiterRegistry
 from ..transport.reservations import BudgetQueue
 from ..types import ChatResponse
 from .jobs import Job, JobQueue
@@ -67,7 +68,7 @@ class RowSender:
         self._rate_limiter = rate_limiter
         self._queue = queue
         self._loop = asyncio.get_running_loop()
-        self.limiters: dict[str | None, ConcurrencyLimiter] = {}
+        self.limiters: dict[str | None, Admission] = {}
 
     @property
     def has_waiters(self) -> bool:
@@ -78,18 +79,14 @@ class RowSender:
         """Return a limiter for the attempts of a call."""
         limiter = self.limiters.get(call.model) or self._open_limiter(call.model)
         return RowLimiter(
-            self._loop,
-            limiter,
-            self._rate_limiter,
-            call.retries,
-            self._counters,
-            self._control,
+            limiter, self._rate_limiter, call, self._counters, self._control
         )
 
-    def _open_limiter(self, model: str | None) -> ConcurrencyLimiter:
+    def _open_limiter(self, model: str | None) -> Admission:
         key = (self._loop, self._builder.base_url, self._builder.key_id, model)
-        limiter = self._registry.get(key).limiter(self._concurrency)
-        limiter.start_run()
+        scope = self._registry.get(key)
+        limiter = scope.row_admission(self._concurrency, self._builder.concurrency)
+        limiter.limiters[0].start_run()
         self.limiters[model] = limiter
         return limiter
 
@@ -135,7 +132,7 @@ class RowSender:
             cost,
             usage,
             len(http.attempts),
-            max(0.0, self._loop.time() - limiter.sent_at),
+            max(0.0, limiter.scope.now() - limiter.sent_at),
             output,
         )
 

@@ -79,6 +79,8 @@ class Call(Generic[T]):
             nothing, such as lookups.
         reserve: Function that waits until the budgets allow the call; None without a
             budget.
+        provider: The `provider` preferences of the request, as an object or a mapping;
+            None if it has none. Some cooldowns hold only for equal ones.
         sink: Function that receives the body of a response with status 200 in pieces;
             `parse` then gets an empty body.
     """
@@ -101,6 +103,7 @@ class Call(Generic[T]):
     reserve: Callable[[], Awaitable[CallReservation]] | None = field(
         default=None, repr=False, kw_only=True
     )
+    provider: Any = field(default=None, repr=False, kw_only=True)
     sink: Callable[[bytes], object] | None = None
 
 

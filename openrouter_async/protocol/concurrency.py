@@ -46,8 +46,6 @@ from typing import Final, Protocol
 START_LIMIT: Final = 8
 # An upper bound, in case that the server never refuses a call.
 MAX_LIMIT: Final = 512
-# Seconds. Some servers ask for hours; a call every two minutes shows if that is true.
-MAX_PAUSE: Final = 120.0
 
 # beta_cubic and C of RFC 9438, 4.1.1, with the values recommended in 4.6 and 5.
 _BETA: Final = 0.7
@@ -65,7 +63,6 @@ _MINUTE: Final = 60.0
 _SMOOTHING: Final = 0.1
 _MIN_TAU: Final = 1.0
 _MAX_TAU: Final = 5.0
-_JITTER: Final = 0.1
 
 
 class Controller(Protocol):
@@ -218,7 +215,7 @@ class CubicController:
         self._pause_end = max(self._pause_end, until)
         # The pause is not part of t.
         self._epoch = max(self._epoch, self._pause_end)
-        # For one tau after the pause, `Cooldown` spaces the calls. Fewer are in flight
+        # For a while after the pause, `Cooldown` spaces the calls. Fewer are in flight
         # then, but not because the application has too few rows.
         self._counted_until = max(self._counted_until, self._pause_end + self.tau)
 
@@ -240,48 +237,6 @@ class CubicController:
             self._epoch += max(0.0, now - self._counted_until)
         self._counted_until = max(now, self._counted_until)
         self._rounds.observe(in_flight, is_used=in_flight >= used)
-
-
-class Cooldown:
-    """
-    The pause that a server asks for, shared by all calls to it.
-
-    Calls that start after it are spaced evenly, at the rate of one limit per tau. Those
-    that waited would otherwise start all at once, and be refused again.
-
-    Attributes:
-        until: End of the pause.
-    """
-
-    def __init__(self) -> None:
-        self.until = float("-inf")
-        # The time at which the next call may start.
-        self._next = float("-inf")
-
-    def start(self, now: float, seconds: float, chance: float) -> None:
-        """
-        Start a pause, or extend the current one.
-
-        Args:
-            now: The time.
-            seconds: The length that the server asked for. At most 120 are used.
-            chance: A random number, 0.0 <= chance < 1.0. The pause is up to 10 %
-                longer, so that several clients do not return at the same time.
-        """
-        until = now + min(seconds, MAX_PAUSE) * (1.0 + _JITTER * chance)
-        if until > self.until:
-            self.until = self._next = until
-
-    def next_start(self, now: float, tau: float) -> float:
-        """Return the time when the next call may start; up to `now` means at once."""
-        if now < self.until:
-            return self.until
-        return self._next if now < self.until + tau else now
-
-    def started(self, now: float, limit: int, tau: float) -> None:
-        """Record that a call has started."""
-        if now < self.until + tau:
-            self._next = max(now, self._next) + tau / limit
 
 
 class _Rounds:

@@ -8,8 +8,9 @@ Errors as a run sees them: overload, a fatal problem of the account, or one bad 
   (`RepeatedFailures`).
 """
 
+import copy
 import errno
-from typing import Final, cast
+from typing import Final, TypeGuard, cast
 
 from ..errors import (
     APIConnectionError,
@@ -25,6 +26,7 @@ from ..errors import (
     RateLimitError,
     ServiceUnavailableError,
 )
+from ..types import Exchange
 
 # Enough to be no coincidence, few enough to cost little.
 _MAX_REPEATED: Final = 20
@@ -71,12 +73,49 @@ def is_overload(error: OpenRouterError) -> bool:
         return False
     if isinstance(error, APIConnectionError):
         return is_local_limit(error)
+    return is_refusal(error) or isinstance(error, PaymentRequiredError)
+
+
+def is_refusal(error: BaseException) -> TypeGuard[ChatError]:
+    """
+    Return True if the server refuses requests for now, also to other callers.
+
+    These are 429 and 529, and 503 with `Retry-After` or of type "provider_overloaded".
+    If the error names a wait, it starts a cooldown for all calls. A 402 depends on the
+    size of one request, and ends when other requests do.
+    """
     if isinstance(error, RateLimitError | ProviderOverloadedError):
         return True
     if isinstance(error, ServiceUnavailableError):
         has_wait = error.retry_after is not None
         return has_wait or error.error_type == "provider_overloaded"
-    return isinstance(error, PaymentRequiredError)
+    return False
+
+
+def named_wait(error: BaseException) -> float | None:
+    """Return the seconds that a server asks to wait; None if it names no wait."""
+    return (error.retry_after or None) if isinstance(error, APIError) else None
+
+
+def unsent(refusal: APIError, left: float, bound: str) -> APIError:
+    """
+    Return the error of a call that was not sent because another one was refused.
+
+    Args:
+        refusal: The error of the call that was refused.
+        left: Seconds until the cooldown ends, for `retry_after`.
+        bound: The bound of the wait, such as "Timeouts.pool", for the hint.
+    """
+    error = copy.copy(refusal)
+    error.http = Exchange()
+    error.generation_id = None
+    error.partial = None
+    error.retry_after = left
+    error.hint = (
+        "The request was not sent: the server refused another call and asked to wait "
+        f"({left:.1f} s are left), which takes longer than {bound} allows."
+    )
+    return error
 
 
 def is_fatal(error: OpenRouterError) -> bool:

@@ -22,6 +22,8 @@ _NOT_ACCEPTED: Final = range(300, 500)
 
 # 2.0**1024 overflows; `cap` is the smaller one long before.
 _MAX_EXPONENT: Final = 1000
+# 2 ** 16 times any base is beyond any cap.
+_MAX_DOUBLINGS: Final = 16
 _BUDGET_WINDOW: Final = 10.0
 _BUDGET_MINIMUM: Final = 10
 
@@ -100,6 +102,19 @@ def backoff(
     longest = min(retries.cap, retries.base * 2.0 ** min(attempts, _MAX_EXPONENT))
     wait = (retry_after or 0.0) + random * longest
     return None if remaining is not None and wait >= remaining else wait
+
+
+def overload_delay(retries: Retries, refusals: int, random: float) -> float:
+    """
+    Return the seconds until a retry that uses up no attempt, of a refused call.
+
+    Args:
+        retries: The options of the call.
+        refusals: Number of refusals so far, 1 or more. There is no limit for it.
+        random: A random number, 0 <= random < 1.
+    """
+    longest = retries.base * 2.0 ** min(refusals, _MAX_DOUBLINGS)
+    return random * min(retries.cap, longest)
 
 
 class RetryBudget:

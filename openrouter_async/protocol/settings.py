@@ -1,7 +1,8 @@
 """The settings of a client, overridden per call, and the calls made from them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypedDict, TypeVar
+from enum import Enum
+from typing import Any, Final, Literal, TypedDict, TypeVar
 
 from attrs import Factory, evolve, field, frozen
 from multidict import CIMultiDict
@@ -27,6 +28,51 @@ _PLAIN_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
 }
+
+
+Concurrency = int | Literal["auto"]
+"""Maximum number of requests in flight. "auto": adapts to the server's capacity."""
+
+
+class Unchanged(Enum):
+    """The type of `UNCHANGED`."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
+"""The default of an option for which None is a value of its own."""
+
+
+@frozen(eq=False)
+class ConcurrencyOption:
+    """
+    The concurrency limit of a client, as the identity of whoever set it.
+
+    Attributes:
+        value: A fixed number for each scope; "auto" for the adaptive limit; None for
+            no limit.
+    """
+
+    value: Concurrency | None = None
+
+
+def check_concurrency(value: object) -> None:
+    """
+    Check a concurrency limit.
+
+    Raises:
+        ConfigurationError: If it is neither "auto" nor an integer of 1 or more.
+    """
+    if value == "auto":
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(
+            f"concurrency must be 'auto' or an integer of 1 or more, not {value!r}."
+        )
 
 
 # A name, not a text: up to 1,000 tags are kept.
@@ -73,6 +119,7 @@ class Settings(Value):
             `Accept-Encoding`, which are set for each kind of call.
         allow_http: If True, a key may be sent unencrypted to any host.
         usage_tag: The tag of calls in `client.usage`; None without one.
+        concurrency: The concurrency limit of chat calls.
         keep_requests: If True, calls keep the request that they were encoded from, for
             an observer.
     """
@@ -85,6 +132,7 @@ class Settings(Value):
     headers: Mapping[str, str] = field(repr=False)
     allow_http: bool
     usage_tag: str | None = field(default=None, kw_only=True)
+    concurrency: ConcurrencyOption = field(default=ConcurrencyOption(), kw_only=True)
     keep_requests: bool = field(default=False, kw_only=True)
     account: CallAccount = field(
         default=Factory(
@@ -171,6 +219,7 @@ class Settings(Value):
         retry: bool = True,
         model: str | None = None,
         is_counted: bool = False,
+        provider: Any = None,
     ) -> Call[T]:
         """
         Return a call with these settings.
@@ -186,6 +235,7 @@ class Settings(Value):
             retry: If False, send the request once, whatever `retries` says.
             model: The requested model, for the call's record.
             is_counted: If True, the call may cost something, and is counted.
+            provider: The provider preferences of the request.
 
         Raises:
             ConfigurationError: If the path is invalid or the body is not JSON.
@@ -206,6 +256,7 @@ class Settings(Value):
             stream=stream,
             request=body if self.keep_requests else None,
             account=self.account if is_counted else None,
+            provider=provider,
         )
 
 

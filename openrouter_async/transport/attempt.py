@@ -4,22 +4,26 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..config import Clock
-from ..errors import OpenRouterError
+from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.base_url import BaseURL
 from ..protocol.call import Call
 from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget
 from ..types import Attempt, Exchange
+from .admission import Admission, LimiterScope
 from .aiohttp_compat import end_with_connection
+from .call_limiter import CallLimiter
 from .direct_request import Response
 from .error_mapping import CAUGHT, broken_body, forget_frames, is_stale, translate
 from .limiter import AttemptLimiter
 from .pool import Pool
 from .response_reader import ResponseReader
+from .slots import Slots
 from .watchdog import Stage, Watchdog
 
 T = TypeVar("T")
@@ -32,6 +36,10 @@ class StaleConnectionError(Exception):
     """A pooled connection was dead before the request reached the server."""
 
 
+class HeldBackError(Exception):
+    """A cooldown began while an attempt waited for its slot or key."""
+
+
 class AttemptRunner(Generic[T, R]):
     """
     Makes the attempts of one call, one at a time.
@@ -39,19 +47,27 @@ class AttemptRunner(Generic[T, R]):
     An attempt passes the limiter, waits for a connection slot, sends the request and
     reads the response. However it ends, the slot is released and the connection is
     back in the pool or closed; only an open stream keeps both.
+
+    Attributes:
+        limiter: Admits each attempt. None: nothing has held the call back so far.
+        unsent: The error of an attempt that was not sent, because a cooldown lasts
+            longer than the call may wait; None if there is none.
     """
 
     __slots__ = (
+        "_admission",
         "_authorize",
         "_budget",
         "_call",
         "_clock",
         "_http",
-        "_limiter",
         "_pool",
         "_read",
+        "_scope",
         "_started",
         "_watchdog",
+        "limiter",
+        "unsent",
     )
 
     def __init__(
@@ -64,6 +80,7 @@ class AttemptRunner(Generic[T, R]):
         budget: RetryBudget,
         authorize: Callable[[object, BaseURL], Secret],
         limiter: AttemptLimiter | None,
+        admission: Admission | None,
         read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> None:
         """
@@ -77,7 +94,9 @@ class AttemptRunner(Generic[T, R]):
             watchdog: The timeouts of the call.
             budget: Counts the call when its first slot is granted.
             authorize: Returns the Authorization header for a key.
-            limiter: Admits each attempt; None admits them at once.
+            limiter: Admits each attempt of a row; None for any other call.
+            admission: The limits of a chat call; None if the limiter has them, or if
+                none apply.
             read: Reads a response whose headers have arrived.
         """
         self._call = call
@@ -87,8 +106,17 @@ class AttemptRunner(Generic[T, R]):
         self._watchdog = watchdog
         self._budget = budget
         self._authorize = authorize
-        self._limiter = limiter
+        self._admission = admission
         self._read = read
+        if limiter is None and admission is not None and admission.limiters:
+            limiter = CallLimiter(admission, call, watchdog)
+        self.limiter = limiter
+        self.unsent: OpenRouterError | None = None
+        self._scope: LimiterScope | None = None
+        if admission is not None:
+            self._scope = admission.scope
+        elif limiter is not None:
+            self._scope = limiter.scope
         # Set when the first slot is granted.
         self._started = False
 
@@ -104,40 +132,77 @@ class AttemptRunner(Generic[T, R]):
             StaleConnectionError: If a pooled connection was dead. The server has not
                 received the request.
         """
-        if self._limiter is None:
-            return self._attempt(waited, 0.0)
-        return self._admitted(waited, self._limiter)
+        limiter, scope = self.limiter, self._scope
+        if limiter is None:
+            if scope is None or not scope.cooldowns:
+                return self._attempt(waited)
+            limiter = self.open_limiter()
+        return self._admitted(waited, limiter)
+
+    def open_limiter(self) -> CallLimiter:
+        """Create the limiter of a chat call that did not need one so far."""
+        assert self._admission is not None
+        limiter = CallLimiter(self._admission, self._call, self._watchdog)
+        self.limiter = limiter
+        return limiter
 
     async def _admitted(self, waited: float, limiter: AttemptLimiter) -> R:
         """Make one attempt when the limiter admits it, and report its outcome."""
-        asked_at = self._clock.now()
-        self._watchdog.stage = Stage.LIMITER
-        await limiter.acquire()
-        self._watchdog.stage = Stage.IDLE
-        try:
-            result = await self._attempt(waited, self._clock.now() - asked_at)
-        except BaseException as error:
-            limiter.release(error)
-            raise
-        limiter.release(None)
-        return result
+        while True:
+            waited += await self._acquire(limiter)
+            try:
+                result = await self._attempt(waited)
+            except HeldBackError:
+                limiter.cancel()
+                continue
+            except BaseException as error:
+                limiter.ended(error)
+                limiter.release()
+                raise
+            limiter.ended(None)
+            if not self._call.stream:
+                limiter.release()
+            return result
 
-    async def _attempt(self, waited: float, queued: float) -> R:
-        """Make one attempt in a slot; `queued`: seconds that it waited before."""
+    async def _acquire(self, limiter: AttemptLimiter) -> float:
+        """Wait until the limiter admits an attempt; return the seconds in cooldowns."""
+        watchdog, timings = self._watchdog, self._http.timings
+        watchdog.stage = Stage.LIMITER
+        try:
+            await limiter.acquire()
+        except OpenRouterError as error:
+            self.unsent = with_exchange(error, self._http)
+            raise
+        finally:
+            watchdog.stage = Stage.IDLE
+            permit, cooled = limiter.waits()
+            timings.permit = (timings.permit or 0.0) + permit
+            timings.cooldown = (timings.cooldown or 0.0) + cooled
+            if limiter.is_row:
+                watchdog.postpone_deadline(permit + cooled)
+        return cooled
+
+    async def _attempt(self, waited: float) -> R:
+        """Make one attempt in a slot; `waited` is for the record."""
         # Before the slot is taken: the function may ask another server.
         key = self._call.api_key
         if callable(key):
-            found = mask(key())
-            key = found if isinstance(found, str) else mask(await found)
+            key = await _resolve(key)
         secret = self._authorize(key, self._call.base_url)
         pool, watchdog, http = self._pool, self._watchdog, self._http
         asked_at = granted = self._clock.now()
         if not pool.slots.try_acquire():
-            await pool.wait_for_slot(watchdog)
+            await self._wait_for_slot()
             granted = self._clock.now()
+        self._count_queue(granted - asked_at)
+        if not self._may_send():
+            pool.slots.release()
+            if self.limiter is not None:
+                raise HeldBackError
+            return await self._admitted(waited, self.open_limiter())
         keeps_slot = False
         try:
-            self._start(granted, granted - asked_at + queued)
+            self._start(granted)
             http.attempts.append(Attempt(waited=waited))
             result = await self._exchange(secret, granted)
         except asyncio.CancelledError:
@@ -150,20 +215,65 @@ class AttemptRunner(Generic[T, R]):
             return result
         finally:
             if not keeps_slot:
-                pool.slots.release()
+                _release(pool.slots, self._scope, None)
                 watchdog.end_attempt()
 
-    def _start(self, granted: float, queued: float) -> None:
-        """Start the timeouts. The time in queues is left out of all of them."""
+    async def _wait_for_slot(self) -> None:
+        """
+        Wait for a connection slot.
+
+        Raises:
+            APITimeoutError: If the timeout `pool` expired.
+            ClosedError: If the client was closed.
+            APIError: If `pool` expired, and a cooldown has begun meanwhile.
+        """
+        limiter, scope = self.limiter, self._scope
+        try:
+            await self._pool.wait_for_slot(
+                self._watchdog,
+                None if limiter is None else limiter.waiting_since,
+                is_row=limiter is not None and limiter.is_row,
+            )
+        except APITimeoutError:
+            if scope is None or not scope.cooldowns:
+                raise
+            refusal = (self.limiter or self.open_limiter()).refusal()
+            if refusal is None:
+                raise
+            self.unsent = with_exchange(refusal, self._http)
+            raise refusal from None
+
+    @property
+    def _release(self) -> Callable[[], None]:
+        # Not a method: an open stream need not keep the body of its request.
+        return partial(_release, self._pool.slots, self._scope, self.limiter)
+
+    def _may_send(self) -> bool:
+        """Count an attempt with a slot; return False if a cooldown began meanwhile."""
+        scope, limiter = self._scope, self.limiter
+        if scope is None:
+            return True
+        if scope.cooldowns if limiter is None else not limiter.may_send():
+            return False
+        scope.in_flight += 1
+        return True
+
+    def _count_queue(self, queued: float) -> None:
+        """Record the wait for a slot, which is left out of all other timeouts."""
+        timings = self._http.timings
+        timings.queued = (timings.queued or 0.0) + queued
+        self._watchdog.postpone_deadline(queued)
+
+    def _start(self, granted: float) -> None:
+        """Start the timeouts of an attempt."""
         watchdog, http = self._watchdog, self._http
-        http.timings.queued = (http.timings.queued or 0.0) + queued
-        if self._started:
-            watchdog.postpone_deadline(queued)
-        else:
+        if not self._started:
             self._started = True
             self._budget.record_call(granted)
             total = self._call.timeouts.total
-            watchdog.deadline = None if total is None else granted + total
+            if watchdog.deadline is None and total is not None:
+                # It has not waited in a cooldown, which counts towards `total`.
+                watchdog.deadline = granted + total
         http.status = None
         watchdog.start_attempt(granted)
 
@@ -184,7 +294,13 @@ class AttemptRunner(Generic[T, R]):
             content.on_eof(watchdog.release_connection)
             end_with_connection(content, watchdog.protocol)
         reader = ResponseReader(
-            response, self._call, self._http, self._pool, watchdog, key
+            response,
+            self._call,
+            self._http,
+            self._pool,
+            watchdog,
+            key,
+            self._release if self._call.stream else None,
         )
         completed = False
         try:
@@ -272,3 +388,20 @@ class AttemptRunner(Generic[T, R]):
             len(http.attempts),
             http.generation_id,
         )
+
+
+async def _resolve(key: Callable[[], str | Awaitable[str]]) -> str:
+    """Return the key that a function of the caller returns."""
+    found = mask(key())
+    return found if isinstance(found, str) else mask(await found)
+
+
+def _release(
+    slots: Slots, scope: LimiterScope | None, limiter: AttemptLimiter | None
+) -> None:
+    """Release what an open stream holds."""
+    slots.release()
+    if scope is not None:
+        scope.in_flight -= 1
+    if limiter is not None:
+        limiter.release()

@@ -44,6 +44,7 @@ class EventStream:
         "_http",
         "_on_end",
         "_pool",
+        "_release",
         "_response",
         "_watchdog",
         "ended",
@@ -57,6 +58,7 @@ class EventStream:
         http: Exchange,
         pool: Pool,
         watchdog: Watchdog,
+        release: Callable[[], None] | None,
         *,
         limit_bytes: int,
         on_end: Callable[[BaseException | None], object],
@@ -68,8 +70,9 @@ class EventStream:
             response: The response.
             content: Its body, decompressed.
             http: The exchange of the call, for errors.
-            pool: Holds the slot that is released at the end.
+            pool: The session of the event loop.
             watchdog: The timeouts of the call.
+            release: Called once, at the end, to release the slot; None without one.
             limit_bytes: The maximum size of one event.
             on_end: Called once, at the end, with the exception that ended the stream;
                 None if it was read to its end.
@@ -80,6 +83,7 @@ class EventStream:
         self._http = http
         self._pool = pool
         self._watchdog = watchdog
+        self._release = release
         self._on_end = on_end
         self.unread: list[ReceivedEvent] = []
         self.ended = False
@@ -201,7 +205,8 @@ class EventStream:
             watchdog.transport.abort()
         watchdog.stop()
         self._response.close()
-        self._pool.slots.release()
+        if self._release is not None:
+            self._release()
         self._on_end(error)
 
     def close(self, error: OpenRouterError) -> None:

@@ -1,24 +1,17 @@
-"""
-Limiters: when an attempt may start.
-
-`AttemptLimiter` is the place in front of every attempt. `ConcurrencyLimiter` is shared
-by all attempts with one base URL, key and model, because servers limit these together.
-"""
+"""Limiters: `AttemptLimiter` is in front of every attempt; the scopes of a client."""
 
 import asyncio
-from typing import Final, Protocol
+import random
+import time
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
-from attrs import frozen
-
-from ..errors import OpenRouterError
-from ..protocol.concurrency import (
-    Controller,
-    Cooldown,
-    CubicController,
-    FixedController,
-)
+from ..config import Clock
+from ..errors import APIError, OpenRouterError
 from ..protocol.lru import LRUCache
-from .wait_queue import WaitQueue
+from ..protocol.settings import ConcurrencyOption
+from .admission import LimiterScope
+from .concurrency_limiter import ScopeStats
 
 # Enough for a backend that calls many models with its users' keys.
 _MAX_SCOPES: Final = 1000
@@ -34,255 +27,104 @@ class AttemptLimiter(Protocol):
     A call without a limiter starts its attempts at once. The retry loop is the same
     for both: a limiter decides when an attempt may start, and which failures do not
     use up an attempt.
+
+    Attributes:
+        is_row: True for a row of a run: it is not bound by `Timeouts.pool`, and other
+            calls get a connection slot before it.
     """
 
+    is_row: bool
+
+    @property
+    def scope(self) -> LimiterScope:
+        """The calls that the server limits together with this one."""
+        ...
+
+    @property
+    def waiting_since(self) -> float | None:
+        """The time when the wait for the next attempt began; None without a wait."""
+        ...
+
     async def acquire(self) -> None:
-        """Wait until the next attempt may start. The wait counts as queueing."""
+        """
+        Wait until the next attempt may start. The wait counts as queueing.
 
-    def release(self, error: BaseException | None) -> None:
-        """Record the end of an admitted attempt; `error` is None if it succeeded."""
+        Raises:
+            APIError: If a cooldown lasts longer than the call may wait.
+        """
 
-    def retry_delay(self, error: OpenRouterError, random: float) -> float | None:
+    def waits(self) -> tuple[float, float]:
+        """Return the seconds that `acquire` waited: for permits, and in cooldowns."""
+        ...
+
+    def may_send(self) -> bool:
+        """Return True if the admitted attempt may be sent, and note that it is."""
+        ...
+
+    def refusal(self) -> APIError | None:
+        """Return the error of a call that a cooldown holds; None if none does."""
+        ...
+
+    def cancel(self) -> None:
+        """Give back the admission of an attempt that was not sent."""
+
+    def ended(self, error: BaseException | None) -> None:
+        """
+        Record the outcome of an attempt; call `release` after it.
+
+        Args:
+            error: The exception; None if it succeeded, or if its stream is open.
+        """
+
+    def release(self) -> None:
+        """Give back the permits, when the body or stream has ended."""
+
+    def retry_delay(self, error: OpenRouterError, chance: float) -> float | None:
         """
         Return the delay before a retry that does not use up an attempt.
 
         Args:
             error: The error of the attempt.
-            random: A random number, 0.0 <= random < 1.0.
+            chance: A random number, 0.0 <= random < 1.0.
 
         Returns:
             The delay in seconds; None if the failure uses up an attempt, so that the
-            usual retry rules apply.
+            usual retry rules apply; infinity if the error is raised.
         """
 
 
-@frozen
-class LimiterStats:
+def real_time() -> Clock:
+    """Return the clock of clients that were given none."""
+    # Jitter needs no cryptographic random numbers.
+    return Clock(time.monotonic, asyncio.sleep, random.random)
+
+
+class LimiterKey(NamedTuple):
     """
-    A snapshot of one concurrency limiter.
+    The calls that share limits and cooldowns.
 
     Attributes:
-        limit: Maximum number of calls in flight.
-        in_flight: Calls in flight, of all runs.
-        waiting: Attempts that wait to start.
-        refusals: Number of overload errors so far.
-        paused: Seconds until the pause that the server asked for ends; 0.0 if there is
-            none.
-        latency: Mean seconds until a response; None if it is not measured.
+        base_url: The base URL.
+        key_id: A number that differs from key to key and does not reveal the key.
+        model: The requested model; None if the request names none.
     """
 
-    limit: int
-    in_flight: int
-    waiting: int
-    refusals: int
-    paused: float
-    latency: float | None
-
-
-class ConcurrencyLimiter:
-    """
-    Admits attempts up to the limit of its controller: retries first, then FIFO.
-
-    Attributes:
-        in_flight: Attempts that were admitted and have not ended.
-        refusals: Number of overload errors so far.
-        refused_since: Time of the first overload error after the last other response;
-            None if there was none.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        controller: Controller,
-        cooldown: Cooldown,
-    ) -> None:
-        """
-        Create a limiter without attempts.
-
-        Args:
-            loop: The event loop that uses it.
-            controller: Sets the limit.
-            cooldown: The pause that the server asks for; limiters may share it.
-        """
-        self._loop = loop
-        self._controller = controller
-        self._cooldown = cooldown
-        self._retries = WaitQueue()
-        self._new = WaitQueue()
-        self._timer: asyncio.TimerHandle | None = None
-        self.in_flight = 0
-        self.refusals = 0
-        self.refused_since: float | None = None
-
-    def start_run(self) -> None:
-        """Note that a run begins; errors before it do not count for its stall."""
-        if not self.in_flight and not self.waiting:
-            self.refused_since = None
-
-    @property
-    def waiting(self) -> int:
-        """Number of attempts that wait to start."""
-        return len(self._retries) + len(self._new)
-
-    @property
-    def has_waiters(self) -> bool:
-        """True if an attempt waits to start."""
-        return bool(self._retries.waiters or self._new.waiters)
-
-    @property
-    def free(self) -> int:
-        """Number of attempts that could start now, apart from a pause."""
-        return self._controller.limit - self.in_flight
-
-    @property
-    def is_paused(self) -> bool:
-        """True during a pause that the server asked for."""
-        return self._loop.time() < self._cooldown.until
-
-    async def acquire(self, *, is_retry: bool) -> int:
-        """
-        Wait until an attempt may start, and count it as in flight.
-
-        Args:
-            is_retry: If True, the attempt starts before new ones that wait.
-
-        Returns:
-            The number of attempts in flight, with this one.
-        """
-        now = self._loop.time()
-        if not self.has_waiters and self.free > 0 and self._next_start(now) <= now:
-            self._admit(now)
-            return self.in_flight
-        # Either the limit is reached, and `release` admits the next attempt, or there
-        # is a pause, and the timer does.
-        if self._timer is None and self.free > 0:
-            self._timer = self._loop.call_at(self._next_start(now), self._admit_waiting)
-        try:
-            queue = self._retries if is_retry else self._new
-            await queue.wait(undo=self.release)
-        except asyncio.CancelledError:
-            if not self.has_waiters:
-                self._cancel_timer()
-            raise
-        return self.in_flight
-
-    def release(self) -> None:
-        """End an admitted attempt, and let the next one start."""
-        self.in_flight -= 1
-        if self.has_waiters:
-            self._admit_waiting()
-
-    def succeeded(self, now: float, sent_at: float) -> None:
-        """Record the success of an attempt; call this before `release`."""
-        self._controller.succeeded(now, sent_at, self.in_flight)
-        self.refused_since = None
-
-    def responded(self) -> None:
-        """Record an error response that does not mean overload."""
-        self.refused_since = None
-
-    def failed(self, now: float) -> None:
-        """Record a failure that says nothing about overload."""
-        self._controller.failed(now)
-
-    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
-        """
-        Record an overload error.
-
-        Args:
-            now: The time.
-            sent_at: The time when the attempt started.
-            in_flight: The number of attempts in flight at that time.
-        """
-        self.refusals += 1
-        if self.refused_since is None:
-            self.refused_since = now
-        self._controller.refused(now, sent_at, in_flight)
-
-    def pause(self, now: float, seconds: float, random: float) -> None:
-        """
-        Start no attempt for as long as the server asks.
-
-        Args:
-            now: The time.
-            seconds: The length of the pause.
-            random: A random number, 0.0 <= random < 1.0, for the jitter.
-        """
-        self._cooldown.start(now, seconds, random)
-        self._controller.paused(self._cooldown.until)
-
-    def stats(self) -> LimiterStats:
-        """Return a snapshot."""
-        controller = self._controller
-        return LimiterStats(
-            limit=controller.limit,
-            in_flight=self.in_flight,
-            waiting=self.waiting,
-            refusals=self.refusals,
-            paused=max(0.0, self._cooldown.until - self._loop.time()),
-            latency=(
-                controller.latency if isinstance(controller, CubicController) else None
-            ),
-        )
-
-    def _next_start(self, now: float) -> float:
-        return self._cooldown.next_start(now, self._controller.tau)
-
-    def _admit(self, now: float) -> None:
-        self.in_flight += 1
-        controller = self._controller
-        self._cooldown.started(now, controller.limit, controller.tau)
-        controller.sent(now, self.in_flight)
-
-    def _admit_waiting(self) -> None:
-        """Admit what the limit allows; during a pause, come back at its end."""
-        self._cancel_timer()
-        now = self._loop.time()
-        while (queue := self._retries or self._new) and self.free > 0:
-            next_start = self._next_start(now)
-            if next_start > now:
-                self._timer = self._loop.call_at(next_start, self._admit_waiting)
-                return
-            if queue.wake():
-                self._admit(now)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-class LimiterScope:
-    """The limiters of one base URL, key and model on one event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._cooldown = Cooldown()
-        self._adaptive: ConcurrencyLimiter | None = None
-
-    def limiter(self, concurrency: int | None) -> ConcurrencyLimiter:
-        """
-        Return a limiter; a pause holds for all limiters of a scope.
-
-        Args:
-            concurrency: A fixed limit, of a limiter that is not shared; None for the
-                adaptive limiter that all share.
-        """
-        if concurrency is not None:
-            return ConcurrencyLimiter(
-                self._loop, FixedController(concurrency), self._cooldown
-            )
-        if self._adaptive is None:
-            self._adaptive = ConcurrencyLimiter(
-                self._loop, CubicController(), self._cooldown
-            )
-        return self._adaptive
+    base_url: str
+    key_id: int
+    model: str | None
 
 
 class LimiterRegistry:
     """The limiter scopes of a client. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """
+        Create a registry without scopes.
+
+        Args:
+            clock: The source of time and random numbers; None for the real ones.
+        """
+        self._clock = clock or real_time()
         self._scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
 
     def get(self, key: ScopeKey) -> LimiterScope:
@@ -292,5 +134,32 @@ class LimiterRegistry:
             for old in [k for k in self._scopes if k[0].is_closed()]:
                 # Another thread may have removed it meanwhile.
                 self._scopes.discard(old)
-            scope = self._scopes[key] = LimiterScope(key[0])
+            scope = self._scopes[key] = LimiterScope(key[0], self._clock)
         return scope
+
+    def stats(self, option: ConcurrencyOption) -> Mapping[LimiterKey, ScopeStats]:
+        """
+        Return a snapshot of each scope, as the sum over all event loops.
+
+        Args:
+            option: The concurrency limit of the client that asks.
+        """
+        found: dict[LimiterKey, ScopeStats] = {}
+        for key in self._scopes:
+            scope = self._scopes.get(key)
+            if scope is not None:
+                name, stats = LimiterKey(*key[1:]), scope.stats(option)
+                other = found.get(name)
+                found[name] = stats if other is None else _sum(stats, other)
+        return found
+
+
+def _sum(one: ScopeStats, other: ScopeStats) -> ScopeStats:
+    limits = [s.limit for s in (one, other) if s.limit is not None]
+    return ScopeStats(
+        limit=sum(limits) if limits else None,
+        in_flight=one.in_flight + other.in_flight,
+        waiting=one.waiting + other.waiting,
+        refusals=one.refusals + other.refusals,
+        cooldown=max(one.cooldown, other.cooldown),
+    )

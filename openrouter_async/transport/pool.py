@@ -3,12 +3,12 @@
 import asyncio
 import io
 import os
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,8 +26,10 @@ from .aiohttp_compat import (
     current_watchdog,
     loop_of,
 )
+from .concurrency_limiter import ScopeStats
 from .connector import make_connector
 from .direct_request import DirectRequests, Response
+from .limiter import LimiterKey
 from .proxies import Proxies, Proxy
 from .slots import Slots
 from .timer import SharedTimer
@@ -78,11 +80,14 @@ class PoolStats(Value):
         in_use: Connection slots in use, each from its grant to the end of the body.
         queued: Calls that wait for a slot.
         idle: Open connections in the pool that no call uses.
+        limiters: The limits of each base URL, key and model that chat calls were sent
+            to, with the calls in flight and the rest of a cooldown.
     """
 
     in_use: int
     queued: int
     idle: int
+    limiters: Mapping[LimiterKey, ScopeStats] = Factory(dict)  # pyright: ignore[reportUnknownVariableType]
 
 
 @frozen(eq=False, repr=False)
@@ -174,17 +179,27 @@ class Pool:
         """Close the idle connections to the server of a URL."""
         close_idle(self._session.connector, self._urls.get(url) or self._parse(url))
 
-    async def wait_for_slot(self, watchdog: Watchdog) -> None:
+    async def wait_for_slot(
+        self, watchdog: Watchdog, since: float | None = None, *, is_row: bool = False
+    ) -> None:
         """
         Wait for a connection slot and take it.
+
+        Args:
+            watchdog: The timeouts of the call.
+            since: The time when the wait began, if the call has waited before.
+            is_row: If True, other calls go first, and there is no timeout.
 
         Raises:
             APITimeoutError: If the timeout `pool` expired.
             ClosedError: If the client was closed.
         """
-        watchdog.enter(Stage.QUEUE, self.now())
+        if is_row:
+            watchdog.stage = Stage.LIMITER
+        else:
+            watchdog.enter(Stage.QUEUE, self.now() if since is None else since)
         try:
-            await self.slots.wait()
+            await self.slots.wait(is_row=is_row)
         except asyncio.CancelledError:
             if watchdog.caught() and watchdog.failure is not None:
                 raise watchdog.failure from None
@@ -374,7 +389,7 @@ class PoolRegistry:
         if pool is not None:
             await pool.aclose("The client was closed during the call.")
 
-    def stats(self) -> PoolStats:
+    def stats(self, limiters: Mapping[LimiterKey, ScopeStats]) -> PoolStats:
         """Return the sums over all event loops of this process."""
         # A copy: event loops in other threads may add pools meanwhile. `copy` is one
         # operation; `list` of the items may be interrupted by a garbage collection.
@@ -385,4 +400,5 @@ class PoolRegistry:
             in_use=sum(pool.slots.in_use for pool in pools),
             queued=sum(pool.slots.queued for pool in pools),
             idle=sum(pool.idle for pool in pools if not pool.closed),
+            limiters=limiters,
         )

@@ -53,6 +53,7 @@ class ResponseReader(Generic[T]):
         "_key",
         "_parts",
         "_pool",
+        "_release",
         "_response",
         "_start",
         "_watchdog",
@@ -66,6 +67,7 @@ class ResponseReader(Generic[T]):
         pool: Pool,
         watchdog: Watchdog,
         key: Secret,
+        release: Callable[[], None] | None = None,
     ) -> None:
         """
         Wrap a response whose headers have arrived.
@@ -74,9 +76,11 @@ class ResponseReader(Generic[T]):
             response: The response.
             call: The call that it belongs to.
             http: The exchange of the call.
-            pool: Holds the slot that an open stream releases at its end.
+            pool: The session of the event loop.
             watchdog: The timeouts of the call.
             key: The Authorization header that was sent; a server may echo it.
+            release: Called at the end of an open stream, for the slot that it holds;
+                None for a plain call.
         """
         self._response = response
         self._content: Body = response.content
@@ -85,6 +89,7 @@ class ResponseReader(Generic[T]):
         self._pool = pool
         self._watchdog = watchdog
         self._key = key
+        self._release = release
         # The bytes that were read to find out what the body is. They are not a local
         # variable, because tracebacks may show those.
         self._start = b""
@@ -155,6 +160,7 @@ class ResponseReader(Generic[T]):
             self._http,
             self._pool,
             watchdog,
+            self._release,
             limit_bytes=self._call.size_limits.event_bytes,
             on_end=partial(on_end, state),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
@@ -11,8 +12,10 @@ from ..protocol.base_url import BaseURL
 from ..protocol.call import Call
 from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret
+from ..protocol.overload import is_refusal, named_wait
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Exchange
+from .admission import Admission
 from .aiohttp_compat import UnsolicitedDataError
 from .attempt import AttemptRunner, StaleConnectionError
 from .error_mapping import translate
@@ -46,11 +49,11 @@ class RetryLoop(Generic[T, R]):
     """
 
     __slots__ = (
+        "_admission",
         "_budget",
         "_call",
         "_clock",
         "_http",
-        "_limiter",
         "_pool",
         "_resent",
         "_runner",
@@ -67,6 +70,7 @@ class RetryLoop(Generic[T, R]):
         budget: RetryBudget,
         authorize: Callable[[object, BaseURL], Secret],
         limiter: AttemptLimiter | None,
+        admission: Admission | None,
         read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> None:
         """
@@ -79,7 +83,9 @@ class RetryLoop(Generic[T, R]):
             clock: The source of time and random numbers.
             budget: The retry budget of the call's base URL and key.
             authorize: Returns the Authorization header for a key.
-            limiter: Admits each attempt; None admits them at once.
+            limiter: Admits each attempt of a row; None for any other call.
+            admission: The limits of a chat call; None if the limiter has them, or if
+                none apply.
             read: Reads a response whose headers have arrived.
         """
         self._call = call
@@ -87,10 +93,19 @@ class RetryLoop(Generic[T, R]):
         self._http = http
         self._clock = clock
         self._budget = budget
-        self._limiter = limiter
+        self._admission = admission
         self._watchdog = Watchdog(pool.timer, call.timeouts)
         self._runner = AttemptRunner(
-            call, pool, http, clock, self._watchdog, budget, authorize, limiter, read
+            call,
+            pool,
+            http,
+            clock,
+            self._watchdog,
+            budget,
+            authorize,
+            limiter,
+            admission,
+            read,
         )
         self._resent = False
         # Attempts that do not count against `max_attempts`.
@@ -124,7 +139,8 @@ class RetryLoop(Generic[T, R]):
                 waited = self._wait_after(failure)
                 # The timeout that ended the attempt does not end the wait.
                 watchdog.failure = None
-                await self._clock.sleep(waited)
+                if waited:
+                    await self._clock.sleep(waited)
         except asyncio.CancelledError:
             if watchdog.caught() and watchdog.failure is not None:
                 raise with_exchange(watchdog.failure, self._http) from None
@@ -160,6 +176,8 @@ class RetryLoop(Generic[T, R]):
 
     def _wait_after(self, error: OpenRouterError) -> float:
         """Return the seconds until the next attempt, or raise the error."""
+        if error is self._runner.unsent:
+            raise error
         attempts = self._http.attempts
         # An error before the next attempt began, such as a timeout in the queue, does
         # not belong to the last attempt.
@@ -172,10 +190,9 @@ class RetryLoop(Generic[T, R]):
         wait = self._limiter_delay(error)
         if wait is not None:
             self._uncounted += 1
-            self._watchdog.postpone_deadline(wait)
         else:
             wait = self._backoff(error, len(attempts) - self._uncounted)
-        if wait is None:
+        if wait is None or wait == math.inf:
             raise error
         logger.info(
             "%s; attempt %d of %d in %.2f s.",
@@ -188,9 +205,17 @@ class RetryLoop(Generic[T, R]):
 
     def _limiter_delay(self, error: OpenRouterError) -> float | None:
         """Return the limiter's delay; None if there is none or the failure counts."""
-        if self._limiter is None:
+        limiter = self._runner.limiter
+        if limiter is None:
+            if self._admission is not None and is_refusal(error):
+                # The first one that this call meets. The next attempt passes a limiter.
+                opened = self._runner.open_limiter()
+                opened.refused(error, self._watchdog.granted, len(self._http.attempts))
             return None
-        return self._limiter.retry_delay(error, self._clock.random())
+        delay = limiter.retry_delay(error, self._clock.random())
+        if limiter.is_row and delay is not None:
+            self._watchdog.postpone_deadline(delay)
+        return delay
 
     def _backoff(self, error: OpenRouterError, attempts: int) -> float | None:
         """Return the seconds until a retry; None, with a hint on the error, if none."""
@@ -198,12 +223,18 @@ class RetryLoop(Generic[T, R]):
             return None
         retries, deadline = self._call.retries, self._watchdog.deadline
         now = self._clock.now()
+        # The limiter waits for the end of the cooldown, with a jitter of its own.
+        is_cooling = (
+            self._admission is not None
+            and is_refusal(error)
+            and named_wait(error) is not None
+        )
         wait = backoff(
             error,
             retries,
             attempts=attempts,
             remaining=None if deadline is None else deadline - now,
-            random=self._clock.random(),
+            random=0.0 if is_cooling else self._clock.random(),
         )
         if wait is None:
             if (
@@ -222,7 +253,7 @@ class RetryLoop(Generic[T, R]):
             reason = "It was not retried, because the retry budget is used up."
             error.hint = f"{error.hint} {reason}" if error.hint else reason
             return None
-        return wait
+        return 0.0 if is_cooling else wait
 
     def _log_failure(self, reason: str) -> None:
         logger.debug(

@@ -1,8 +1,5 @@
 """Transport: sends a Call and returns its value or its open stream."""
 
-import asyncio
-import random
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,11 +13,13 @@ from ..protocol.call import Call, CallRecord, CallReservation
 from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
 from ..protocol.retry import RetryBudget
+from ..protocol.settings import ConcurrencyOption
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse
+from .admission import Admission
 from .call_events import CallEvents, CallObserver, CallReport
 from .event_stream import EventStream
-from .limiter import AttemptLimiter
+from .limiter import AttemptLimiter, LimiterRegistry, real_time
 from .pool import NetworkOptions, Pool, PoolRegistry, PoolStats
 from .response_reader import ResponseReader
 from .retry_loop import RetryLoop
@@ -53,6 +52,7 @@ class Transport:
         clock: The source of time and random numbers.
         meter: Counts what calls use and cost.
         budgets: Budgets of the client and of its tags; None without any.
+        limiters: The concurrency limits and cooldowns.
     """
 
     def __init__(
@@ -74,8 +74,7 @@ class Transport:
             make_budgets: Function that makes the budgets of the client; it is called
                 with `fetch`, for the prices, and the clock. None without budgets.
         """
-        # Jitter needs no cryptographic random numbers.
-        self.clock = clock or Clock(time.monotonic, asyncio.sleep, random.random)
+        self.clock = clock or real_time()
         self.meter = UsageMeter()
         self.budgets: ClientBudgets | None = (
             None if make_budgets is None else make_budgets(self.fetch, self.clock)
@@ -87,13 +86,19 @@ class Transport:
             observer,
             self.meter,
         )
+        self.limiters = LimiterRegistry(self.clock)
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
         self._authorizations = LRUCache[str, Secret](_MAX_KEYS)
 
-    def stats(self) -> PoolStats:
-        """Return a snapshot of slots and connections."""
-        return self._pools.stats()
+    def stats(self, option: ConcurrencyOption) -> PoolStats:
+        """
+        Return a snapshot of slots, connections and limits.
+
+        Args:
+            option: The concurrency limit of the client that asks.
+        """
+        return self._pools.stats(self.limiters.stats(option))
 
     async def aclose(self) -> None:
         """Close this loop's connections and reject further calls."""
@@ -104,15 +109,19 @@ class Transport:
         call: Call[T],
         limiter: AttemptLimiter | None = None,
         reservation: CallReservation | None = None,
+        *,
+        concurrency: ConcurrencyOption | None = None,
     ) -> T:
         """
         Send a call and return the value of its response.
 
         Args:
             call: A plain call.
-            limiter: Admits each attempt; None admits them at once.
+            limiter: Admits each attempt of a row; None for any other call.
             reservation: Money that was reserved for the call, which is settled at its
                 end.
+            concurrency: The limit of a chat call, which also waits for cooldowns; None:
+                neither applies.
 
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
@@ -123,7 +132,8 @@ class Transport:
             if call.reserve is not None:
                 report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
-            loop = self._loop(call, pool, report, limiter, _read)
+            admission = self._admission(call, pool, concurrency)
+            loop = self._loop(call, pool, report, limiter, admission, _read)
             if report.observation is None:
                 value = await loop.run()
             else:
@@ -135,7 +145,10 @@ class Transport:
         return value
 
     async def open(
-        self, call: Call[ChatResponse], limiter: AttemptLimiter | None = None
+        self,
+        call: Call[ChatResponse],
+        *,
+        concurrency: ConcurrencyOption | None = None,
     ) -> tuple[EventStream, StreamState]:
         """
         Send a call and return its open stream, of which the first event was read.
@@ -145,7 +158,8 @@ class Transport:
 
         Args:
             call: A call that asks for a stream.
-            limiter: Admits each attempt; None admits them at once.
+            concurrency: The limit of a chat call, which also waits for cooldowns; None:
+                neither applies.
 
         Raises:
             OpenRouterError: If the call failed before or with its first event, and is
@@ -157,8 +171,9 @@ class Transport:
             if call.reserve is not None:
                 report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
+            admission = self._admission(call, pool, concurrency)
             loop = self._loop(
-                call, pool, report, limiter, lambda reader: reader.open(on_end)
+                call, pool, report, None, admission, lambda reader: reader.open(on_end)
             )
             if report.observation is None:
                 return await loop.run()
@@ -175,6 +190,7 @@ class Transport:
         pool: Pool,
         report: CallReport,
         limiter: AttemptLimiter | None,
+        admission: Admission | None,
         read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> RetryLoop[T, R]:
         return RetryLoop(
@@ -185,14 +201,22 @@ class Transport:
             self._budget(call),
             self._authorize,
             limiter,
+            admission,
             read,
         )
 
+    def _admission(
+        self, call: Call[Any], pool: Pool, option: ConcurrencyOption | None
+    ) -> Admission | None:
+        """Return the limits of a chat call; None for any other call."""
+        if option is None:
+            return None
+        key = (pool.loop, call.base_url.url, _key_id(call), call.model)
+        return self.limiters.get(key).admission(option)
+
     def _budget(self, call: Call[Any]) -> RetryBudget:
         """Return the retry budget of a base URL and key; a key function is one key."""
-        key = call.api_key
-        key_id = hash(key) if isinstance(key, str) else id(key)
-        scope = (call.base_url.url, key_id)
+        scope = (call.base_url.url, _key_id(call))
         budget = self._budgets.get(scope)
         if budget is None:
             # Threads share the client, and must not count apart from each other.
@@ -212,6 +236,12 @@ class Transport:
         if secret is None:
             secret = self._authorizations[key] = authorization(key, base_url)
         return secret
+
+
+def _key_id(call: Call[Any]) -> int:
+    """Return a number that differs from key to key and does not reveal the key."""
+    key = call.api_key
+    return hash(key) if isinstance(key, str) else id(key)
 
 
 def _read(reader: ResponseReader[T]) -> Awaitable[T]:

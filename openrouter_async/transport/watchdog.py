@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..config import Timeouts
 from ..errors import APITimeoutError, OpenRouterError, Phase
@@ -15,7 +15,7 @@ class Stage(Enum):
     """The progress of an attempt, which decides which timeouts run."""
 
     LIMITER = auto()
-    """Waiting for the limiter: none."""
+    """Waiting for the limiter: the bounds of that wait."""
     QUEUE = auto()
     """Waiting for a connection slot: `pool`."""
     CONNECT = auto()
@@ -43,6 +43,18 @@ _MESSAGES: Final[dict[Phase, str]] = {
     "read": "No byte was received",
     "total": "The call did not finish",
 }
+
+
+class LimitedWait(Protocol):
+    """A wait in the limiter, which has bounds of its own."""
+
+    def due(self, now: float) -> float:
+        """Return when the wait may have to end; infinity for never."""
+        ...
+
+    def expired(self, now: float) -> OpenRouterError:
+        """Return the error of a wait that has to end."""
+        ...
 
 
 class Watchdog:
@@ -80,6 +92,7 @@ class Watchdog:
         "_blocked",
         "_cancelled",
         "_cancelling",
+        "_limited_wait",
         "_task",
         "_timeouts",
         "_timer",
@@ -112,6 +125,7 @@ class Watchdog:
         self.busy = 0.0
         # Seconds that connecting gets in addition, because the loop was blocked.
         self._blocked = 0.0
+        self._limited_wait: LimitedWait | None = None
         self.stage = Stage.IDLE
         self.failure: OpenRouterError | None = None
         self.on_fail: Callable[[], None] | None = None
@@ -142,6 +156,19 @@ class Watchdog:
         due = self._earliest(now)[0]
         if due is not None:
             self._timer.check_at(due)
+
+    def wait_in_limiter(self, wait: LimitedWait) -> None:
+        """End the wait in the limiter when its bounds say so."""
+        self._limited_wait = wait
+        self._timer.check_at(wait.due(self.now()))
+
+    def check_limiter(self, due: float) -> None:
+        """Check the wait in the limiter at this time or earlier."""
+        self._timer.check_at(due)
+
+    def end_wait_in_limiter(self) -> None:
+        """Note that the wait in the limiter is over."""
+        self._limited_wait = None
 
     def start_attempt(self, now: float) -> None:
         """Start the timeouts of an attempt, whose slot was granted."""
@@ -232,11 +259,20 @@ class Watchdog:
 
     def next_due(self, now: float) -> float:
         """Return when the next timeout expires; infinity for never."""
+        if self._limited_wait is not None and self.failure is None:
+            return self._limited_wait.due(now)
         due = self._earliest(now)[0]
         return math.inf if due is None or self.failure is not None else due
 
     def check(self, now: float) -> float:
         """End the call if a timeout has expired; return when to check again."""
+        wait = self._limited_wait
+        if wait is not None and self.failure is None:
+            limit = wait.due(now)
+            if limit > now:
+                return limit
+            self.fail(wait.expired(now))
+            return math.inf
         due, phase, seconds = self._earliest(now)
         if due is None or self.failure is not None:
             return math.inf

@@ -25,7 +25,8 @@ class Attempt(Shape):
         status: HTTP status; None if no response arrived.
         error: The failure as one line ("RateLimitError: 429 ..."); None if it
             succeeded.
-        waited: Seconds waited before this attempt; 0.0 for the first.
+        waited: Seconds waited before this attempt, for the backoff and in cooldowns;
+            0.0 for the first, unless a cooldown held it.
         generation_id: The `X-Generation-Id` header; None if it is absent.
         billing: Billing status of the attempt.
     """
@@ -44,6 +45,9 @@ class Timings(Shape):
 
     Attributes:
         queued: Waiting for connection slots, in all attempts together.
+        permit: Waiting for permits of a concurrency limit, in all attempts together.
+        cooldown: Waiting because the server had asked to wait, in all attempts
+            together.
         connect: From the last attempt's slot to its connection, new or pooled.
         headers: From the last attempt's slot to the response headers.
         first_token: From the last attempt's slot to the first token; for a plain call,
@@ -56,6 +60,8 @@ class Timings(Shape):
     headers: float | None = None
     first_token: float | None = None
     total: float | None = None
+    permit: float | None = None
+    cooldown: float | None = None
 
 
 @define(eq=False, repr=False)

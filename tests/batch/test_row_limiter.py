@@ -1,14 +1,17 @@
 """The limiter of one row, in front of the shared concurrency and rate limits."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from support import VirtualTime
 
-from openrouter_async import Retries
+from openrouter_async import RateLimitError, Retries
 from openrouter_async.batch.row_limiter import RowLimiter
 from openrouter_async.batch.rows.stats import RunCounters, StopReason
-from openrouter_async.protocol.concurrency import Cooldown, FixedController
-from openrouter_async.transport.limiter import ConcurrencyLimiter
+from openrouter_async.protocol.settings import ConcurrencyOption
+from openrouter_async.transport.admission import Admission, LimiterScope
 
 
 class ManualRate:
@@ -33,47 +36,59 @@ class IgnoredControl:
         """Do nothing."""
 
 
-def make_limiter(limit: int) -> ConcurrencyLimiter:
-    loop = asyncio.get_running_loop()
-    return ConcurrencyLimiter(loop, FixedController(limit), Cooldown())
+def make_admission(time: VirtualTime, limit: int) -> Admission:
+    scope = LimiterScope(asyncio.get_running_loop(), time.clock)
+    return scope.row_admission(limit, ConcurrencyOption())
 
 
-def make_row(
-    limiter: ConcurrencyLimiter, rate: ManualRate
-) -> tuple[RowLimiter, RunCounters]:
+def make_row(admission: Admission, rate: ManualRate) -> tuple[RowLimiter, RunCounters]:
     counters = RunCounters()
-    loop = asyncio.get_running_loop()
-    row = RowLimiter(loop, limiter, rate, Retries(), counters, IgnoredControl())
-    return row, counters
+    call: Any = SimpleNamespace(retries=Retries(), provider=None)
+    return RowLimiter(admission, rate, call, counters, IgnoredControl()), counters
+
+
+def refused(seconds: float) -> RateLimitError:
+    return RateLimitError("busy", status_code=429, retry_after=seconds)
 
 
 async def test_pause_that_begins_while_a_row_waits_for_the_rate_holds_it_back() -> None:
-    loop = asyncio.get_running_loop()
-    limiter, rate = make_limiter(2), ManualRate()
-    row, counters = make_row(limiter, rate)
+    time, rate, other_rate = VirtualTime(), ManualRate(), ManualRate()
+    admission = make_admission(time, 3)
+    row, counters = make_row(admission, rate)
+    other, _ = make_row(admission, other_rate)
     entering = asyncio.ensure_future(row.acquire())
+    entering_too = asyncio.ensure_future(other.acquire())
     await asyncio.sleep(0)
     assert rate.turn is not None
-    limiter.pause(loop.time(), 0.1, 0.0)
+    assert other_rate.turn is not None
+    other_rate.turn.set_result(None)
+    await entering_too
+    other.ended(refused(2.0))
+    other.release()
     rate.turn.set_result(None)
-    await asyncio.sleep(0.01)
-    assert (row.is_in_flight, limiter.waiting) == (False, 1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (row.is_in_flight, admission.stats().waiting) == (False, 1)
 
-    await asyncio.sleep(0.12)
+    await time.advance(3.0)
     rate.turn.set_result(None)
     await entering
     assert (row.is_in_flight, counters.in_flight, counters.attempts) == (True, 1, 1)
-    row.release(asyncio.CancelledError())
-    assert (row.is_in_flight, limiter.in_flight) == (False, 0)
+    permit, cooled = row.waits()
+    assert permit == 0.0
+    assert cooled == pytest.approx(2.1)
+    row.ended(asyncio.CancelledError())
+    row.release()
+    assert (row.is_in_flight, admission.stats().in_flight) == (False, 0)
 
 
 async def test_row_cancelled_while_it_waits_for_the_rate_frees_its_slot() -> None:
-    limiter, rate = make_limiter(1), ManualRate()
-    row, _ = make_row(limiter, rate)
+    admission, rate = make_admission(VirtualTime(), 1), ManualRate()
+    row, _ = make_row(admission, rate)
     entering = asyncio.ensure_future(row.acquire())
     await asyncio.sleep(0)
     entering.cancel()
     with pytest.raises(asyncio.CancelledError):
         await entering
 
-    assert limiter.in_flight == 0
+    assert admission.stats().in_flight == 0

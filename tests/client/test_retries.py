@@ -212,7 +212,7 @@ async def test_retry_after_is_a_lower_bound(
 
     assert response.text == "hello"
     assert len(server.requests) == 2
-    assert slept == [1.5]
+    assert slept == [pytest.approx(1.05, abs=0.05)]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_retry_after_is_read_from_every_location(
 
     await client.chat.send(HELLO)
 
-    assert slept == [7.5]
+    assert slept == [pytest.approx(7.35, abs=0.05)]
 
 
 async def test_retry_after_beyond_max_wait_raises_at_once(
@@ -244,7 +244,7 @@ async def test_retry_after_beyond_max_wait_raises_at_once(
     with pytest.raises(RateLimitError) as caught:
         await client.chat.send(HELLO)
     with pytest.raises(RateLimitError):
-        await client.chat.send(HELLO, retries=Retries(max_wait=60.9))
+        await client.chat.send(HELLO, model="n", retries=Retries(max_wait=60.9))
 
     assert caught.value.retry_after == 61
     assert caught.value.retryable
@@ -294,7 +294,8 @@ async def test_each_attempt_is_recorded_with_its_error_and_billing(
     assert (first.status, first.waited, first.billing) == (429, 0.0, "not_accepted")
     assert first.generation_id == ids[0]
     assert str(first.error).startswith("RateLimitError: ")
-    assert (second.status, second.waited, second.billing) == (502, 2.5, "insured")
+    assert (second.status, second.billing) == (502, "insured")
+    assert second.waited == pytest.approx(2.1, abs=0.05)
     assert second.generation_id is None
     assert str(second.error).startswith("BadGatewayError: ")
     assert (third.status, third.waited, third.billing) == (200, 1.0, "billed")
@@ -391,12 +392,12 @@ async def test_wait_beyond_the_deadline_raises_at_once(
     server.reply(error_reply(429, retry_after=5), times=None)
 
     with pytest.raises(RateLimitError):
-        await client.chat.send(HELLO, timeouts=5)
+        await client.chat.send(HELLO, timeouts=4.9)
     with pytest.raises(RateLimitError):
-        await client.chat.send(HELLO, timeouts=11.3)
+        await client.chat.send(HELLO, model="n", timeouts=9.9)
 
     assert len(server.requests) == 3
-    assert slept == [5.5]
+    assert slept == [pytest.approx(5.25, abs=0.05)]
 
 
 async def test_call_that_waits_after_a_timeout_is_ended_by_closing(

@@ -62,7 +62,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
             "openrouter_async.tools",
         ),
         "openrouter_async.structured.response_format",
-        "openrouter_async.transport.limiter",
+        "openrouter_async.transport.concurrency_limiter",
     },
     ("types", "__init__"): {*LONG_TAIL, HOSTED, GENERATION},
     ("chat",): {
@@ -73,7 +73,6 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         ),
         "openrouter_async.structured.output_parser",
         "openrouter_async.structured.response_format",
-        "openrouter_async.transport.limiter",
     },
     ("client",): {
         *(

@@ -1,4 +1,4 @@
-"""The adaptive concurrency limit and the pause, in virtual time."""
+"""The adaptive concurrency limit, in virtual time."""
 
 import math
 
@@ -7,10 +7,8 @@ import pytest
 from benchmarks.simulation import Simulation
 from openrouter_async.protocol.concurrency import (
     MAX_LIMIT,
-    MAX_PAUSE,
     START_LIMIT,
     Controller,
-    Cooldown,
     CubicController,
     FixedController,
 )
@@ -273,43 +271,6 @@ def test_fixed_controller_keeps_its_limit() -> None:
 
     assert control.limit == 3
     assert control.tau == 1.0
-
-
-# --- pauses ----------------------------------------------------------------------
-
-
-def test_pause_lasts_as_long_as_requested_and_up_to_a_tenth_longer() -> None:
-    pause = Cooldown()
-    assert pause.next_start(5.0, 1.0) == 5.0
-    pause.start(10.0, 3.0, 0.0)
-    assert pause.next_start(11.0, 1.0) == 13.0
-    pause.start(10.0, 3.0, 0.5)
-    assert pause.until == pytest.approx(13.15)
-    pause.start(10.0, 1.0, 0.5)
-    assert pause.until == pytest.approx(13.15)
-
-
-def test_pause_is_limited_to_two_minutes() -> None:
-    pause = Cooldown()
-    pause.start(0.0, 86_400.0, 0.0)
-
-    assert pause.until == MAX_PAUSE
-
-
-def test_calls_are_spaced_over_one_tau_after_a_pause() -> None:
-    pause = Cooldown()
-    pause.start(0.0, 3.0, 0.0)
-    now, started = 3.0, 0
-    while now < 4.0:
-        start = pause.next_start(now, 1.0)
-        if start > now:
-            now = start
-            continue
-        pause.started(now, 10, 1.0)
-        started += 1
-
-    assert started == 10
-    assert pause.next_start(4.1, 1.0) == 4.1
 
 
 # --- simulated runs against a server with a hidden limit --------------------------

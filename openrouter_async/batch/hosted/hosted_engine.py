@@ -12,7 +12,7 @@ from ...errors import ConfigurationError, JournalError
 from ...protocol.budget import Price
 from ...protocol.decode import decode
 from ...protocol.encode import encode
-from ...transport.limiter import ConcurrencyLimiter
+from ...transport.admission import Admission
 from ..engine import call_and_log, progress_of, until_done
 from ..jobs import Job, JobQueue
 from ..journal import Journal
@@ -51,7 +51,7 @@ class HostedEngine:
         limiters: Empty: hosted batches have no limits to discover.
     """
 
-    limiters: Mapping[str | None, ConcurrencyLimiter]
+    limiters: Mapping[str | None, Admission]
 
     def __init__(
         self,
