@@ -13,6 +13,7 @@ The module is pure: the time is passed as `now`.
 """
 
 import json
+import math
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -237,10 +238,9 @@ class Cooldown:
     def _next_start(self) -> float:
         number = self._started + 1
         if number < _FIRST_CALLS:
-            share = (number / _FIRST_CALLS) ** (1.0 / _FIRST_EXPONENT)
+            share = math.pow(number / _FIRST_CALLS, 1.0 / _FIRST_EXPONENT)
             return self._since + _FIRST_SECONDS * share
-        seconds: float = (number / _CALLS) ** (1.0 / _EXPONENT)
-        return self._since + seconds
+        return self._since + math.pow(number / _CALLS, 1.0 / _EXPONENT)
 
     def _advance(self, now: float) -> None:
         """Enter the phase that the time has brought."""

@@ -688,7 +688,9 @@ class LimiterScope:
         if not self.waiting or not self.cooldowns:
             self._cancel_timer()
             return
-        due = min(cooldown.next_change(now) for cooldown in self.cooldowns.values())
+        changes = [cooldown.next_change(now) for cooldown in self.cooldowns.values()]
+        # Where the next call may start by now, something else holds it.
+        due = min((at for at in changes if at > now), default=float("inf"))
         if due == self._due:
             return
         self._cancel_timer()
