@@ -235,7 +235,7 @@ async def test_example_with_tools_relays_the_run(
     assert status == 200
     assert b'"output":"Sunny in Oslo"' in data
     assert b"It is sunny." in data
-    assert b'"messageMetadata":{"tokens":' in data
+    assert b'"messageMetadata":{"usage":{"tokens":' in data
 
 
 async def test_example_with_tools_responds_to_an_early_error_with_a_status(

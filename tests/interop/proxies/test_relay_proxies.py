@@ -133,6 +133,7 @@ async def test_client_that_leaves_closes_the_upstream_through_a_proxy(
         aiohttp.ClientSession() as session,
         session.get(f"{proxied}/heartbeat") as response,
     ):
-        # The first comment arrives at once, in spite of nginx's buffers.
-        assert await response.content.readany() == b": keep-alive\n\n"
+        # Comments arrive at once, in spite of nginx's buffers.
+        data = await response.content.readany()
+        assert data.replace(b": keep-alive\n\n", b"") == b""
     await server.until(closed=1, timeout=15)
