@@ -1,6 +1,7 @@
 """Fixtures: a local server, clients of it, and a clock whose waits take no time."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
 from typing import Any
@@ -133,6 +134,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the tests with larger inputs"
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two workers per core: a test waits for half of its time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
