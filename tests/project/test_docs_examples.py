@@ -215,4 +215,4 @@ def test_every_example_is_included_in_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))
     included = set(re.findall(r"literalinclude\} examples/(\S+)", pages))
 
-    assert {f"{name}.py" for name in (PROGRAMS.keys() | NOT_PROGRAMS)} <= included
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == included
