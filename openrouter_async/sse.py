@@ -185,6 +185,27 @@ class SSEDecoder:
                 self._process_line(part, events)
         return [event for event in events if isinstance(event, ServerSentEvent)]
 
+    def take_line(self) -> bytes:
+        """
+        Return the unfinished line and forget it, if nothing else is pending.
+
+        The decoder is idle then; the caller has to feed the line again, or whole events
+        that begin with it, to another decoder.
+
+        Returns:
+            The line; b"" if the decoder is idle already, or if more is pending.
+        """
+        if (
+            self._after_cr
+            or self._failed
+            or self._start is not None
+            or self._is_inside_event()
+        ):
+            return b""
+        line, self._tail = bytes(self._tail), bytearray()
+        self.is_idle = True
+        return line
+
     def _is_inside_event(self) -> bool:
         """Return True if a field of an unfinished event was received."""
         return bool(self._data or self._event or self._bare or self._retry is not None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import warnings
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
@@ -12,7 +12,6 @@ import typing_extensions
 from .errors import ClosedError, ConfigurationError, OpenRouterError
 from .protocol.error_parsing import with_exchange
 from .protocol.stream_state import DONE_EVENT, StreamState
-from .sse import ReceivedEvent
 from .transport.event_stream import EventStream
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
 
@@ -32,12 +31,12 @@ class ChatStream:
 
     __slots__ = (
         "__weakref__",
+        "_buffer",
         "_done",
         "_event_stream",
-        "_events",
         "_failure",
-        "_feed",
         "_first",
+        "_on_chunk",
         "_reading",
         "_state",
     )
@@ -45,15 +44,10 @@ class ChatStream:
     def __init__(self, event_stream: EventStream, state: StreamState) -> None:
         self._event_stream = event_stream
         self._state = state
-        # A wrapper only if somebody counts chunks, so that nobody else pays for it.
-        self._feed = (
-            state.feed if state.on_chunk is None else _counted(state, state.on_chunk)
-        )
+        self._on_chunk = state.on_chunk
         # Decoded when the stream was opened; None once it was returned.
         self._first, state.first = state.first, None
-        # Received and not yet decoded. The next one is last, so that `pop` is cheap
-        # and an event is freed as soon as it was read.
-        self._events: list[ReceivedEvent] = []
+        self._buffer = event_stream.buffer
         self._failure: OpenRouterError | None = None
         self._reading = False
         self._done = False
@@ -92,9 +86,21 @@ class ChatStream:
         Raises:
             OpenRouterError: As iterating raises; its `partial` has what was received.
         """
-        async for _ in self:
-            pass
+        while await anext(self, None) is not None:
+            self._add_texts()
         return self.response
+
+    def _add_texts(self) -> None:
+        """Add the texts that wait to the response, without creating their chunks."""
+        texts, template = self._buffer.texts, self._buffer.template
+        if not texts or template is None:
+            return
+        self._buffer.texts = []
+        texts.reverse()
+        template.sink.extend(texts)
+        if self._on_chunk is not None:
+            for _ in texts:
+                self._on_chunk()
 
     async def read_available(self) -> list[ChatStreamingResponseChunk]:
         """
@@ -115,9 +121,10 @@ class ChatStream:
             chunks = [await anext(self)]
         except StopAsyncIteration:
             return []
-        while self._events:
+        buffer = self._buffer
+        while buffer.texts or buffer.events:
             try:
-                chunk = self._feed(self._events.pop())
+                chunk = self._next_waiting()
             except OpenRouterError as error:
                 # The next call raises it, because it is now the end of the stream.
                 self._fail(error)
@@ -126,7 +133,7 @@ class ChatStream:
                 chunks.append(chunk)
             elif self._state.done:
                 # The next call waits for the end of the body, and returns [].
-                self._events = []
+                buffer.clear()
         return chunks
 
     async def aclose(self) -> None:
@@ -144,7 +151,7 @@ class ChatStream:
                 http=self._state.http,
                 partial=None if self._event_stream.ended else self.partial,
             )
-        self._events = []
+        self._buffer.clear()
         self._event_stream.close(self._failure)
 
     close = aclose
@@ -155,32 +162,26 @@ class ChatStream:
     async def __anext__(self) -> ChatStreamingResponseChunk:
         # Everything is awaited here: each coroutine between the caller and the
         # connection would cost time whenever an event arrives.
+        buffer = self._buffer
         while True:
-            if not self._events:
-                if (
-                    self._failure is not None
-                    or self._first is not None
-                    or self._reading
-                    or self._state.done
-                ):
-                    first = self._prepare()
-                    if first is not None:
-                        return first
-                else:
-                    self._reading = True
-                    try:
-                        self._events = await self._event_stream.read() or self._end()
-                    except asyncio.CancelledError as error:
-                        self._leave(error)
-                        raise
-                    except OpenRouterError as error:
-                        self._events = self._end_at(error)
-                    finally:
-                        self._reading = False
+            template = buffer.template
+            if template is not None and buffer.texts and self._on_chunk is None:
+                # The fast path of `_next_waiting`: most chunks are created here.
+                text = buffer.texts.pop()
+                template.sink.add(text)
+                return template.make_chunk(text)
+            if not buffer.events and self._must_read():
+                self._reading = True
+                try:
+                    if not await self._event_stream.read():
+                        self._end_body()
+                except (asyncio.CancelledError, OpenRouterError) as error:
+                    self._end_at(error)
+                finally:
+                    self._reading = False
+                continue
             try:
-                # The event is not bound to a name: a traceback that shows local
-                # variables must not show a key that the server echoed.
-                chunk = self._feed(self._events.pop())
+                chunk = self._next_waiting()
             except OpenRouterError as error:
                 raise self._fail(error) from error.__cause__
             if chunk is not None:
@@ -190,41 +191,76 @@ class ChatStream:
                 await self._finish()
                 raise StopAsyncIteration
 
-    def _prepare(self) -> ChatStreamingResponseChunk | None:
+    def _must_read(self) -> bool:
         """
-        Do what is to be done in place of a read, or raise the reason against it.
+        Return True if more is to be read; at the end, set `[DONE]` as the next event.
 
-        Returns:
-            The chunk of the first event, which was decoded when the stream was opened,
-            at the first call; `_events` is then the rest of its read, if any. Later
-            None, with `[DONE]` in `_events`.
+        Raises:
+            OpenRouterError: If the stream has failed, or another task reads it.
         """
         if self._failure is not None:
             raise self._failure
-        first, self._first = self._first, None
-        if first is not None:
-            self._events, self._event_stream.unread = self._event_stream.unread, []
-            return first
+        if self._first is not None or self._buffer.texts:
+            return False
         if self._state.done:
-            self._events = [DONE_EVENT]
-            return None
-        raise ConfigurationError(
-            "Two tasks read the same stream. Let one task read it, and pass the "
-            "chunks on.",
-            http=self._state.http,
-        )
+            self._buffer.events = [DONE_EVENT]
+            return False
+        if self._reading:
+            raise ConfigurationError(
+                "Two tasks read the same stream. Let one task read it, and pass the "
+                "chunks on.",
+                http=self._state.http,
+            )
+        return True
 
-    def _end(self) -> list[ReceivedEvent]:
-        """Return `[DONE]` at the successful end of the body."""
+    def _next_waiting(self) -> ChatStreamingResponseChunk | None:
+        """
+        Return the chunk of the next event that was received; None if it has none.
+
+        Raises:
+            OpenRouterError: As `StreamState.feed` raises.
+        """
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        buffer = self._buffer
+        template = buffer.template
+        if template is not None and (buffer.texts or buffer.match_waiting(template)):
+            text = buffer.texts.pop()
+            template.sink.add(text)
+            chunk = template.make_chunk(text)
+        else:
+            # The event is not bound to a name: a traceback that shows local variables
+            # must not show a key that the server echoed.
+            received = self._state.feed(buffer.events.pop())
+            buffer.template = self._state.template
+            if received is None:
+                return None
+            chunk = received
+        if self._on_chunk is not None:
+            self._on_chunk()
+        return chunk
+
+    def _end_body(self) -> None:
+        """Set `[DONE]` as the next event at the end of the body, if it is complete."""
         self._state.end()
-        return [DONE_EVENT]
+        self._buffer.events = [DONE_EVENT]
 
-    def _end_at(self, error: OpenRouterError) -> list[ReceivedEvent]:
-        """Raise an error of a read, unless the response was complete before it."""
-        if self._state.finished and not isinstance(error, ClosedError):
-            # A connection that breaks after the finish reason has cut nothing off.
-            return [DONE_EVENT]
-        raise self._fail(error) from error.__cause__
+    def _end_at(self, error: asyncio.CancelledError | OpenRouterError) -> None:
+        """
+        End the stream because of an exception in a read.
+
+        Raises:
+            CancelledError: If the task was cancelled.
+            OpenRouterError: If the response was not complete before the error.
+        """
+        if isinstance(error, asyncio.CancelledError):
+            self._leave(error)
+            raise error
+        if not self._state.finished or isinstance(error, ClosedError):
+            raise self._fail(error) from error.__cause__
+        # A connection that breaks after the finish reason has cut nothing off.
+        self._buffer.events = [DONE_EVENT]
 
     def _fail(self, error: OpenRouterError) -> OpenRouterError:
         """Close the stream because of an error, and return the error to raise."""
@@ -243,7 +279,7 @@ class ChatStream:
                 "The stream was closed when the task that read it was cancelled.",
                 http=self._state.http,
             )
-        self._events = []
+        self._buffer.clear()
         self._event_stream.end(error)
 
     async def _finish(self) -> None:
@@ -258,7 +294,7 @@ class ChatStream:
             # before the chunks that had arrived were read.
             raise self._fail(failure)
         self._done = True
-        self._events = []
+        self._buffer.clear()
         await self._event_stream.finish()
 
     async def __aenter__(self) -> Self:
@@ -297,21 +333,6 @@ class ChatStream:
             source=self,
             stacklevel=2,
         )
-
-
-def _counted(
-    state: StreamState, on_chunk: Callable[[], object]
-) -> Callable[[ReceivedEvent], ChatStreamingResponseChunk | None]:
-    """Return a `feed` that calls `on_chunk` for each chunk."""
-    feed = state.feed
-
-    def feed_and_count(event: ReceivedEvent) -> ChatStreamingResponseChunk | None:
-        chunk = feed(event)
-        if chunk is not None:
-            on_chunk()
-        return chunk
-
-    return feed_and_count
 
 
 S = typing_extensions.TypeVar("S", bound=ChatStream, default=ChatStream)

@@ -30,6 +30,7 @@ from ..types import (
     ToolCall,
     ToolCallFunction,
 )
+from ..types.lazy import EMPTY_LIST
 from .surrogates import mark_texts, readable
 
 _T = TypeVar("_T")
@@ -424,6 +425,7 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
         "cls": cls,
         "new": object.__new__,
         "Exchange": Exchange,
+        "EMPTY": EMPTY_LIST,
     }
     fields = attrs.fields(cls)  # type: ignore[arg-type]
     common = _COMMON_FIELDS.get(cls, 0)
@@ -433,11 +435,15 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
     indent = " "
     if common:
         present = " and ".join(
-            f"self.{field.name}" + (" is not None" if field.default is None else "")
+            f"self.{_slot(cls, field.name)}"
+            + (" is not None" if field.default is None else "")
             for field in fields[:common]
         )
         lines.append(f" if len(raw) == {common} and {present}:")
-        lines += (f"  self.{f.name} = {_default_source(f)}" for f in fields[common:])
+        lines += (
+            f"  self.{_slot(cls, f.name)} = {_default_source(cls, f)}"
+            for f in fields[common:]
+        )
         lines.append(" else:")
         indent = "  "
     for field in fields[common:]:
@@ -451,11 +457,22 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
     return reader
 
 
-def _default_source(field: "attrs.Attribute[Any]") -> str:
+def _default_source(cls: type[Any], field: "attrs.Attribute[Any]") -> str:
     """Return the source of a field's value if the object does not have the key."""
     if field.name == "raw":
         return "raw"
-    return "None" if field.default is None else "[]"
+    return "None" if field.default is None else _empty_list(_slot(cls, field.name))
+
+
+def _empty_list(slot: str) -> str:
+    """Return the source of an empty list, which is not created in a lazy field."""
+    return "EMPTY" if slot.removeprefix("self.").startswith("_") else "[]"
+
+
+def _slot(cls: type[Any], name: str) -> str:
+    """Return the name of a field's slot, which a property may hide."""
+    hidden = f"_{name}"
+    return hidden if hasattr(cls, hidden) else name
 
 
 def _lookup_lines(
@@ -468,8 +485,9 @@ def _lookup_lines(
     objects; 4. strings, numbers, booleans and plain objects.
     """
     name = field.name
+    target = f"self.{_slot(cls, name)}"
     if name == "raw":
-        return ["self.raw = raw"]
+        return [f"{target} = raw"]
     if name == "http":
         return ["self.http = http if http.__class__ is Exchange else Exchange()"]
     types = _union_members(field.type)
@@ -479,18 +497,22 @@ def _lookup_lines(
     read = f"read_{name}"
     if get_origin(first) is list:
         (item,) = get_args(first)
+        # A list that need not exist costs time here, and in each garbage collection.
+        # `choices` is usually read, and the slot holds something else in lazy chunks.
+        empty = "[]" if name == "choices" else _empty_list(target)
         if not attrs.has(item):
             items = "[m for m in v if m.__class__ is dict]"
-            return [lookup, f"self.{name} = {items} if v.__class__ is list else []"]
+            source = f"{items} if v and v.__class__ is list else {empty}"
+            return [lookup, f"{target} = {source}"]
         namespace[read] = _converter.get_structure_hook(item)
         # Most lists have one item. Before Python 3.12, a comprehension is a function
         # call of its own.
         one = "len(v) == 1 and v[0].__class__ is dict"
         return [
             lookup,
-            f"if not v or v.__class__ is not list: self.{name} = []",
-            f"elif {one}: self.{name} = [{read}(v[0])]",
-            f"else: self.{name} = [{read}(m) for m in v if m.__class__ is dict]",
+            f"if not v or v.__class__ is not list: {target} = {empty}",
+            f"elif {one}: {target} = [{read}(v[0])]",
+            f"else: {target} = [{read}(m) for m in v if m.__class__ is dict]",
         ]
     if attrs.has(first):
         namespace[read] = _converter.get_structure_hook(first)

@@ -20,6 +20,7 @@ from .decode import (
 )
 from .error_parsing import error_from_body, find_error, first_object, with_exchange
 from .headers import Secret, redact
+from .templates import Template, TemplateLearner
 
 DONE: Final = "[DONE]"
 """The data of the event that ends a stream."""
@@ -100,6 +101,8 @@ class StreamState:
         finished: True once a choice had a finish reason. A connection that breaks
             after that has cut nothing off.
         done: True once no further chunk can follow.
+        template: The template of the last chunk; None if there is none. Only events
+            that it does not match are fed.
         on_chunk: Called by the reader for each chunk after the first; None if nobody
             wants to know.
     """
@@ -107,6 +110,7 @@ class StreamState:
     __slots__ = (
         "_accumulator",
         "_key",
+        "_learner",
         "_on_first_token",
         "_wall_time",
         "done",
@@ -114,6 +118,7 @@ class StreamState:
         "first",
         "http",
         "on_chunk",
+        "template",
         "token_seen",
     )
 
@@ -147,6 +152,9 @@ class StreamState:
         self.token_seen = False
         self.finished = False
         self.done = False
+        self.template: Template | None = None
+        # Created at the first token, because thousands of streams may be open.
+        self._learner: TemplateLearner | None = None
 
     def feed(self, event: ReceivedEvent) -> ChatStreamingResponseChunk | None:
         """
@@ -178,14 +186,21 @@ class StreamState:
             event = self._redact(event)
             self._feed_other(to_text(event), error.with_traceback(None))
             return None
-        chunk = parse_exact_chunk(chunk, event)
+        if b'"arguments"' in event:
+            chunk = parse_exact_chunk(chunk, event)
         if self._may_be_error(chunk) and find_error(chunk.raw) is not None:
             event = self._redact(event)
             chunk = parse_chunk(event)
             raise self._error_in(chunk)
         self._accumulator.add(chunk)
-        if not self.token_seen:
+        if self._learner is None:
             self._await_token(chunk)
+        else:
+            # A chunk that the template did not match may change where the next text
+            # belongs: even if the template matches again, it is not used again.
+            self.template = self._learner.learn(
+                event, chunk, self._accumulator, self.template
+            )
         return chunk
 
     def _may_be_error(self, chunk: ChatStreamingResponseChunk) -> bool:
@@ -263,6 +278,8 @@ class StreamState:
         self.http.generation_id = self.http.generation_id or chunk.id
         if has_token(chunk):
             self.token_seen = True
+            # Not earlier: a chunk that a template matches ends no timeout.
+            self._learner = TemplateLearner()
             if self._on_first_token is not None:
                 self._on_first_token()
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import APITimeoutError, OpenRouterError
-from ..protocol.stream_state import is_relevant, is_whole
-from ..sse import ReceivedEvent, SSEDecoder
+from ..protocol.event_buffer import EventBuffer
 from ..types import Exchange
 from .decoded_body import Body, take_buffered
 from .direct_request import Response
@@ -24,31 +23,30 @@ _GRACE_SECONDS: Final = 0.1
 
 class EventStream:
     """
-    The open body of a streamed response: bytes in, server-sent events out.
+    The open body of a streamed response: it reads bytes into a buffer of events.
 
-    It knows bytes, events and timeouts. Of the meaning of events it only asks if they
-    are about the response: heartbeats do not count for the timeouts. It holds a
+    It knows bytes and timeouts. Of the meaning of events it only asks if they are about
+    the response: heartbeats do not count for the timeouts. It holds a
     connection slot until it ends, and it ends once, by whichever comes first: the
     reader at the end of the body, a timeout, `close` from another task, or the end of
     the client.
 
     Attributes:
-        unread: Events that were received together with the first one; the next one is
-            last. The reader takes them before it calls `read`.
+        buffer: The events that were received. The reader takes all of them before it
+            calls `read` again.
         ended: True once the stream has ended.
     """
 
     __slots__ = (
         "_content",
-        "_decoder",
         "_http",
         "_on_end",
         "_pool",
         "_release",
         "_response",
         "_watchdog",
+        "buffer",
         "ended",
-        "unread",
     )
 
     def __init__(
@@ -79,13 +77,12 @@ class EventStream:
         """
         self._response = response
         self._content = content
-        self._decoder = SSEDecoder(limit_bytes=limit_bytes, bare_json=True)
+        self.buffer = EventBuffer(limit_bytes)
         self._http = http
         self._pool = pool
         self._watchdog = watchdog
         self._release = release
         self._on_end = on_end
-        self.unread: list[ReceivedEvent] = []
         self.ended = False
 
     @property
@@ -102,15 +99,15 @@ class EventStream:
         """Let timeouts end the stream from now on, not the task that opens it."""
         self._watchdog.on_fail = self._fail
 
-    async def read(self, start: bytes = b"") -> list[ReceivedEvent] | None:
+    async def read(self, start: bytes = b"") -> bool:
         """
-        Wait for the next events; return 1 or more, or None at the end of the body.
+        Wait until the next events are in the buffer.
 
         Args:
             start: Bytes of the body that were read before.
 
         Returns:
-            The events; the next one is last, so that `pop` is cheap.
+            True if there is an event; False at the end of the body.
 
         Raises:
             APITimeoutError: If a timeout expired.
@@ -127,16 +124,14 @@ class EventStream:
         watchdog.busy += began - watchdog.last_byte
         while True:
             if data:
-                events = self._decoder.feed_data(data)
+                is_relevant = self.buffer.feed(data)
                 # A traceback may show local variables, and a server may have echoed
                 # the key.
                 data = b""
-                if events and any(map(is_relevant, events)):
+                if is_relevant:
                     watchdog.last_data = watchdog.last_byte
                     watchdog.waiting_since = None
-                    if len(events) > 1:
-                        events.reverse()
-                    return events
+                    return True
             # Checked after the data: what had arrived in time is delivered first.
             if watchdog.failure is not None:
                 data = self._arrived_before(watchdog.failure)
@@ -152,16 +147,11 @@ class EventStream:
                     raise broken_body(error, self._http) from error
             watchdog.last_byte = now()
             if not data:
-                return self._end_of_body()
-
-    def _end_of_body(self) -> list[ReceivedEvent] | None:
-        if self._watchdog.failure is not None:
-            raise self._watchdog.failure
-        # The body has ended as HTTP says that it does: what it holds was not cut off by
-        # the connection.
-        events: list[ReceivedEvent] = [*filter(is_whole, self._decoder.end())]
-        events.reverse()
-        return events or None
+                if watchdog.failure is not None:
+                    raise watchdog.failure
+                # The body has ended as HTTP says that it does: what it holds was not
+                # cut off by the connection.
+                return self.buffer.end()
 
     def _arrived_before(self, failure: OpenRouterError) -> bytes:
         """Return bytes that arrived before a timeout; raise the error without any."""

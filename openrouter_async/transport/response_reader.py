@@ -204,15 +204,14 @@ class ResponseReader(Generic[T]):
 
     async def _read_first(self, stream: EventStream, state: StreamState) -> None:
         """
-        Read until the first chunk or the end; what came with it stays in `unread`.
+        Read until the first chunk or the end; what came with it stays in the buffer.
 
         Heartbeats before it are skipped.
         """
         while state.first is None and not state.done:
-            events = await stream.read(self._take_start())
-            if events is None:
+            if not await stream.read(self._take_start()):
                 raise StreamInterruptedError("The stream ended before its first event.")
-            stream.unread = events
+            events = stream.buffer.events
             while state.first is None and events and not state.done:
                 # The event is not bound to a name: tracebacks may show local variables.
                 state.first = state.feed(events.pop())

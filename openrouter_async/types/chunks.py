@@ -4,6 +4,7 @@ from typing import Any
 
 from attrs import Factory, define, field
 
+from .lazy import Deferred, make_lazy
 from .response import Annotation, ReasoningDetail, Usage
 from .response_metadata import (
     Alignment,
@@ -48,6 +49,9 @@ class Delta(Shape):
     audio: OutputAudio | None = None
 
 
+make_lazy(Delta, "reasoning_details", "tool_calls", "annotations", "images")
+
+
 @define(eq=False, repr=False)
 class StreamingChoice(Shape):
     """
@@ -71,8 +75,22 @@ class StreamingChoice(Shape):
     error: ErrorBody | str | None = None
 
 
+class LazyChunk(Shape):
+    """The slots of a chunk of which only one text was decoded."""
+
+    # The text in which the chunk differs from others, and what the properties `text`
+    # and `reasoning` return while nothing else of the chunk exists.
+    __slots__ = ("_new_text", "_reasoning", "_text")
+
+    _new_text: str
+    _text: str
+    _reasoning: str | None
+    _choices: list[StreamingChoice] | Deferred
+    _raw: dict[str, Any] | Deferred
+
+
 @define(eq=False, repr=False)
-class ChatStreamingResponseChunk(Shape):
+class ChatStreamingResponseChunk(LazyChunk):
     """
     One event of a streamed response.
 
@@ -92,7 +110,10 @@ class ChatStreamingResponseChunk(Shape):
         error: The error that ended the stream.
         debug: The output that `debug=` requested.
         user_id: Id of your account, in some errors.
-        raw: The chunk as received.
+        raw: The chunk as received. Most chunks differ in one text from the chunk
+            before them, and only that text is decoded. The first access to `raw`
+            decodes all of the chunk, which takes longer than everything else that is
+            done with it: leave `raw` alone if `text` or `choices` will do.
     """
 
     id: str | None = None
@@ -115,9 +136,16 @@ class ChatStreamingResponseChunk(Shape):
     @property
     def text(self) -> str:
         """New text of the first choice; "" if there is none."""
+        if isinstance(self._choices, Deferred):
+            return self._text
         return (self.choices[0].delta.content or "") if self.choices else ""
 
     @property
     def reasoning(self) -> str | None:
         """New reasoning of the first choice; None if there is none."""
+        if isinstance(self._choices, Deferred):
+            return self._reasoning
         return self.choices[0].delta.reasoning if self.choices else None
+
+
+make_lazy(ChatStreamingResponseChunk, "choices", "safeguard_results", "raw")

@@ -18,6 +18,7 @@ from ...types import ChatResponse, ChatStreamingResponseChunk
 from ..decode import as_object, index_number, read_response
 from .choices import ChoiceAccumulator
 from .partial_object import as_list, as_string, deep_copy, keep_first, keep_last
+from .text_sink import TextSink
 
 __all__ = ["Accumulator", "has_token"]
 
@@ -80,6 +81,16 @@ class Accumulator:
             if known is None:
                 known = self._choices[index] = ChoiceAccumulator()
             known.add(choice, chunk)
+
+    def text_sink(self, choice: Mapping[str, Any]) -> TextSink | None:
+        """
+        Return the sink of the text in a choice, or None if it has none.
+
+        Args:
+            choice: A choice of the chunk that was added last. It has one text, or one
+                reasoning that its detail repeats, and nothing else that is new.
+        """
+        return self._choices[choice["index"]].text_sink(choice["delta"])
 
     @property
     def has_choices(self) -> bool:

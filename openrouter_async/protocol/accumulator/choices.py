@@ -22,6 +22,7 @@ from .partial_object import (
     keep_last,
 )
 from .reasoning import ReasoningAccumulator
+from .text_sink import TextSink
 from .tool_calls import PartialToolCall, ToolCallAccumulator
 
 # `reasoning_content` is the name of `reasoning` at some providers.
@@ -142,6 +143,27 @@ class ChoiceAccumulator:
     def usage(self) -> dict[str, Any]:
         """The `usage` inside this choice; empty if there is none."""
         return as_object(self._values.get("usage"))
+
+    def text_sink(self, delta: Mapping[str, Any]) -> TextSink | None:
+        """
+        Return the sink of the text in a delta; see `Accumulator.text_sink`.
+
+        There is none while the next text cannot simply be appended: after a half of a
+        character, content as parts, or content outside deltas.
+        """
+        if self._held or self._parts is not None or self._other is not None:
+            return None
+        if self._tool_calls is not None and delta.get("tool_calls"):
+            return self._tool_calls.text_sink(delta["tool_calls"][0])
+        texts = self._message.texts
+        if delta.get("content"):
+            return TextSink.of_lists(texts["content"])
+        details = delta.get("reasoning_details")
+        if self._reasoning is None or not details:
+            return TextSink.of_lists(texts["reasoning"])
+        return TextSink.of_lists(
+            texts["reasoning"], self._reasoning.last_texts(details[0])
+        )
 
     def _add_members(
         self, choice: Mapping[str, Any], chunk: ChatStreamingResponseChunk

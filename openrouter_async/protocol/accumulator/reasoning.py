@@ -71,6 +71,10 @@ class ReasoningAccumulator:
             elif value is not None or key not in values:
                 values[key] = value
 
+    def last_texts(self, detail: Mapping[str, Any]) -> list[str]:
+        """Return the fragments of the text or summary that was added last."""
+        return self._last.texts["text" if "text" in detail else "summary"]
+
     def build(self) -> list[dict[str, Any]]:
         """Return the details in order of arrival."""
         return [item.build() for item in self.items]

@@ -20,6 +20,7 @@ from .partial_object import (
     keep_first,
     keep_last,
 )
+from .text_sink import TextSink
 
 _EMPTY_OBJECT: Final = "{}"
 
@@ -126,14 +127,15 @@ class PartialToolCall:
         for key, value in function.items():
             if key == "arguments":
                 self._function.setdefault(key, None)
-                self._add_arguments(value)
+                self.add_arguments(value)
             elif key == "name":
                 keep_first(self._function, key, value)
                 self.name = self.name or as_string(value)
             else:
                 keep_last(self._function, key, value)
 
-    def _add_arguments(self, arguments: Any) -> None:
+    def add_arguments(self, arguments: Any) -> None:
+        """Add the next fragment of the arguments, unless it only repeats them."""
         if isinstance(arguments, str):
             if not arguments or self._is_repetition(arguments):
                 return
@@ -275,6 +277,14 @@ class ToolCallAccumulator:
                 for each in shown().tool_calls[position : position + 1]:
                     each.function.arguments = piece
             position += 1
+
+    def text_sink(self, fragment: Mapping[str, Any]) -> TextSink | None:
+        """Return the sink of arguments; None if a fragment does not name its call."""
+        call = self._by_index.get(fragment["index"])
+        if call is None or call.held:
+            return None
+        # Not the list of fragments: servers restate arguments.
+        return TextSink.of_function(call.add_arguments)
 
     def _add_fragment(
         self, fragment: Mapping[str, Any], index: int | None
