@@ -16,11 +16,26 @@ from typing import Any
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.transforms import SphinxTransform
 from sphinx.util.typing import restify
 
 import openrouter_async
+from openrouter_async import (
+    batch,
+    catalogue,
+    otel,
+    ray,
+    relay,
+    sse,
+    testing,
+    tools,
+    types,
+)
+from openrouter_async.adapters import httpx, mcp
 
+# Later ones win: a name is documented where it is imported from.
+MODULES = (types, catalogue, sse, tools, batch, testing, otel, relay, openrouter_async)
 PACKAGE = Path(openrouter_async.__file__).parent
 
 
@@ -58,26 +73,25 @@ def to_restructured_text(
     3. `code` that is not a name, and `Name`s.
     """
     converted: list[str] = []
-    before, code, bullet = "", False, -1
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        depth = len(before) - len(before.lstrip())
+    before, bullet = "", -1
+    rest = list(lines)
+    while rest:
+        line = rest.pop(0)
+        indent, depth = _indent(line), _indent(before)
         text = line.strip()
         after_empty_line = bool(converted) and not converted[-1].strip()
-        if code and text and indent <= depth:
-            code = False
-        elif (
-            not code
-            and after_empty_line
-            and text
+        if (
+            text
             and before
+            and after_empty_line
             and indent > depth
             and not SECTION.match(before)
         ):
-            converted += [" " * depth + ".. code-block:: python", ""]
-            code = True
-        if code:
-            converted.append(line)
+            block = [line]
+            while rest and (not rest[0].strip() or _indent(rest[0]) > depth):
+                block.append(rest.pop(0))
+            directive = f".. code-block:: {_language(block)}"
+            converted += [" " * depth + directive, "", *block, ""]
             continue
         if text.startswith("- "):
             if bullet < 0 and not after_empty_line:
@@ -92,6 +106,20 @@ def to_restructured_text(
     text = "\n".join(converted)
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)(\w?)", _inline_code, text)
     lines[:] = text.splitlines()
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _language(block: list[str]) -> str:
+    """Return "python" if the block is Python, with `await` at the top level."""
+    source = "async def block():\n" + "\n".join(f" {line}" for line in block)
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return "text"
+    return "python"
 
 
 def _inline_code(match: re.Match[str]) -> str:
@@ -123,6 +151,13 @@ def add_types(
         if line.startswith(":ivar ") and name in hints:
             lines.append(f":vartype {name}: {restify(hints[name], 'smart')}")
     lines.append("")
+
+
+def leave_out_signature(
+    _app: Sphinx, what: str, _name: str, *_more: Any
+) -> tuple[str, None] | None:
+    """Leave out the signatures of exceptions: nobody else creates them."""
+    return ("", None) if what == "exception" else None
 
 
 class LinkNames(SphinxTransform):
@@ -157,12 +192,13 @@ class LinkNames(SphinxTransform):
 def _public_names() -> dict[str, str]:
     """Return the full name of each public name, and of the most used methods."""
     names = {
-        **{
-            name: f"openrouter_async.types.{name}"
-            for name in openrouter_async.types.__all__
-        },
-        **{name: f"openrouter_async.{name}" for name in openrouter_async.__all__},
+        name: f"{module.__name__}.{name}"
+        for module in MODULES
+        for name in getattr(module, "__all__", ())
     }
+    names["OpenRouterTransport"] = f"{httpx.__name__}.OpenRouterTransport"
+    names["mcp_tools"] = f"{mcp.__name__}.mcp_tools"
+    names["RayRun"] = f"{ray.__name__}.RayRun"
     for prefix, owner in (("client", "AsyncOpenRouter"), ("client.chat", "Chat")):
         for name in vars(getattr(openrouter_async, owner)):
             if not name.startswith("_"):
@@ -175,6 +211,10 @@ PUBLIC = _public_names()
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the hooks."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
+    app.connect("autodoc-process-signature", leave_out_signature)
     app.connect("autodoc-process-docstring", describe_alias, priority=100)
     app.connect("autodoc-process-docstring", to_restructured_text, priority=200)
     app.connect("autodoc-process-docstring", add_types, priority=900)
