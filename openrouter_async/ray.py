@@ -27,9 +27,9 @@ from typing import Any, Final, Self, Unpack
 from attrs import frozen
 
 from .batch import BatchOptions, BatchRun, Concurrency, Progress
-from .batch.engine import call_and_log, progress_of
 from .batch.journal import local_path
 from .batch.ledger import Grant, KnownRows, Ledger
+from .batch.lifetime import call_and_log, progress_of
 from .batch.options import STALL_TIMEOUT
 from .batch.progress import ProgressLine
 from .batch.ray_worker import BatchWorker
@@ -418,6 +418,14 @@ class RayRun:
     def stats(self) -> BatchStats:
         """A snapshot of the progress of all workers; it is up to a second old."""
         return self._stats
+
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests in flight of each worker, by its last report."""
+        if self._ledger is None or self._ended.is_set():
+            return {}
+        found: dict[str, int] = self._ledger.call("in_flight")
+        return found
 
     def send_many(
         self,

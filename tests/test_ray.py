@@ -106,6 +106,8 @@ async def test_dataset_gets_the_columns_of_the_results(
     with make_run(progress=seen.append) as run:
         ds = run.send_many(dataset(20), prompt="Say {text}", custom_id="id", raw=True)
         rows = await execute(ds)
+        assert list(run.in_flight.values()) == [0]
+    assert run.in_flight == {}
 
     assert list(rows[0]) == ["id", "text", *COLUMNS, "raw"]
     assert [row["id"] for row in rows] == [f"r{number}" for number in range(20)]

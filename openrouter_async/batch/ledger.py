@@ -181,6 +181,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._workers: dict[str, WorkerAccount] = {}
         self._counters = RunCounters()
+        self._attempts = 0
         self._started = now()
         self._seconds: float | None = None
         self._failure: OpenRouterError | None = None
@@ -320,6 +321,15 @@ class Ledger:
                 self._journal.sync()
             return self._stats()
 
+    def in_flight(self) -> dict[str, int]:
+        """Return the requests in flight of each worker that reports."""
+        with self._lock:
+            return {
+                name: account.stats.in_flight
+                for name, account in self._workers.items()
+                if account.stats is not None and self._is_live(account)
+            }
+
     def close(self) -> BatchStats:
         """
         Compact the failures file, release the journal, and return the last snapshot.
@@ -334,6 +344,9 @@ class Ledger:
 
     # --- inside ----------------------------------------------------------------------
 
+    def _is_live(self, account: WorkerAccount) -> bool:
+        return self._now() - account.seen_at < _SILENT_SECONDS
+
     def _account(self, worker: str) -> WorkerAccount:
         return self._workers.setdefault(worker, WorkerAccount())
 
@@ -341,7 +354,7 @@ class Ledger:
         """Count the cost of a line, also of one that is not kept: it was paid."""
         extension = line[EXTENSION_KEY]
         self._counters.cost += extension.get("cost") or 0.0
-        self._counters.attempts += extension.get("attempts") or 1
+        self._attempts += extension.get("attempts") or 1
 
     def _succeeded(self, line: Mapping[str, Any]) -> None:
         extension = as_object(line[EXTENSION_KEY])
@@ -390,19 +403,14 @@ class Ledger:
         counters, earlier = self._counters, self._journal.spent
         workers = [w for w in self._workers.values() if w.stats is not None]
         reports = [w.stats for w in workers if w.stats is not None]
-        live = [
-            w.stats
-            for w in workers
-            if w.stats is not None and now - w.seen_at < _SILENT_SECONDS
-        ]
+        live = [w.stats for w in workers if w.stats is not None and self._is_live(w)]
         seconds = self._seconds
         counters.in_flight = (
             0 if seconds is not None else sum(s.in_flight for s in live)
         )
         counters.resumed = sum(s.resumed for s in reports)
         # A worker that died has not reported its last second.
-        attempts = sum(s.attempts for s in reports)
-        counters.attempts = max(counters.attempts, attempts)
+        counters.attempts = max(self._attempts, sum(s.attempts for s in reports))
         counters.refusals = sum(s.refusals for s in reports)
         counters.abandoned = sum(s.abandoned for s in reports)
         reasons = [s.stop_reason for s in reports if s.stop_reason is not None]

@@ -13,8 +13,9 @@ from ..protocol.encode import canonical
 from ..transport.admission import Admission
 from ..transport.concurrency_limiter import LimiterStats
 from ..transport.limiter import LimiterRegistry
-from .engine import BatchEngine, until_done
+from .engine import BatchEngine
 from .journal import Journal, RunJournal
+from .lifetime import until_done
 from .options import BatchOptions
 from .request_builder import RequestBuilder
 from .result_buffer import ResultBuffer

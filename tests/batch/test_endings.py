@@ -336,7 +336,7 @@ async def test_lines_are_flushed_while_the_run_waits_for_a_response(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.lifetime._TICK", 0.05)
     synced: list[tuple[int, str]] = []
     sync = os.fsync
 
@@ -361,7 +361,7 @@ async def test_end_of_the_run_waits_for_a_flush(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.02)
+    monkeypatch.setattr("openrouter_async.batch.lifetime._TICK", 0.02)
     begun, ended = threading.Event(), threading.Event()
     sync = os.fsync
 
@@ -387,7 +387,7 @@ async def test_flush_that_fails_ends_the_run(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("openrouter_async.batch.engine._TICK", 0.05)
+    monkeypatch.setattr("openrouter_async.batch.lifetime._TICK", 0.05)
 
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")

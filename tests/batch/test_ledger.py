@@ -279,6 +279,7 @@ def test_statistics_are_the_sum_of_the_workers(path: Path) -> None:
     ledger.report("2", stats(in_flight=7, attempts=20, stop_reason="budget"))
 
     seen = ledger.tick()
+    assert ledger.in_flight() == {"2": 7}
     final = ledger.close()
 
     # The first worker has not reported for 6 seconds.

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -13,11 +13,10 @@ from ...protocol.budget import Price
 from ...protocol.decode import decode
 from ...protocol.encode import encode
 from ...transport.admission import Admission
-from ..engine import call_and_log, progress_of, until_done
 from ..jobs import Job, JobQueue
 from ..journal import Journal
+from ..lifetime import RunLifetime
 from ..options import BatchOptions
-from ..progress import ProgressLine
 from ..request_builder import RequestBuilder
 from ..result_buffer import ResultBuffer
 from ..rows.hash_index import HashMap64
@@ -36,18 +35,13 @@ from .submitter import Submitter, first_of
 _BUFFER_SIZE: Final = 256
 # Rows are not limited by the buffer: they are on the disk until their batch has ended.
 _UNLIMITED: Final = 2**62
-# Seconds, as in the engine of calls.
-_TICK: Final = 0.5
 
 
-class HostedEngine:
+class HostedEngine(RunLifetime):
     """
     The parts of a run with hosted batches, while it is entered.
 
     Attributes:
-        buffer: The results to be read.
-        reason: The reason if the run ended before its rows did; otherwise None.
-        failure: The error that ended the run; None if it ended without one.
         limiters: Empty: hosted batches have no limits to discover.
     """
 
@@ -78,20 +72,14 @@ class HostedEngine:
             executor: One thread, for all files.
             has_output: If True, the rows ask for a type of output.
         """
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
-        self._ended: float | None = None
-        self._end_task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        buffer = ResultBuffer(loop, _BUFFER_SIZE, ordered=False)
+        super().__init__(options, source, executor, buffer)
         self._main: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.reason: StopReason | None = None
-        self.failure: BaseException | None = None
         self.limiters = {}
-        self._source = source
         self._wait = hosted.wait
         self._has_output = has_output
         self._counters = RunCounters()
-        self.buffer = ResultBuffer(self._loop, _BUFFER_SIZE, ordered=False)
         budget = builder.new_budget(options.max_cost, journal.spent)
         self._has_limit = options.max_cost is not None
         self._context = context = RunContext(
@@ -123,24 +111,16 @@ class HostedEngine:
         self._changed = asyncio.Event()
         self._submitter = Submitter(context, self._batch_changed)
         self._collector = Collector(context, self._submitter)
-        self._progress = progress_of(options)
         if budget is not None:
             budget.watch(self._money_returned)
 
     def start(self) -> None:
         """Start to read rows and to submit them."""
         self._main = self._loop.create_task(self._run())
-        self._end_task = self._loop.create_task(self._end(self._main))
-        self._timer = self._loop.call_later(_TICK, self._tick)
-
-    @property
-    def is_over(self) -> bool:
-        """True if the run has ended."""
-        return self._ended is not None
+        self._begin()
 
     def stats(self) -> BatchStats:
         """Return a snapshot."""
-        now = self._loop.time() if self._ended is None else self._ended
         context = self._context
         batches = [b for b in context.state.open_batches.values() if b.id is not None]
         filling = sum(len(group.rows) for group in self._groups.values())
@@ -151,7 +131,7 @@ class HostedEngine:
             waiting=filling + self._submitter.waiting_rows,
             budget=context.budget if self._has_limit else None,
             earlier_cost=context.journal.spent + self._earlier_lost,
-            seconds=now - self._started,
+            seconds=self.seconds,
             is_over=self.is_over,
             stop_reason=self.reason,
             hosted=HostedStats(
@@ -170,25 +150,13 @@ class HostedEngine:
         """Submit no more batches; the first reason given is the reason of the run."""
         if self.is_over:
             return
-        if self.reason is None:
-            self.reason, self.failure = reason, error
+        self._keep_reason(reason, error)
         self._jobs.close()
         self._context.stopping.set()
         self._changed.set()
 
     def add_worker(self) -> None:
         """Do nothing: hosted batches have no workers."""
-
-    # --- progress --------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        self._report()
-        self._timer = self._loop.call_later(_TICK, self._tick)
-
-    def _report(self) -> None:
-        progress = self._progress
-        if progress is not None:
-            call_and_log(lambda: progress(self.stats()))
 
     # --- the run ---------------------------------------------------------------------
 
@@ -440,32 +408,17 @@ class HostedEngine:
 
     # --- the end ---------------------------------------------------------------------
 
-    async def shut_down(self, *, drain: bool, timeout: float | None = None) -> None:  # noqa: ASYNC109 - at the timeout, submissions are cancelled; nothing is raised
-        """
-        Submit no more batches, and return when the run has ended.
+    def _monitor(self) -> None:
+        """Do nothing: the tasks of the run have their own intervals."""
 
-        Batches that were submitted go on; a later run collects them.
-
-        Args:
-            drain: If True, wait for the responses to submissions. If False, cancel
-                them; the next run looks for these batches in the list.
-            timeout: Seconds after which they are cancelled; None: never.
-        """
-        assert self._end_task is not None
+    def _cancel(self) -> None:
+        """Cancel submissions; the next run looks for these batches in the list."""
         assert self._main is not None
-        self.stop("stopped", None)
-        if drain:
-            await asyncio.wait({self._end_task}, timeout=timeout)
-        if not self.is_over:
-            self._main.cancel()
-        await until_done(self._end_task)
+        self._main.cancel()
 
-    async def wait(self) -> None:
-        """Wait for the end of the run."""
-        assert self._end_task is not None
-        await asyncio.wait({self._end_task})
-
-    async def _end(self, main: "asyncio.Task[None]") -> None:
+    async def _run_to_end(self) -> None:
+        main = self._main
+        assert main is not None
         try:
             await asyncio.wait({main})
         finally:
@@ -473,7 +426,6 @@ class HostedEngine:
             await asyncio.wait({main})
             if not main.cancelled() and main.exception() is not None:
                 self._fail(main.exception())
-            await self._close()
 
     def _fail(self, error: BaseException | None) -> None:
         while isinstance(error, BaseExceptionGroup):
@@ -482,36 +434,24 @@ class HostedEngine:
         is_journal = isinstance(error, JournalError)
         self.reason, self.failure = "journal" if is_journal else "error", error
 
-    async def _close(self) -> None:
-        context = self._context
-        try:
-            for group in self._groups.values():
-                group.writer.discard()
-            self._submitter.discard()
-            closing: tuple[Awaitable[None], ...] = (
-                context.in_thread(context.state.close),
-                context.in_thread(context.journal.close),
-                self._source.aclose(),
-            )
-            for close in closing:
-                try:
-                    await close
-                except Exception as error:  # noqa: BLE001 - raised to the reader
-                    if self.failure is None:
-                        is_journal = isinstance(error, JournalError)
-                        self.reason = "journal" if is_journal else "input"
-                        self.failure = error
-        finally:
-            if context.budget is not None:
-                context.budget.unwatch(self._money_returned)
-            context.executor.shutdown(wait=False)
-            self._ended = self._loop.time()
-            assert self._timer is not None
-            self._timer.cancel()
-            self._report()
-            if isinstance(self._progress, ProgressLine):
-                call_and_log(self._progress.end)
-            self.buffer.close()
+    def _closers(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return self._discard, self._close_state, self._close_journal
+
+    async def _discard(self) -> None:
+        """Remove what was not submitted."""
+        for group in self._groups.values():
+            group.writer.discard()
+        self._submitter.discard()
+
+    async def _close_state(self) -> None:
+        await self._context.in_thread(self._context.state.close)
+
+    async def _close_journal(self) -> None:
+        await self._context.in_thread(self._context.journal.close)
+
+    def _release(self) -> None:
+        if self._context.budget is not None:
+            self._context.budget.unwatch(self._money_returned)
 
 
 def _changed_row(job: Job) -> JournalError:

@@ -1,4 +1,4 @@
-"""Processes of Ray that belong to this test, for tests that kill them."""
+"""Processes of Ray below this one, for measurements and tests that kill them."""
 
 import os
 import time
@@ -38,6 +38,15 @@ def descendants(title: str, root: int | None = None) -> list[int]:
     return sorted(found)
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process; 0.0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def stage_workers(root: int | None = None) -> list[int]:
     """The actors that send rows."""
     return descendants("ray::MapWorker(MapBatches(SendStage))", root)
@@ -52,5 +61,6 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until a condition is true; starting a process of Ray takes seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "timed out"
+        if time.monotonic() > deadline:
+            raise TimeoutError
         time.sleep(0.02)
