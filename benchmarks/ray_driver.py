@@ -41,7 +41,7 @@ class Task:
         url: The base URL.
         journal: The journal.
         rows: Number of rows.
-        actions: What is executed: "take_all", "schema", "take", "count" or "write".
+        actions: The actions to execute: "take_all", "schema", "take", "count", "write".
         poison: If True, a response with the text "die" kills its worker.
         nodes: Number of nodes. With more than one, the last is removed when a line
             arrives on standard input.

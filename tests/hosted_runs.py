@@ -1,11 +1,21 @@
 """Runs with hosted batches, with short intervals, for several test files."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openrouter_async import AsyncOpenRouter, BatchResult, BatchStats, read_journal
+from openrouter_async import (
+    AsyncOpenRouter,
+    BatchItem,
+    BatchResult,
+    BatchRun,
+    BatchStats,
+    read_journal,
+)
 from openrouter_async.batch.hosted.intervals import HostedIntervals
+from openrouter_async.testing import SeenRequest
 
 MODEL = "openai/gpt-4o-mini"
 FAST = HostedIntervals(
@@ -37,6 +47,14 @@ def journaled(journal: Path) -> list[str]:
     )
 
 
+def items(count: int) -> list[BatchItem]:
+    """The rows of `prompts`, with names of their own."""
+    return [
+        BatchItem(f"row-{number}", request(text))
+        for number, text in enumerate(prompts(count))
+    ]
+
+
 def named(count: int) -> list[str]:
     """The names of rows that are prompts, sorted."""
     return sorted(f"row-{number}" for number in range(count))
@@ -54,3 +72,39 @@ def events(journal: Path) -> list[str]:
 
 def files(journal: Path) -> set[str]:
     return {path.name for path in journal.parent.iterdir()} - {journal.name + ".lock"}
+
+
+def request(text: str, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+def start(
+    client: AsyncOpenRouter, journal: Path, rows: Any, **options: Any
+) -> BatchRun[Any]:
+    """Return a run that is not entered, with the request of `hosted()`."""
+    usual: dict[str, Any] = {"model": MODEL, "max_tokens": 60, "intervals": FAST}
+    run: BatchRun[Any] = client.batches.run(
+        rows, journal=journal, **{**usual, **options}
+    )
+    return run
+
+
+def is_post(seen: SeenRequest) -> bool:
+    return seen.method == "POST"
+
+
+async def until(is_met: Callable[[], bool]) -> None:
+    """Look every 10 ms, because a run announces nothing."""
+    while not is_met():  # noqa: ASYNC110 - see above
+        await asyncio.sleep(0.01)
+
+
+def state_file(journal: Path) -> Path:
+    return journal.with_name("out.batches.jsonl")
+
+
+def cut_after(journal: Path, count: int) -> None:
+    """Leave what a crash after an event leaves: this many lines of the state file."""
+    path = state_file(journal)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:count]) + lines[count][:20])

@@ -3,10 +3,13 @@
 import json
 import math
 import os
+import time
 import unicodedata
 from typing import Final, TextIO
 
-from .rows.stats import BatchStats
+from attrs import asdict
+
+from .rows.stats import BatchStats, HostedStats
 
 _HALF_LIFE: Final = 30.0
 _INTERVAL: Final = 10.0
@@ -69,9 +72,20 @@ def projected_cost(stats: BatchStats) -> float | None:
 
 
 def format_line(
-    stats: BatchStats, meter: RateMeter, max_cost: float | None = None
+    stats: BatchStats,
+    meter: RateMeter,
+    max_cost: float | None = None,
+    now: float | None = None,
 ) -> str:
-    """Return a snapshot as one line of text."""
+    """
+    Return a snapshot as one line of text.
+
+    Args:
+        stats: The snapshot.
+        meter: The rates until then.
+        max_cost: The budget in US dollars; None for none.
+        now: The Unix time, for the expiry of hosted batches.
+    """
     finished = stats.done + stats.resumed
     parts: list[str] = []
     if stats.total:
@@ -80,7 +94,10 @@ def format_line(
     else:
         parts.append(f"{finished:,}")
     parts.append(f"{_format_number(meter.rows_per_second)}/s")
-    parts.append(f"in flight {stats.in_flight}")
+    if stats.hosted is None:
+        parts.append(f"in flight {stats.in_flight}")
+    else:
+        parts.append(_format_hosted(stats.hosted, now))
     parts.append(_format_cost(stats, max_cost))
     parts.append(f"{_format_number(meter.tokens_per_second)} tok/s")
     if stats.refusals:
@@ -123,6 +140,8 @@ def format_json(stats: BatchStats, meter: RateMeter) -> str:
         "seconds_left": None if left is None else round(left, 1),
         "stop_reason": stats.stop_reason,
     }
+    if stats.hosted is not None:
+        record["hosted"] = asdict(stats.hosted)
     return json.dumps(record, separators=(",", ":"))
 
 
@@ -146,7 +165,7 @@ class ProgressLine:
     def __call__(self, stats: BatchStats) -> None:
         """Write the line of a snapshot, if one is due."""
         self._meter.update(stats)
-        line = format_line(stats, self._meter, self._max_cost)
+        line = format_line(stats, self._meter, self._max_cost, time.time())
         if self._is_terminal:
             # A line that is wider than the terminal would wrap, and only its last part
             # would be overwritten. The width may have changed since the last update.
@@ -207,6 +226,17 @@ def _truncate(text: str, columns: int) -> str:
             break
         shown.append(character)
     return "".join(shown)
+
+
+def _format_hosted(hosted: HostedStats, now: float | None) -> str:
+    """Return the open batches, their rows, the oldest age, and the next expiry."""
+    text = f"batches {hosted.open_batches} ({hosted.rows:,} rows)"
+    if hosted.oldest_seconds is not None:
+        text += f", oldest {_format_duration(hosted.oldest_seconds)}"
+    if hosted.next_expiry is not None and now is not None:
+        left = max(0.0, hosted.next_expiry - now)
+        text += f", expires in {_format_duration(left)}"
+    return text
 
 
 def _format_cost(stats: BatchStats, max_cost: float | None) -> str:

@@ -234,7 +234,7 @@ class BatchWorker:
             ledger.close()
 
     async def _serve(self, run: BatchRun[Any]) -> None:
-        """Pass results on until the run fails; an exhausted budget is no failure."""
+        """Pass results on until the run fails. An exhausted budget is not a failure."""
         reading = self._loop.create_task(self._read(run))
         reporting = self._loop.create_task(self._report(run))
         try:

@@ -41,7 +41,7 @@ JsonLinesFile.append = kill
 async def main():
     async with AsyncOpenRouter("key", base_url=url) as client:
         run = client.batches.run(
-            [f"row {n}." for n in range(250)],
+            [f"row {n}." for n in range(120)],
             model="openai/gpt-4o-mini",
             max_tokens=60,
             journal=journal,
@@ -82,10 +82,10 @@ async def test_killed_process_loses_and_repeats_nothing(
         [*command, str(number), moment], check=False, timeout=60
     )
     async with make_client() as client:
-        _, stats = await hosted(client, journal, prompts(250))
+        _, stats = await hosted(client, journal, prompts(120))
 
     assert killed.returncode == -signal.SIGKILL
-    assert journaled(journal) == named(250)
+    assert journaled(journal) == named(120)
     assert server.batches.stats.stored == 1
     assert stats.spent == pytest.approx(server.stats.cost, abs=1e-9)
     assert cost_in(journal) == pytest.approx(server.stats.cost, abs=1e-9)

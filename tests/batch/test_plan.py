@@ -141,3 +141,9 @@ def test_submission_has_its_keys_in_order(
 def test_other_slug_adds_or_removes_the_variant() -> None:
     assert other_slug("a/b") == "a/b:batch"
     assert other_slug("a/b:batch") == "a/b"
+
+
+def test_row_that_is_named_by_its_position_has_its_fingerprint_on_the_wire() -> None:
+    planned = plan_row(request(), "row-7", 0xAB)
+
+    assert planned.wire_name == "row-7-00000000000000ab"

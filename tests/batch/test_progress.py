@@ -18,6 +18,7 @@ from openrouter_async.batch.progress import (
     format_line,
     projected_cost,
 )
+from openrouter_async.batch.rows.stats import HostedStats
 
 STATS = BatchStats(
     total=100_000,
@@ -186,3 +187,32 @@ def test_progress_line_is_not_overwritten_on_a_dumb_terminal(
 
     assert "\x1b" not in out.getvalue()
     assert out.getvalue().endswith("\n")
+
+
+HOSTED = HostedStats(
+    open_batches=3, rows=14_997, oldest_seconds=245.0, next_expiry=90_000
+)
+
+
+def test_line_of_hosted_batches_has_their_age_and_expiry() -> None:
+    stats = evolve(EMPTY, hosted=HOSTED, in_flight=14_997)
+
+    line = format_line(stats, RateMeter(), now=3600.0)
+
+    assert "batches 3 (14,997 rows), oldest 4m05s, expires in 24h00m" in line
+    assert "in flight" not in line
+
+
+def test_line_without_open_batches_has_no_age() -> None:
+    hosted = HostedStats(open_batches=0, rows=0, oldest_seconds=None, next_expiry=None)
+
+    line = format_line(evolve(EMPTY, hosted=hosted), RateMeter())
+
+    assert "batches 0 (0 rows) | " in line
+
+
+def test_json_of_hosted_batches_has_them() -> None:
+    record = json.loads(format_json(evolve(EMPTY, hosted=HOSTED), RateMeter()))
+
+    assert record["hosted"]["open_batches"] == 3
+    assert record["hosted"]["next_expiry"] == 90_000

@@ -33,6 +33,8 @@ from .submitter import Submitter, first_of
 
 # Results that a slow reader may leave unread: at 10 KB each, 3 MB.
 _BUFFER_SIZE: Final = 256
+# A batch may have so many rows less than the maximum, and at most a hundredth less.
+_MAX_LEFT_OUT: Final = 4
 # Rows are not limited by the buffer: they are on the disk until their batch has ended.
 _UNLIMITED: Final = 2**62
 
@@ -271,7 +273,8 @@ class HostedEngine(RunLifetime):
             # its parameters.
             del body["provider"]
         try:
-            planned = plan_row(body, job.name)
+            fingerprint = job.fingerprint if job.custom_id is None else None
+            planned = plan_row(body, job.name, fingerprint)
         except ConfigurationError as error:
             return error
         limit = self._context.options.batch_bytes
@@ -294,8 +297,22 @@ class HostedEngine(RunLifetime):
             filled = self._groups[key] = self._context.new_group(key)
         filled.writer.add(planned.line)
         filled.rows[planned.wire_name] = entry
-        if len(filled.rows) >= options.batch_rows:
+        if self._is_full(filled):
             await self._flush([key])
+
+    def _is_full(self, filled: FilledGroup) -> bool:
+        """
+        Return True if no row is to be added to a group.
+
+        A few rows before the maximum, it depends on the submissions that are open: with
+        another number of rows, the list can tell them apart, and none has to wait.
+        """
+        count, most = len(filled.rows), self._context.options.batch_rows
+        left_out = min(_MAX_LEFT_OUT, most // 100)
+        if count >= most or count < most - left_out:
+            return count >= most
+        taken = self._submitter.open_counts(filled.group.model)
+        return all(larger in taken for larger in range(count + 1, most + 1))
 
     async def _flush(self, keys: list[BatchGroup]) -> None:
         """Queue groups for submission; wait if too many are queued."""

@@ -72,13 +72,16 @@ class PlannedRow:
     group: BatchGroup
 
 
-def plan_row(body: Mapping[str, Any], name: str) -> PlannedRow:
+def plan_row(
+    body: Mapping[str, Any], name: str, fingerprint: int | None = None
+) -> PlannedRow:
     """
     Check a row and return its part of a submission.
 
     Args:
         body: The request as plain JSON values.
         name: Name of the row.
+        fingerprint: Fingerprint of the request, if the name is only a position.
 
     Raises:
         ConfigurationError: If the row cannot be sent in a hosted batch.
@@ -96,14 +99,24 @@ def plan_row(body: Mapping[str, Any], name: str) -> PlannedRow:
         None if provider is None else canonical(provider),
         None if shared_format is None else canonical(shared_format),
     )
-    name_on_wire = wire_name(name)
+    name_on_wire = wire_name(name, fingerprint)
     own = {k: v for k, v in body.items() if k not in ("model", "provider")}
     line = encode({"custom_id": name_on_wire, "body": own})
     return PlannedRow(name_on_wire, line, group)
 
 
-def wire_name(name: str) -> str:
-    """Return the `custom_id` that a row has in a submission."""
+def wire_name(name: str, fingerprint: int | None = None) -> str:
+    """
+    Return the `custom_id` that a row has in a submission.
+
+    Args:
+        name: Name of the row.
+        fingerprint: Fingerprint of the request, if the name is only a position. Rows
+            of other programs have the same positions, and a batch whose submission was
+            not answered is recognised by the names of its rows.
+    """
+    if fingerprint is not None:
+        name = f"{name}-{fingerprint:016x}"
     return name if _WIRE_NAME.fullmatch(name) else f"{name_key(name):016x}"
 
 

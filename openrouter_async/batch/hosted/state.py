@@ -65,6 +65,13 @@ class RowEntry:
         """The name of the row."""
         return row_name(self.index) if self.custom_id is None else self.custom_id
 
+    @property
+    def wire_name(self) -> str:
+        """The name of the row in a submission."""
+        return wire_name(
+            self.name, self.fingerprint if self.custom_id is None else None
+        )
+
 
 @define(eq=False)
 class HostedBatch:
@@ -304,7 +311,8 @@ def _events(path: Path, lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
 def _entries(rows: Iterable[Any]) -> Iterator[tuple[str, RowEntry]]:
     for name, fingerprint, index, is_named, tries in rows:
         custom_id = name if is_named else None
-        yield wire_name(name), RowEntry(index, custom_id, int(fingerprint, 16), tries)
+        entry = RowEntry(index, custom_id, int(fingerprint, 16), tries)
+        yield entry.wire_name, entry
 
 
 def _state_error(path: Path, error: OSError) -> JournalError:

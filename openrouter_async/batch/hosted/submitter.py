@@ -50,6 +50,8 @@ class Submitter:
         self._slugs: dict[str, str] = {}
         # Batches whose id is not known yet.
         self._pending: dict[int, HostedBatch] = {}
+        # Model and number of rows of all that is queued or being submitted.
+        self._counts: dict[int, tuple[str, int]] = {}
         self._resolved = asyncio.Event()
         self.active = 0
         self.waiting_rows = 0
@@ -60,6 +62,10 @@ class Submitter:
         context = self._context
         numbers = context.state.open_batches.keys() | self._pending.keys()
         return len(numbers) >= context.options.max_open
+
+    def open_counts(self, model: str) -> set[int]:
+        """Return the numbers of rows of a model's submissions that are open."""
+        return {count for name, count in self._counts.values() if name == model}
 
     async def wait_for_space(self) -> None:
         """Wait until few enough groups are queued, or the run must end."""
@@ -72,6 +78,8 @@ class Submitter:
         """Queue a group, or a batch from an earlier run whose id is not known."""
         self.active += 1
         self.waiting_rows += len(item.rows)
+        model = item.model if isinstance(item, HostedBatch) else item.group.model
+        self._counts[item.number] = model, len(item.rows)
         if isinstance(item, HostedBatch):
             self._pending[item.number] = item
         self._queue.put_nowait(item)
@@ -108,6 +116,7 @@ class Submitter:
         self.active -= 1
         self.waiting_rows -= len(item.rows)
         self._pending.pop(item.number, None)
+        self._counts.pop(item.number, None)
         self._resolved.set()
         self._changed()
 
