@@ -156,8 +156,11 @@ class BudgetQueue:
         waiter = _Waiter(highest_cost, loop, loop.create_future())
         with self._lock:
             self._waiters[waiter] = None
-        # Another thread may have freed the money before the call was in the queue.
-        self._changed()
+        if self._extend is None:
+            # Another thread may have freed the money before the call was in the queue.
+            # A budget that is granted in portions is used by one event loop, and its
+            # calls would ask for more money again and again.
+            self._changed()
         timer = None if timeout is None else self._call_later(loop, timeout, waiter)
         try:
             outcome = await waiter.outcome
