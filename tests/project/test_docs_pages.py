@@ -142,3 +142,10 @@ def test_every_page_is_linked_from_the_readme() -> None:
     pages = {path.name for path in DOCS.glob("*.md")} - {"index.md", "changelog.md"}
 
     assert {page for page in pages if f"(docs/{page})" not in README} == set()
+
+
+def test_every_option_of_the_client_is_in_its_table() -> None:
+    options = set(inspect.signature(AsyncOpenRouter).parameters) - {"clock"}
+    rows = re.findall(r"^\| (`.*?) \|", PAGES["client.md"], re.MULTILINE)
+
+    assert options - set(re.findall(r"`(\w+)`", " ".join(rows))) == set()
