@@ -282,6 +282,7 @@ class StreamState:
             self._learner = TemplateLearner()
             if self._on_first_token is not None:
                 self._on_first_token()
+                self._on_first_token = None
 
     def feed_whole(self, response: ChatResponse) -> None:
         """

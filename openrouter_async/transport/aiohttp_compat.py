@@ -125,20 +125,22 @@ def _retrieve_exception(future: "asyncio.Future[None]") -> None:
         future.exception()
 
 
-def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
+def end_with_connection(content: aiohttp.StreamReader, watchdog: Watchdog) -> None:
     """
-    Let the end of a connection end the body that is read from it.
+    Let the end of a connection end the body that is read from it, and the reverse.
+
+    At the end of the body, the watchdog forgets the connection: the pool has it back.
 
     If the size of a chunk is not a number, aiohttp's parser raises. aiohttp then closes
     the connection and sets the exception on its queue of responses, but not on the
     body: a task that reads the body would wait without an end.
     """
-    closed: asyncio.Future[None] | None = protocol.closed
+    closed: asyncio.Future[None] | None = watchdog.protocol.closed
     if closed is None:
         # The connection was lost before `closed` was accessed for the first time.
         _break(content)
         return
-    link = _Link(content, closed)
+    link = _Link(content, closed, watchdog)
     closed.add_done_callback(link.break_body)
     content.on_eof(link.remove)
 
@@ -146,13 +148,17 @@ def end_with_connection(content: aiohttp.StreamReader, protocol: Any) -> None:
 class _Link:
     """The link from a connection to a body, in half the memory of two closures."""
 
-    __slots__ = ("_closed", "_content")
+    __slots__ = ("_closed", "_content", "_watchdog")
 
     def __init__(
-        self, content: aiohttp.StreamReader, closed: "asyncio.Future[None]"
+        self,
+        content: aiohttp.StreamReader,
+        closed: "asyncio.Future[None]",
+        watchdog: Watchdog,
     ) -> None:
         self._content = content
         self._closed = closed
+        self._watchdog = watchdog
 
     def break_body(self, _: object) -> None:
         """End the body: its connection is closed."""
@@ -161,6 +167,7 @@ class _Link:
     def remove(self) -> None:
         """Remove the link: the whole body was received."""
         self._closed.remove_done_callback(self.break_body)
+        self._watchdog.transport = None
 
 
 def _break(content: aiohttp.StreamReader) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..config import Clock
@@ -246,7 +245,7 @@ class AttemptRunner(Generic[T, R]):
     @property
     def _release(self) -> Callable[[], None]:
         # Not a method: an open stream need not keep the body of its request.
-        return partial(_release, self._pool.slots, self._scope, self.limiter)
+        return _StreamRelease(self._pool.slots, self._scope, self.limiter)
 
     def _may_send(self) -> bool:
         """Count an attempt with a slot; return False if a cooldown began meanwhile."""
@@ -291,8 +290,7 @@ class AttemptRunner(Generic[T, R]):
             # the pool, and may belong to another call.
             watchdog.transport = None
         else:
-            content.on_eof(watchdog.release_connection)
-            end_with_connection(content, watchdog.protocol)
+            end_with_connection(content, watchdog)
         reader = ResponseReader(
             response,
             self._call,
@@ -394,6 +392,22 @@ async def _resolve(key: Callable[[], str | Awaitable[str]]) -> str:
     """Return the key that a function of the caller returns."""
     found = mask(key())
     return found if isinstance(found, str) else mask(await found)
+
+
+class _StreamRelease:
+    """Releases what an open stream holds; it is a third of the size of a partial."""
+
+    __slots__ = ("_limiter", "_scope", "_slots")
+
+    def __init__(
+        self, slots: Slots, scope: LimiterScope | None, limiter: AttemptLimiter | None
+    ) -> None:
+        self._slots = slots
+        self._scope = scope
+        self._limiter = limiter
+
+    def __call__(self) -> None:
+        _release(self._slots, self._scope, self._limiter)
 
 
 def _release(

@@ -127,14 +127,14 @@ class ResponseReader(Generic[T]):
 
     async def open(
         self: "ResponseReader[ChatResponse]",
-        on_end: Callable[[StreamState, BaseException | None], object],
+        on_end: Callable[[StreamState], Callable[[BaseException | None], object]],
     ) -> tuple[EventStream, StreamState]:
         """
         Return the stream, after its first event was received and is not an error.
 
         Args:
-            on_end: Called once when the stream ends, with its state and the exception
-                that ended it.
+            on_end: Returns, for the state of the stream, the function to call once
+                when it ends, with the exception that ended it.
 
         Raises:
             APIError: If the response or the first event is an error.
@@ -162,7 +162,7 @@ class ResponseReader(Generic[T]):
             watchdog,
             self._release,
             limit_bytes=self._call.size_limits.event_bytes,
-            on_end=partial(on_end, state),
+            on_end=on_end(state),
         )
         if is_stream:
             await self._read_first(stream, state)

