@@ -15,7 +15,7 @@ from openrouter_async import (
     read_journal,
 )
 from openrouter_async.batch.hosted.intervals import HostedIntervals
-from openrouter_async.testing import SeenRequest
+from openrouter_async.testing import LocalOpenRouter, SeenRequest
 
 MODEL = "openai/gpt-4o-mini"
 FAST = HostedIntervals(
@@ -108,3 +108,29 @@ def cut_after(journal: Path, count: int) -> None:
     path = state_file(journal)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:count]) + lines[count][:20])
+
+
+async def begin_journal(
+    server: LocalOpenRouter, client: AsyncOpenRouter, journal: Path
+) -> None:
+    """
+    Put 30 of 40 rows (`items`) into a journal: by calls, and by hosted batches.
+
+    One of the batches expires when 6 of its 10 rows are done.
+    """
+    rows = items(40)
+    run = client.chat.send_many(rows[:10], model=MODEL, max_tokens=60, journal=journal)
+    async with run:
+        async for _ in run:
+            pass
+    script = server.batches.script
+    script.validating, script.running = 0.0, 100.0
+    await hosted(client, journal, rows[:30], batch_rows=10, wait=False)
+    expired, completed = server.batches.all
+    server.batches.end(expired.id, "expired", done=0.6, results=True)
+    server.batches.end(completed.id, "completed")
+    script.running = 0.0
+    await hosted(client, journal, rows[:30], batch_rows=10)
+    assert [batch.status for batch in server.batches.all] == [
+        *("expired", "completed", "completed")
+    ]

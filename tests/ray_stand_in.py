@@ -5,6 +5,7 @@ Real Ray takes seconds to start and may not be installed. `tests/ray` has the te
 need it: processes that die, and datasets that are executed.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
@@ -71,6 +72,13 @@ class Dataset:
         self.options.update(options)
         return self
 
+    def write_parquet(self, path: str) -> None:
+        """Execute the dataset; nothing is written."""
+        assert path
+        stage = self.stage(*self.options["fn_constructor_args"])
+        asyncio.run(stage(self.table))
+        stage._worker.close()
+
     def map_batches(self, stage: Any, **options: Any) -> Self:
         self.stage = stage
         self.options.update(options)
@@ -116,6 +124,9 @@ class StandIn:
         strategies.__dict__["NodeAffinitySchedulingStrategy"] = dict
         data = ModuleType("ray.data")
         data.__dict__["ActorPoolStrategy"] = dict
+        columns = {"id": ["a", "b"], "text": ["Hello", "Goodbye"]}
+        data.__dict__["read_json"] = lambda _: Dataset(Table(columns))
+        ray.__dict__.update(data=data, init=lambda: None)
         for module in (ray, arrow, strategies, data):
             monkeypatch.setitem(sys.modules, module.__name__, module)
 

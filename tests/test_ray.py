@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import runpy
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosted_runs import begin_journal, cost_in, journaled, named
 from ray_stand_in import Dataset, StandIn, StandInError, Table
 from support import until
 
@@ -26,6 +28,7 @@ from openrouter_async.ray import RayLedger, RayRun, SendStage, StagePlan
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
 MODEL = "openai/gpt-4o-mini"
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 MakeRun = Callable[..., RayRun]
 
@@ -435,3 +438,34 @@ def test_progress_line_ends(
             time.sleep(0.01)
 
     assert "0 | 0.0/s | in flight 0 | $0" in capsys.readouterr().err
+
+
+async def test_journal_of_calls_and_batches_is_finished_on_ray(
+    make_run: MakeRun, execute: Execute, journal: Path, server: LocalOpenRouter
+) -> None:
+    async with AsyncOpenRouter(server.api_key, base_url=server.url) as client:
+        await begin_journal(server, client, journal)
+    with make_run(max_tokens=60) as run:
+        ds = Dataset(
+            Table({"id": named(40), "text": [f"row {name[4:]}." for name in named(40)]})
+        )
+        rows = await execute(run.send_many(ds, prompt="{text}", custom_id="id"))
+
+    assert [row["error_type"] for row in rows] == [""] * 40
+    assert journaled(journal) == named(40)
+    assert (run.stats.resumed, run.stats.ok) == (30, 10)
+    assert run.stats.spent == pytest.approx(server.stats.cost, abs=1e-9)
+    assert cost_in(journal) == pytest.approx(server.stats.cost, abs=1e-9)
+
+
+def test_example_of_the_page_runs(
+    ray: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLES / "batch_ray.py"))
+
+    assert capsys.readouterr().out == "2 rows sent, 0 from the journal\n"
+    assert names(tmp_path / "out.jsonl") == ["a", "b"]
