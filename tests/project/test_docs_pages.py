@@ -149,3 +149,19 @@ def test_every_option_of_the_client_is_in_its_table() -> None:
     rows = re.findall(r"^\| (`.*?) \|", PAGES["client.md"], re.MULTILINE)
 
     assert options - set(re.findall(r"`(\w+)`", " ".join(rows))) == set()
+
+
+def test_modules_named_in_the_architecture_exist() -> None:
+    package = Path(inspect.getfile(openrouter_async)).parent
+    text = PAGES["architecture.md"]
+    named = set(re.findall(r"`((?:protocol|transport|structured)/\w+)", text))
+    for folder, modules in re.findall(r"^\| `(\w+/)` \| (.*) \|$", text, re.MULTILINE):
+        if folder in {"protocol/", "transport/"}:
+            named |= {folder + name for name in re.findall(r"`(\w+)/?`", modules)}
+
+    assert len(named) > 20
+    assert {
+        name
+        for name in named
+        if not any((package / f"{name}{end}").exists() for end in (".py", ""))
+    } == set()
