@@ -30,7 +30,7 @@ from ..types import (
     ToolCall,
     ToolCallFunction,
 )
-from ..types.lazy import EMPTY_LIST
+from ..types.lazy import EMPTY_LIST, Deferred
 from .surrogates import mark_texts, readable
 
 _T = TypeVar("_T")
@@ -549,7 +549,26 @@ def _object_line(
         if cls is not StreamingChoice:
             # Each chunk has a delta, which is empty in the last ones.
             matches = f"v and {matches}"
-    return f"self.{name} = read_{name}(v) if {matches} else {default}"
+    slot = _slot(cls, name)
+    if slot == name:
+        return f"self.{name} = read_{name}(v) if {matches} else {default}"
+    # The usage has a third of the members of a response, and few callers read it.
+    namespace["Later"] = _DeferredShape
+    lazy_default = "None" if optional else f"Later(read_{name}, substitute_{name}(raw))"
+    return f"self.{slot} = Later(read_{name}, v) if {matches} else {lazy_default}"
+
+
+class _DeferredShape(Deferred):
+    """A nested response object that is made when it is read."""
+
+    __slots__ = ("_raw", "_read")
+
+    def __init__(self, read: Callable[..., Any], raw: dict[str, Any]) -> None:
+        self._read = read
+        self._raw = raw
+
+    def create(self, shape: Any, name: str) -> Any:  # noqa: ARG002 - as declared
+        return self._read(self._raw)
 
 
 def _union_members(annotation: Any) -> tuple[Any, ...]:

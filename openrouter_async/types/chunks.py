@@ -75,7 +75,7 @@ class StreamingChoice(Shape):
     error: ErrorBody | str | None = None
 
 
-class LazyChunk(Shape):
+class _LazyChunk:
     """The slots of a chunk of which only one text was decoded."""
 
     # The text in which the chunk differs from others, and what the properties `text`
@@ -90,7 +90,7 @@ class LazyChunk(Shape):
 
 
 @define(eq=False, repr=False)
-class ChatStreamingResponseChunk(LazyChunk):
+class ChatStreamingResponseChunk(Shape, _LazyChunk):
     """
     One event of a streamed response.
 
@@ -148,4 +148,4 @@ class ChatStreamingResponseChunk(LazyChunk):
         return self.choices[0].delta.reasoning if self.choices else None
 
 
-make_lazy(ChatStreamingResponseChunk, "choices", "safeguard_results", "raw")
+make_lazy(ChatStreamingResponseChunk, "choices", "usage", "safeguard_results", "raw")

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import Factory, define, field
 
 from .exchange import Exchange
+from .lazy import make_lazy
 from .response_metadata import (
     Alignment,
     ErrorBody,
@@ -249,6 +250,9 @@ class Message(Shape):
         return sent
 
 
+make_lazy(Message, "reasoning_details", "tool_calls", "annotations", "images")
+
+
 @define(eq=False, repr=False)
 class Choice(Shape):
     """
@@ -337,3 +341,6 @@ class ChatResponse(Shape):
     def finish_reason(self) -> str | None:
         """The finish reason of the first choice; None if there is none."""
         return self.choices[0].finish_reason if self.choices else None
+
+
+make_lazy(ChatResponse, "usage", "safeguard_results")
