@@ -238,12 +238,7 @@ class BatchWorker:
         reading = self._loop.create_task(self._read(run))
         reporting = self._loop.create_task(self._report(run))
         try:
-            await asyncio.wait(
-                {reading, reporting}, return_when=asyncio.FIRST_EXCEPTION
-            )
-            for task in (reporting, reading):
-                if task.done():
-                    task.result()
+            await asyncio.gather(reading, reporting)
         except OpenRouterError as error:
             self._failure = error
             await self._fail(error)

@@ -299,3 +299,17 @@ def test_first_failure_is_kept(path: Path) -> None:
 
     assert ledger.failure() is first
     ledger.close()
+
+
+def test_line_that_cannot_be_read_is_an_error(path: Path) -> None:
+    ledger = opened(path)
+    ledger.put(line("a"), b"")
+    file = ledger._journal._rows
+    assert file is not None
+    number, file._file = file._file, -1
+    with pytest.raises(JournalError, match=r"Cannot use the journal"):
+        ledger.known(["a"])
+    file._file = number
+
+    assert file.line_at(file.size) == b""
+    ledger.close()

@@ -24,6 +24,7 @@ from openrouter_async import (
 )
 from openrouter_async.batch import BatchOptions, BatchRun
 from openrouter_async.batch.ledger import Grant, KnownRows, Ledger
+from openrouter_async.batch.ledger_parts import GrantedBudget, LedgerThreads
 from openrouter_async.batch.ray_worker import BatchWorker
 from openrouter_async.batch.rows.items import InvalidLine
 from openrouter_async.testing import LocalOpenRouter, Reply, error_reply
@@ -208,7 +209,7 @@ def test_failed_rows_are_results(
     worker = make_worker(ledger, concurrency=1)
 
     results = worker.send(
-        [row("a"), row("b"), invalid, unnamed, {"custom_id": None, "body": "text"}]
+        [row("a"), row("b"), invalid, unnamed, {"custom_id": None, "body": {"x": 1}}]
     )
 
     kinds = [type(result.error).__name__ for result in results if result is not None]
@@ -491,3 +492,99 @@ async def test_closing_a_worker_ends_those_who_wait(
 
     with pytest.raises(BatchStoppedError, match="worker was closed"):
         await waiting
+
+
+def test_closing_a_worker_ends_its_calls_of_the_ledger(
+    make_worker: MakeWorker, ledger: Ledger
+) -> None:
+    proxy, release, called = LedgerProxy(ledger), threading.Event(), threading.Event()
+
+    def known(names: Sequence[str]) -> KnownRows:
+        called.set()
+        release.wait(10)
+        return ledger.known(names)
+
+    proxy.known = known  # type: ignore[method-assign]
+    worker = make_worker(proxy)
+    sending = worker._submit(rows(1))
+    assert called.wait(10)
+    worker.close()
+    release.set()
+
+    with pytest.raises(BatchStoppedError, match="worker was closed"):
+        sending.result(5)
+
+
+async def test_caller_that_is_cancelled_leaves_the_rows_to_the_journal(
+    make_worker: MakeWorker, ledger: Ledger, server: LocalOpenRouter, path: Path
+) -> None:
+    server.capacity.latency = 0.05
+    worker = make_worker(ledger)
+    first = asyncio.create_task(worker.asend([row("a")]))
+    second = asyncio.create_task(worker.asend([row("b")]))
+    await until(lambda: server.stats.requests == 2)
+    first.cancel()
+
+    assert (await second)[0] is not None
+    await until(lambda: len(journaled(path)) == 2)
+    third = asyncio.create_task(worker.asend([row("c")]))
+    await until(lambda: server.stats.requests == 3)
+    third.cancel()
+    await asyncio.wait({first, third})
+    worker.close()
+
+
+async def test_caller_that_is_cancelled_is_not_told_of_an_error(
+    make_worker: MakeWorker, ledger: Ledger
+) -> None:
+    proxy, release, called = LedgerProxy(ledger), threading.Event(), threading.Event()
+
+    def known(names: Sequence[str]) -> KnownRows:
+        called.set()
+        release.wait(10)
+        raise JournalError("The ledger of the run has ended.")
+
+    proxy.known = known  # type: ignore[method-assign]
+    worker = make_worker(proxy)
+    waiting = asyncio.create_task(worker.asend(rows(1)))
+    await until(called.is_set)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    release.set()
+    await until(lambda: ledger.failure() is not None)
+    await until(lambda: not worker._tasks)
+    worker.close()
+
+    assert waiting.cancelled()
+
+
+async def test_group_that_ends_first_does_not_wait_for_others(
+    make_worker: MakeWorker, ledger: Ledger, server: LocalOpenRouter
+) -> None:
+    server.reply(Reply(delay=60.0), when="say slow", times=None)
+    worker = make_worker(ledger)
+    slow = asyncio.create_task(worker.asend([row("slow")]))
+    await until(lambda: server.stats.requests)
+
+    (result,) = await worker.asend([row("fast")])
+
+    assert result is not None
+    assert not slow.done()
+    worker.close()
+    await asyncio.wait({slow})
+    assert isinstance(slow.exception(), BatchStoppedError)
+
+
+async def test_requests_that_need_money_at_once_ask_for_it_once(path: Path) -> None:
+    ledger = Ledger(path, max_cost=8.0)
+    ledger.open()
+    threads = LedgerThreads(LedgerProxy(ledger))
+    money = GrantedBudget(threads, "worker")
+
+    assert all(await asyncio.gather(money.extend(0.5), money.extend(0.5)))
+    assert money.budget.limit == 1.0
+    assert money.budget.reserve(0.5) == 0.5
+    # Something is reserved, so nothing is returned.
+    assert not money.give_back()
+    threads.close()
+    ledger.close()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -96,69 +94,41 @@ def drive(server: LocalOpenRouter, journal: Path, **task: Any) -> Driver:
 
 
 def test_row_that_kills_its_worker_ends_the_job(
-    journal: Path, ray_server: LocalOpenRouter
+    journal: Path, server: LocalOpenRouter
 ) -> None:
     """And the run without that row pays for nothing again."""
-    ray_server.reply('{"text":"die"}', when="row 300.", times=None)
-    started = time.monotonic()
-    figures = drive(ray_server, journal, poison=True).figures()
-    seconds = time.monotonic() - started - figures["init"]
-    calls, done = ray_server.capacity.admitted, len(counts(journal))
+    server.reply('{"text":"die"}', when="row 300.", times=None)
+    figures = drive(server, journal, poison=True).figures()
+    calls, done = server.capacity.admitted, len(counts(journal))
 
     assert "error" in figures
-    assert seconds < 60.0
     assert calls <= 600 + 4 * 2 * LIMIT
-    figures = drive(ray_server, journal, poison=True, without="r300").figures()
+    figures = drive(server, journal, poison=True, without="r300").figures()
     assert figures["rows"] == 599
     assert set(counts(journal).values()) == {1}
-    assert ray_server.capacity.admitted - calls <= 599 - done
+    assert server.capacity.admitted - calls <= 599 - done
 
 
-def test_killed_driver_is_continued(journal: Path, ray_server: LocalOpenRouter) -> None:
-    ray_server.capacity.latency = 0.5
-    first = drive(ray_server, journal)
-    wait_for(lambda: ray_server.capacity.admitted >= 200, 120.0)
+def test_killed_driver_is_continued(journal: Path, server: LocalOpenRouter) -> None:
+    server.capacity.latency = 0.5
+    first = drive(server, journal)
+    wait_for(lambda: server.capacity.admitted >= 200, 120.0)
     first.kill()
-    figures = drive(ray_server, journal).figures()
+    figures = drive(server, journal).figures()
 
     assert (figures["rows"], figures["repeated"]) == (600, 0)
     assert set(counts(journal).values()) == {1}
     assert len(counts(journal)) == 600
     # A second of work of two workers, with 0.5 s for each call.
-    assert ray_server.capacity.admitted <= 600 + 2 * LIMIT + 2 * 2 * LIMIT
-
-
-def test_two_drivers_cannot_use_one_journal(
-    journal: Path, ray_server: LocalOpenRouter
-) -> None:
-    """The second is in another cluster on the same machine."""
-    program = (
-        "import sys; from openrouter_async.batch.ledger import Ledger;"
-        f"l = Ledger({str(journal)!r}); l.open(); print('open', flush=True);"
-        "sys.stdin.read(); l.close()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "open\n"
-        figures = drive(ray_server, journal).figures()
-        assert other.stdin is not None
-        other.stdin.close()
-
-    assert "is in use by another run" in figures["error"]
-    assert ray_server.capacity.admitted == 0
+    assert server.capacity.admitted <= 600 + 2 * LIMIT + 2 * 2 * LIMIT
 
 
 def test_removed_node_costs_no_more_than_its_requests_in_flight(
-    journal: Path, ray_server: LocalOpenRouter
+    journal: Path, server: LocalOpenRouter
 ) -> None:
-    ray_server.capacity.latency = 0.5
-    driver = drive(ray_server, journal, nodes=3, workers=3)
-    wait_for(lambda: ray_server.capacity.admitted >= 200, 120.0)
+    server.capacity.latency = 0.5
+    driver = drive(server, journal, nodes=3, workers=3)
+    wait_for(lambda: server.capacity.admitted >= 200, 120.0)
     assert driver.process.stdin is not None
     driver.process.stdin.write("remove\n")
     driver.process.stdin.flush()
@@ -168,4 +138,4 @@ def test_removed_node_costs_no_more_than_its_requests_in_flight(
         figures.get("error")
     )
     assert set(counts(journal).values()) == {1}
-    assert ray_server.capacity.admitted <= 600 + 3 * LIMIT + 64
+    assert server.capacity.admitted <= 600 + 3 * LIMIT + 64
