@@ -208,6 +208,14 @@ async def test_pending_response_runs_as_a_task(client: AsyncOpenRouter) -> None:
     assert isinstance(await task, ChatResponse)
 
 
+async def test_pending_stream_runs_as_a_task(client: AsyncOpenRouter) -> None:
+    task = asyncio.create_task(client.chat.send(HELLO, stream=True))
+
+    assert "Chat.send" in repr(task)
+    async with await task as stream:
+        assert (await stream.collect()).text
+
+
 async def test_pending_response_is_awaitable_in_every_form(
     client: AsyncOpenRouter,
 ) -> None:

@@ -107,7 +107,7 @@ async def test_slow_probe_counts_as_accepted_after_a_second(
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-async def test_next_call_takes_the_place_of_a_cancelled_probe(
+async def test_next_call_replaces_a_cancelled_probe(
     scope: VirtualScope, *, is_sent: bool
 ) -> None:
     await scope.refuse(1.0)
