@@ -148,4 +148,14 @@ class ChatStreamingResponseChunk(Shape, _LazyChunk):
         return self.choices[0].delta.reasoning if self.choices else None
 
 
-make_lazy(ChatStreamingResponseChunk, "choices", "usage", "safeguard_results", "raw")
+def _read_choices(chunk: Any) -> list[StreamingChoice]:
+    choices: Any = chunk._choices  # noqa: SLF001 - the getter of a property
+    if isinstance(choices, Deferred):
+        choices = choices.create(chunk, "choices")
+        chunk._choices = choices  # noqa: SLF001 - as above
+    return choices  # type: ignore[no-any-return]
+
+
+make_lazy(ChatStreamingResponseChunk, "usage", "safeguard_results", "raw")
+# Most callers read the choices of each chunk: this takes half the time.
+make_lazy(ChatStreamingResponseChunk, "choices", read=_read_choices)

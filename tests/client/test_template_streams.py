@@ -1,5 +1,10 @@
 """Templates: whole streams are read the same with and without them."""
 
+# Random JSON has no types, and templates are seen in private slots only.
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 import copy
 import json
 import os

@@ -1,5 +1,10 @@
 """Templates: texts that are decoded together are those that are decoded one by one."""
 
+# Random JSON has no types, and templates are seen in private slots only.
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 import json
 from random import Random
 

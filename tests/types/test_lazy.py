@@ -1,6 +1,9 @@
 """Lazy fields: values that are created when they are read."""
 
-# pyright: reportPrivateUsage=false
+# Random JSON has no types, and templates are seen in private slots only.
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
 import copy
 import pickle
