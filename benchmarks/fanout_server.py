@@ -3,7 +3,9 @@ The server of the `send_many` measurements: prebuilt responses, limits, counters
 
 `benchmarks.fanout` starts it. To start it manually, run
 `python -m benchmarks.fanout_server '{}'`, which prints its port and serves until its
-standard input ends. It ignores request bodies. Its argument and `GET /set` change the
+standard input ends. Of request bodies, it only reads the model and if a stream is asked
+for: a stream sends its first event at once and ends after `latency`, and a model named
+"limit-20" has a limit of 20 of its own. Its argument and `GET /set` change the
 fields of `Setting`; `GET /stats` returns the counters.
 """
 
@@ -29,6 +31,21 @@ REFUSAL = (
 BAD_REQUEST = b'{"error":{"code":400,"message":"Bad row"}}'
 BAD_GATEWAY = b'{"error":{"code":502,"message":"Provider returned error"}}'
 ERROR_IN_200 = b'{"error":{"code":400,"message":"No"},"choices":[]}'
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+STREAM_START = chunk(b'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n')
+STREAM_END = chunk(
+    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+) + chunk(b"")
 NO_CREDITS = b'{"error":{"code":402,"message":"Insufficient credits"}}'
 
 
@@ -50,7 +67,8 @@ class Setting:
         no_credits_at: Number of the first request that gets a 402; 0 for none.
         cost: Cost in the usage of a response, in US dollars.
         cost_sigma: Standard deviation of the logarithm of the cost.
-        arrivals: If 1, record the times at which requests arrive.
+        arrivals: If 1, record the times at which requests arrive and are refused.
+        silent_at: Number of a single request that gets no headers for 20 s; 0 for none.
     """
 
     latency: float = 0.0
@@ -66,6 +84,7 @@ class Setting:
     cost: float = 0.00012
     cost_sigma: float = 0.0
     arrivals: int = 0
+    silent_at: int = 0
 
 
 # Kinds of faults, and how many of a thousand responses have them.
@@ -89,6 +108,7 @@ class Counters:
         refused_at: Time of the first refusal or 402; 0.0 if there was none.
         busy: Sum of the time that requests were in flight, in seconds.
         changed: Time of the last change of `in_flight`.
+        broken_streams: Streams that the client closed before their end.
         tokens: Tokens in the bucket at `filled`.
     """
 
@@ -100,6 +120,8 @@ class Counters:
     cost: float = 0.0
     refused_at: float = 0.0
     arrivals: list[float] = field(factory=list[float])
+    refusals: list[float] = field(factory=list[float])
+    broken_streams: int = 0
     busy: float = 0.0
     changed: float = 0.0
     tokens: float = 0.0
@@ -120,6 +142,7 @@ class ServerState:
         self.setting = setting
         self.counters = Counters()
         self.generator = random.Random(7)
+        self.of_model: dict[str, int] = {}
         self.completion = json.loads(inputs.completion())
 
     def body(self) -> bytes:
@@ -150,9 +173,11 @@ class ServerState:
             roll -= share
         return ""
 
-    def refuses(self, now: float) -> bool:
+    def refuses(self, now: float, model: str) -> bool:
         """Return True if a new request is refused."""
         setting, counters = self.setting, self.counters
+        if model.startswith("limit-"):
+            return self.of_model.get(model, 0) >= int(model.removeprefix("limit-"))
         if setting.refuse_all:
             return True
         if setting.refuse_once_at and counters.requests == setting.refuse_once_at:
@@ -178,6 +203,8 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport | None = None
     _received: bytes = b""
     _held: bool = False
+    _model: str = ""
+    _is_streaming: bool = False
     _timer: asyncio.TimerHandle | None = None
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
 
@@ -189,6 +216,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio
         """Discard the response."""
         self._transport = None
+        self.state.counters.broken_streams += self._is_streaming
         if self._timer is not None:
             self._timer.cancel()
         self._release()
@@ -205,13 +233,14 @@ class Connection(asyncio.Protocol):
         if len(self._received) < end + 4 + length:
             return
         path = head.split(b" ", 2)[1].decode()
-        self._received = b""
+        body, self._received = self._received[end + 4 :], b""
         if path.endswith("/chat/completions"):
-            self._chat()
+            self._model = body.partition(b'"model":"')[2].partition(b'"')[0].decode()
+            self._chat(is_stream=b'"stream":true' in body)
         else:
             self._control(path)
 
-    def _chat(self) -> None:
+    def _chat(self, *, is_stream: bool) -> None:
         state, now = self.state, self._loop.time()
         counters, setting = state.counters, state.setting
         counters.requests += 1
@@ -221,8 +250,10 @@ class Connection(asyncio.Protocol):
             counters.refused_at = counters.refused_at or now
             self._send(402, NO_CREDITS)
             return
-        if state.refuses(now):
+        if state.refuses(now, self._model):
             counters.refused += 1
+            if setting.arrivals:
+                counters.refusals.append(now)
             counters.refused_at = counters.refused_at or now
             extra = (
                 f"Retry-After: {setting.retry_after:g}\r\n"
@@ -232,7 +263,16 @@ class Connection(asyncio.Protocol):
             self._send(429, REFUSAL, extra)
             return
         counters.step(now, 1)
+        state.of_model[self._model] = state.of_model.get(self._model, 0) + 1
         self._held = True
+        if setting.silent_at and counters.requests == setting.silent_at:
+            self._timer = self._loop.call_later(20.0, self._respond, "")
+            return
+        if is_stream:
+            self._is_streaming = True
+            self._write(STREAM_HEAD + STREAM_START)
+            self._timer = self._loop.call_later(state.latency(), self._end_stream)
+            return
         fault = state.fault()
         if fault == "stall":
             return
@@ -263,9 +303,16 @@ class Connection(asyncio.Protocol):
                 self.state.counters.completed += 1
                 self._send(200, self.state.body())
 
+    def _end_stream(self) -> None:
+        self._release()
+        self._is_streaming = False
+        self.state.counters.completed += 1
+        self._write(STREAM_END)
+
     def _release(self) -> None:
         if self._held:
             self._held = False
+            self.state.of_model[self._model] -= 1
             self.state.counters.step(self._loop.time(), -1)
 
     def _control(self, path: str) -> None:
@@ -286,6 +333,10 @@ class Connection(asyncio.Protocol):
             price = {"prompt": "0.0000001", "completion": "0.000001"}
             body = {"data": {"endpoints": [{"pricing": price}]}}
             self._send(200, json.dumps(body).encode())
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     def _send(self, status: int, body: bytes, extra: str = "") -> None:
         if self._transport is not None:

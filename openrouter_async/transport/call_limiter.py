@@ -233,8 +233,10 @@ class CallLimiter:
         wait = named_wait(error)
         # All calls wait for it, in the scope.
         delay = 0.0 if wait else overload_delay(self._retries, self._overloads, chance)
+        # The next attempt probably takes as long as this one has.
+        end = now + delay + now - self.sent_at
         deadline = self._watchdog.deadline
-        return _NEVER if deadline is not None and now + delay >= deadline else delay
+        return _NEVER if deadline is not None and end >= deadline else delay
 
     # --- the bounds of a wait --------------------------------------------------------
 
