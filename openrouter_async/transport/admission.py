@@ -20,6 +20,7 @@ from ..errors import APIError, OpenRouterError
 from ..protocol.concurrency import CubicController, FixedController
 from ..protocol.cooldown import Cooldown
 from ..protocol.overload import is_overload, is_refusal, named_wait
+from ..protocol.retry import RetryBudget
 from ..protocol.settings import ConcurrencyOption
 from ..protocol.wait_bounds import WaitBounds
 from .concurrency_limiter import ConcurrencyLimiter, LimiterStats, ScopeStats
@@ -218,6 +219,8 @@ class LimiterScope:
         in_flight: Calls that hold a connection slot.
         refusals: Number of overload errors so far.
         waiting: Calls that wait to start.
+        retry_budget: The retry budget of the base URL and key; None before the first
+            call.
         now: Returns the time.
         clock: The source of time and random numbers.
         plain: The admission of calls without a concurrency limit.
@@ -230,6 +233,7 @@ class LimiterScope:
         self.in_flight = 0
         self.refusals = 0
         self.waiting = 0
+        self.retry_budget: RetryBudget | None = None
         self.plain = Admission(self, (), is_row=False, absorbs=False)
         self._call_later = clock.call_later or loop.call_later
         self._adaptive: ConcurrencyLimiter | None = None
@@ -309,6 +313,13 @@ class LimiterScope:
 
     # --- starting ----------------------------------------------------------------
 
+    def enter(self) -> bool:
+        """Count a call without limits as in flight, unless there is a cooldown."""
+        if self.cooldowns:
+            return False
+        self.in_flight += 1
+        return True
+
     def try_start(self, entrant: Entrant, admission: Admission) -> bool:
         """Start an attempt if nothing holds it; return False if it has to wait."""
         if self.waiting or self.cooldowns or not admission.has_free:
@@ -381,9 +392,10 @@ class LimiterScope:
         return all(c.may_send(now, entrant) for c in self._applying(entrant, admission))
 
     def may_send(self, entrant: Entrant, admission: Admission) -> bool:
-        """Return `may_start`; if it is True, note that the attempt is sent."""
+        """Return `may_start`; if it is True, count the attempt as sent."""
         if not self.may_start(entrant, admission):
             return False
+        self.in_flight += 1
         if self.cooldowns:
             now = self.now()
             for cooldown in self._applying(entrant, admission):

@@ -193,15 +193,15 @@ class AttemptRunner(Generic[T, R]):
         if not pool.slots.try_acquire():
             await self._wait_for_slot()
             granted = self._clock.now()
-        self._count_queue(granted - asked_at)
-        if not self._may_send():
-            pool.slots.release()
-            if self.limiter is not None:
-                raise HeldBackError
-            return await self._admitted(waited, self.open_limiter())
+        scope, limiter = self._scope, self.limiter
+        # The attempt may have waited, and a cooldown may have begun meanwhile.
+        if scope is not None and not (
+            scope.enter() if limiter is None else limiter.may_send()
+        ):
+            return await self._hold_back(waited, granted - asked_at)
         keeps_slot = False
         try:
-            self._start(granted)
+            self._start(granted, granted - asked_at)
             http.attempts.append(Attempt(waited=waited))
             result = await self._exchange(secret, granted)
         except asyncio.CancelledError:
@@ -214,8 +214,18 @@ class AttemptRunner(Generic[T, R]):
             return result
         finally:
             if not keeps_slot:
-                _release(pool.slots, self._scope, None)
+                pool.slots.release()
+                if scope is not None:
+                    scope.in_flight -= 1
                 watchdog.end_attempt()
+
+    async def _hold_back(self, waited: float, queued: float) -> R:
+        """Make an attempt that has a slot later, when the cooldown is over."""
+        self._pool.slots.release()
+        self._count_queue(queued)
+        if self.limiter is not None:
+            raise HeldBackError
+        return await self._admitted(waited, self.open_limiter())
 
     async def _wait_for_slot(self) -> None:
         """
@@ -247,25 +257,19 @@ class AttemptRunner(Generic[T, R]):
         # Not a method: an open stream need not keep the body of its request.
         return _StreamRelease(self._pool.slots, self._scope, self.limiter)
 
-    def _may_send(self) -> bool:
-        """Count an attempt with a slot; return False if a cooldown began meanwhile."""
-        scope, limiter = self._scope, self.limiter
-        if scope is None:
-            return True
-        if scope.cooldowns if limiter is None else not limiter.may_send():
-            return False
-        scope.in_flight += 1
-        return True
-
     def _count_queue(self, queued: float) -> None:
         """Record the wait for a slot, which is left out of all other timeouts."""
         timings = self._http.timings
         timings.queued = (timings.queued or 0.0) + queued
         self._watchdog.postpone_deadline(queued)
 
-    def _start(self, granted: float) -> None:
-        """Start the timeouts of an attempt."""
+    def _start(self, granted: float, queued: float) -> None:
+        """Start the timeouts of an attempt that waited so long for its slot."""
         watchdog, http = self._watchdog, self._http
+        if queued or self._started:
+            self._count_queue(queued)
+        else:
+            http.timings.queued = 0.0
         if not self._started:
             self._started = True
             self._budget.record_call(granted)

@@ -16,7 +16,7 @@ from ..protocol.retry import RetryBudget
 from ..protocol.settings import ConcurrencyOption
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse
-from .admission import Admission
+from .admission import Admission, LimiterScope
 from .call_events import CallEvents, CallObserver, CallReport
 from .event_stream import EventStream
 from .limiter import AttemptLimiter, LimiterRegistry, real_time
@@ -132,8 +132,7 @@ class Transport:
             if call.reserve is not None:
                 report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
-            admission = self._admission(call, pool, concurrency)
-            loop = self._loop(call, pool, report, limiter, admission, _read)
+            loop = self._loop(call, pool, report, limiter, concurrency, _read)
             if report.observation is None:
                 value = await loop.run()
             else:
@@ -171,9 +170,13 @@ class Transport:
             if call.reserve is not None:
                 report.reservation = await call.reserve()
             pool = self._pools.find() or await self._pools.open()
-            admission = self._admission(call, pool, concurrency)
             loop = self._loop(
-                call, pool, report, None, admission, lambda reader: reader.open(on_end)
+                call,
+                pool,
+                report,
+                None,
+                concurrency,
+                lambda reader: reader.open(on_end),
             )
             if report.observation is None:
                 return await loop.run()
@@ -190,29 +193,37 @@ class Transport:
         pool: Pool,
         report: CallReport,
         limiter: AttemptLimiter | None,
-        admission: Admission | None,
+        concurrency: ConcurrencyOption | None,
         read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> RetryLoop[T, R]:
+        admission: Admission | None = None
+        if concurrency is None:
+            budget = self._budget(call)
+        else:
+            key = (pool.loop, call.base_url.url, _key_id(call), call.model)
+            scope = self.limiters.get(key)
+            # A look-up of each call takes as long as the rest of this function.
+            budget = scope.retry_budget or self._budget_of(scope, call)
+            admission = (
+                scope.plain
+                if concurrency.value is None
+                else scope.admission(concurrency)
+            )
         return RetryLoop(
             call,
             pool,
             report.http,
             self.clock,
-            self._budget(call),
+            budget,
             self._authorize,
             limiter,
             admission,
             read,
         )
 
-    def _admission(
-        self, call: Call[Any], pool: Pool, option: ConcurrencyOption | None
-    ) -> Admission | None:
-        """Return the limits of a chat call; None for any other call."""
-        if option is None:
-            return None
-        key = (pool.loop, call.base_url.url, _key_id(call), call.model)
-        return self.limiters.get(key).admission(option)
+    def _budget_of(self, scope: LimiterScope, call: Call[Any]) -> RetryBudget:
+        budget = scope.retry_budget = self._budget(call)
+        return budget
 
     def _budget(self, call: Call[Any]) -> RetryBudget:
         """Return the retry budget of a base URL and key; a key function is one key."""
