@@ -510,9 +510,10 @@ class Chat:
     async def _complete(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None
     ) -> ChatResponse:
-        concurrency = self._settings.concurrency
-        response = await self._transport.fetch(call, concurrency=concurrency)
-        return _parsed(response, parser)
+        return _parsed(
+            await self._transport.fetch(call, concurrency=self._settings.concurrency),
+            parser,
+        )
 
     async def _open(
         self, call: Call[ChatResponse], parser: OutputParser[Any] | None = None

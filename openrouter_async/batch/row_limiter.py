@@ -45,6 +45,7 @@ class RowLimiter:
     more, after the server's `Retry-After` or an exponential backoff.
 
     Attributes:
+        admission: The limits that apply to the call.
         is_row: True.
         attempts: Number of attempts so far.
         bounds: Bounds that never end a wait.
@@ -55,7 +56,6 @@ class RowLimiter:
 
     # One is created for each row, and attribute access is faster with slots.
     __slots__ = (
-        "_admission",
         "_bounds",
         "_call",
         "_control",
@@ -65,6 +65,7 @@ class RowLimiter:
         "_preferences",
         "_rate_limiter",
         "_waits",
+        "admission",
         "attempts",
         "in_flight_when_sent",
         "is_in_flight",
@@ -91,7 +92,7 @@ class RowLimiter:
             counters: The run's counters.
             control: Told when another worker could send a row.
         """
-        self._admission = admission
+        self.admission = admission
         self._rate_limiter = rate_limiter
         self._call = call
         self._counters = counters
@@ -110,7 +111,7 @@ class RowLimiter:
     @property
     def scope(self) -> LimiterScope:
         """The calls that the server limits together with this one."""
-        return self._admission.scope
+        return self.admission.scope
 
     @property
     def waiting_since(self) -> float | None:
@@ -133,7 +134,7 @@ class RowLimiter:
 
     async def acquire(self) -> None:
         """Wait until the next attempt may start."""
-        admission = self._admission
+        admission = self.admission
         scope = admission.scope
         while True:
             if not scope.try_start(self, admission):
@@ -162,7 +163,7 @@ class RowLimiter:
         started = scope.now()
         bounds.begin(started, None, counts=False)
         try:
-            waiter = scope.enqueue(self, self._admission, is_retry=self.attempts > 0)
+            waiter = scope.enqueue(self, self.admission, is_retry=self.attempts > 0)
             if not waiter.is_admitted:
                 await scope.wait(waiter)
         finally:
@@ -179,7 +180,7 @@ class RowLimiter:
 
     def may_send(self) -> bool:
         """Return True if the admitted attempt may be sent, and note that it is."""
-        return self.scope.may_send(self, self._admission)
+        return self.scope.may_send(self, self.admission)
 
     def refusal(self) -> APIError | None:
         """Return None: no timeout ends the wait of a row."""
@@ -198,7 +199,7 @@ class RowLimiter:
         self.attempts -= 1
         self._counters.in_flight -= 1
         self._counters.attempts -= 1
-        self.scope.cancel(self, self._admission)
+        self.scope.cancel(self, self.admission)
 
     def ended(self, error: BaseException | None) -> None:
         """Record the outcome of the attempt; None if it succeeded."""
@@ -207,11 +208,11 @@ class RowLimiter:
         self._counters.in_flight -= 1
         if isinstance(error, OpenRouterError) and is_overload(error):
             self._counters.refusals += 1
-        self.scope.ended(self, self._admission, error)
+        self.scope.ended(self, self.admission, error)
 
     def release(self) -> None:
         """Give back the permits, when the body has ended."""
-        self.scope.release(self._admission)
+        self.scope.release(self.admission)
         if self._is_failed:
             # This row may wait before its retry, and meanwhile leave its slot to
             # another one.

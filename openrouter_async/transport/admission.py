@@ -129,12 +129,15 @@ class Admission:
         limiters: The concurrency limits. An attempt holds a permit of each of them.
         is_row: True for the rows of a run. Other calls start before them.
         absorbs: True if a refusal does not use up an attempt.
+        is_open: True if an attempt may start without a limiter: there are no limits and
+            no cooldowns.
     """
 
     __slots__ = (
         "__weakref__",
         "_lanes",
         "absorbs",
+        "is_open",
         "is_row",
         "limiters",
         "scope",
@@ -152,6 +155,7 @@ class Admission:
         self.limiters = limiters
         self.is_row = is_row
         self.absorbs = absorbs
+        self.is_open = not limiters
         rank = 2 * is_row
         # Retries first. If cooldowns depend on the provider preferences, there are such
         # lanes for each of them.
@@ -313,13 +317,6 @@ class LimiterScope:
 
     # --- starting ----------------------------------------------------------------
 
-    def enter(self) -> bool:
-        """Count a call without limits as in flight, unless there is a cooldown."""
-        if self.cooldowns:
-            return False
-        self.in_flight += 1
-        return True
-
     def try_start(self, entrant: Entrant, admission: Admission) -> bool:
         """Start an attempt if nothing holds it; return False if it has to wait."""
         if self.waiting or self.cooldowns or not admission.has_free:
@@ -392,10 +389,9 @@ class LimiterScope:
         return all(c.may_send(now, entrant) for c in self._applying(entrant, admission))
 
     def may_send(self, entrant: Entrant, admission: Admission) -> bool:
-        """Return `may_start`; if it is True, count the attempt as sent."""
+        """Return `may_start`; if it is True, note that the attempt is sent."""
         if not self.may_start(entrant, admission):
             return False
-        self.in_flight += 1
         if self.cooldowns:
             now = self.now()
             for cooldown in self._applying(entrant, admission):
@@ -528,6 +524,7 @@ class LimiterScope:
         cooldown = self.cooldowns.get(key)
         if cooldown is None:
             cooldown = self.cooldowns[key] = Cooldown()
+            self.plain.is_open = False
             if isinstance(key, bytes):
                 self._split_lanes()
         longest = entrant.longest_wait(now)
@@ -632,6 +629,7 @@ class LimiterScope:
         is_open = [k for k, c in self.cooldowns.items() if c.is_open(now, self.waiting)]
         for key in is_open:
             del self.cooldowns[key]
+        self.plain.is_open = not self.cooldowns
         if is_open:
             for waiter in self._waiters():
                 if not any(True for _ in self._cooldowns_of(waiter)):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..config import Clock
@@ -14,7 +15,7 @@ from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret, mask
 from ..protocol.retry import RetryBudget
 from ..types import Attempt, Exchange
-from .admission import Admission, LimiterScope
+from .admission import Admission
 from .aiohttp_compat import end_with_connection
 from .call_limiter import CallLimiter
 from .direct_request import Response
@@ -62,7 +63,6 @@ class AttemptRunner(Generic[T, R]):
         "_http",
         "_pool",
         "_read",
-        "_scope",
         "_started",
         "_watchdog",
         "limiter",
@@ -94,8 +94,7 @@ class AttemptRunner(Generic[T, R]):
             budget: Counts the call when its first slot is granted.
             authorize: Returns the Authorization header for a key.
             limiter: Admits each attempt of a row; None for any other call.
-            admission: The limits of a chat call; None if the limiter has them, or if
-                none apply.
+            admission: The limits of a chat call; None for any other call.
             read: Reads a response whose headers have arrived.
         """
         self._call = call
@@ -107,15 +106,8 @@ class AttemptRunner(Generic[T, R]):
         self._authorize = authorize
         self._admission = admission
         self._read = read
-        if limiter is None and admission is not None and admission.limiters:
-            limiter = CallLimiter(admission, call, watchdog)
         self.limiter = limiter
         self.unsent: OpenRouterError | None = None
-        self._scope: LimiterScope | None = None
-        if admission is not None:
-            self._scope = admission.scope
-        elif limiter is not None:
-            self._scope = limiter.scope
         # Set when the first slot is granted.
         self._started = False
 
@@ -131,12 +123,10 @@ class AttemptRunner(Generic[T, R]):
             StaleConnectionError: If a pooled connection was dead. The server has not
                 received the request.
         """
-        limiter, scope = self.limiter, self._scope
-        if limiter is None:
-            if scope is None or not scope.cooldowns:
-                return self._attempt(waited)
-            limiter = self.open_limiter()
-        return self._admitted(waited, limiter)
+        admission = self._admission
+        if admission is None or (admission.is_open and self.limiter is None):
+            return self._attempt(waited)
+        return self._admitted(waited, self.limiter or self.open_limiter())
 
     def open_limiter(self) -> CallLimiter:
         """Create the limiter of a chat call that did not need one so far."""
@@ -193,12 +183,12 @@ class AttemptRunner(Generic[T, R]):
         if not pool.slots.try_acquire():
             await self._wait_for_slot()
             granted = self._clock.now()
-        scope, limiter = self._scope, self.limiter
-        # The attempt may have waited, and a cooldown may have begun meanwhile.
-        if scope is not None and not (
-            scope.enter() if limiter is None else limiter.may_send()
-        ):
-            return await self._hold_back(waited, granted - asked_at)
+        admission, limiter = self._admission, self.limiter
+        if admission is not None:
+            # The attempt may have waited, and a cooldown may have begun meanwhile.
+            if not (admission.is_open if limiter is None else limiter.may_send()):
+                return await self._hold_back(waited, granted - asked_at)
+            admission.scope.in_flight += 1
         keeps_slot = False
         try:
             self._start(granted, granted - asked_at)
@@ -215,8 +205,8 @@ class AttemptRunner(Generic[T, R]):
         finally:
             if not keeps_slot:
                 pool.slots.release()
-                if scope is not None:
-                    scope.in_flight -= 1
+                if admission is not None:
+                    admission.scope.in_flight -= 1
                 watchdog.end_attempt()
 
     async def _hold_back(self, waited: float, queued: float) -> R:
@@ -236,7 +226,7 @@ class AttemptRunner(Generic[T, R]):
             ClosedError: If the client was closed.
             APIError: If `pool` expired, and a cooldown has begun meanwhile.
         """
-        limiter, scope = self.limiter, self._scope
+        limiter, admission = self.limiter, self._admission
         try:
             await self._pool.wait_for_slot(
                 self._watchdog,
@@ -244,7 +234,7 @@ class AttemptRunner(Generic[T, R]):
                 is_row=limiter is not None and limiter.is_row,
             )
         except APITimeoutError:
-            if scope is None or not scope.cooldowns:
+            if admission is None or not admission.scope.cooldowns:
                 raise
             refusal = (self.limiter or self.open_limiter()).refusal()
             if refusal is None:
@@ -255,7 +245,7 @@ class AttemptRunner(Generic[T, R]):
     @property
     def _release(self) -> Callable[[], None]:
         # Not a method: an open stream need not keep the body of its request.
-        return _StreamRelease(self._pool.slots, self._scope, self.limiter)
+        return partial(_release, self._pool.slots, self._admission, self.limiter)
 
     def _count_queue(self, queued: float) -> None:
         """Record the wait for a slot, which is left out of all other timeouts."""
@@ -398,28 +388,12 @@ async def _resolve(key: Callable[[], str | Awaitable[str]]) -> str:
     return found if isinstance(found, str) else mask(await found)
 
 
-class _StreamRelease:
-    """Releases what an open stream holds; it is a third of the size of a partial."""
-
-    __slots__ = ("_limiter", "_scope", "_slots")
-
-    def __init__(
-        self, slots: Slots, scope: LimiterScope | None, limiter: AttemptLimiter | None
-    ) -> None:
-        self._slots = slots
-        self._scope = scope
-        self._limiter = limiter
-
-    def __call__(self) -> None:
-        _release(self._slots, self._scope, self._limiter)
-
-
 def _release(
-    slots: Slots, scope: LimiterScope | None, limiter: AttemptLimiter | None
+    slots: Slots, admission: Admission | None, limiter: AttemptLimiter | None
 ) -> None:
     """Release what an open stream holds."""
     slots.release()
-    if scope is not None:
-        scope.in_flight -= 1
+    if admission is not None:
+        admission.scope.in_flight -= 1
     if limiter is not None:
         limiter.release()

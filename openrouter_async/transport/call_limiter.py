@@ -28,6 +28,7 @@ class CallLimiter:
     An open stream keeps it, so it must not refer to the body of the request.
 
     Attributes:
+        admission: The limits that apply to the call.
         is_row: False.
         attempts: Number of attempts that were sent.
         bounds: The bounds of the waits.
@@ -37,7 +38,6 @@ class CallLimiter:
 
     __slots__ = (
         "_absorbed",
-        "_admission",
         "_cooled",
         "_overloads",
         "_permit",
@@ -48,6 +48,7 @@ class CallLimiter:
         "_timeouts",
         "_waiter",
         "_watchdog",
+        "admission",
         "attempts",
         "bounds",
         "in_flight_when_sent",
@@ -66,7 +67,7 @@ class CallLimiter:
             call: The call.
             watchdog: Its timeouts.
         """
-        self._admission = admission
+        self.admission = admission
         self._timeouts: Timeouts = call.timeouts
         self._retries: Retries = call.retries
         self._provider = call.provider
@@ -91,7 +92,7 @@ class CallLimiter:
     @property
     def scope(self) -> LimiterScope:
         """The calls that the server limits together with this one."""
-        return self._admission.scope
+        return self.admission.scope
 
     @property
     def waiting_since(self) -> float | None:
@@ -114,7 +115,7 @@ class CallLimiter:
         Raises:
             APIError: If a cooldown lasts longer than the call may wait.
         """
-        scope, admission, watchdog = self.scope, self._admission, self._watchdog
+        scope, admission, watchdog = self.scope, self.admission, self._watchdog
         if scope.try_start(self, admission):
             return
         started, total = scope.now(), self._timeouts.total
@@ -157,7 +158,7 @@ class CallLimiter:
     def may_send(self) -> bool:
         """Return True if the admitted attempt may be sent, and note that it is."""
         scope = self.scope
-        if not scope.may_send(self, self._admission):
+        if not scope.may_send(self, self.admission):
             return False
         self.sent_at = scope.now()
         self.attempts += 1
@@ -170,7 +171,7 @@ class CallLimiter:
 
     def cancel(self) -> None:
         """Give back the admission of an attempt that was not sent."""
-        self.scope.cancel(self, self._admission)
+        self.scope.cancel(self, self.admission)
 
     # --- after an attempt ------------------------------------------------------------
 
@@ -182,11 +183,11 @@ class CallLimiter:
             error: The exception; None if it succeeded, or if its stream is open.
         """
         self._note(error)
-        self.scope.ended(self, self._admission, error)
+        self.scope.ended(self, self.admission, error)
 
     def release(self) -> None:
         """Give back the permits, when the body or stream has ended."""
-        self.scope.release(self._admission)
+        self.scope.release(self.admission)
 
     def refused(self, error: OpenRouterError, sent_at: float, attempts: int) -> None:
         """
@@ -200,7 +201,7 @@ class CallLimiter:
         self.sent_at = sent_at
         self.attempts = attempts
         self._note(error)
-        self.scope.refused(self, self._admission, error)
+        self.scope.refused(self, self.admission, error)
 
     def _note(self, error: BaseException | None) -> None:
         if error is not None and is_refusal(error):
@@ -222,7 +223,7 @@ class CallLimiter:
         is_absorbed = is_overload(error) and (
             is_refusal(error) or not isinstance(error, APIError)
         )
-        if not self._admission.absorbs or not is_absorbed:
+        if not self.admission.absorbs or not is_absorbed:
             self._absorbed = None
             return None
         now = self.scope.now()
@@ -244,7 +245,7 @@ class CallLimiter:
         """Return the seconds that this call may wait in a cooldown from now on."""
         timeouts, deadline = self._timeouts, self._watchdog.deadline
         bounds = [timeouts.pool, None if deadline is None else deadline - now]
-        if not self._admission.absorbs:
+        if not self.admission.absorbs:
             bounds.append(self._retries.max_wait)
         return min(
             (seconds for seconds in bounds if seconds is not None), default=_NEVER
@@ -283,7 +284,7 @@ class CallLimiter:
 
     @property
     def _adaptive(self) -> ConcurrencyLimiter | None:
-        return self._admission.limiters[0] if self._admission.absorbs else None
+        return self.admission.limiters[0] if self.admission.absorbs else None
 
     def _refusing_since(self, default: float) -> float | None:
         """Return since when there are only refusals; None without absorbed ones."""
@@ -300,14 +301,14 @@ class CallLimiter:
 
     def _refusal_at_once(self, now: float) -> APIError | None:
         """Return the refusal if the rest of a cooldown is longer than a bound."""
-        cooldown = self.scope.holding(self, self._admission)
+        cooldown = self.scope.holding(self, self.admission)
         if cooldown is None or cooldown.until <= self.due(now):
             return None
         return self._unsent(now, self.bounds.bound(now))
 
     def _unsent(self, now: float, bound: str) -> APIError | None:
         """Return the refusal of the cooldown that holds this call."""
-        cooldown = self.scope.holding(self, self._admission)
+        cooldown = self.scope.holding(self, self.admission)
         if cooldown is None or cooldown.refusal is None:
             return None
         own = self._refusal

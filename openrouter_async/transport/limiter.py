@@ -10,7 +10,7 @@ from ..config import Clock
 from ..errors import APIError, OpenRouterError
 from ..protocol.lru import LRUCache
 from ..protocol.settings import ConcurrencyOption
-from .admission import LimiterScope
+from .admission import Admission, LimiterScope
 from .concurrency_limiter import ScopeStats
 
 # Enough for a backend that calls many models with its users' keys.
@@ -36,8 +36,8 @@ class AttemptLimiter(Protocol):
     is_row: bool
 
     @property
-    def scope(self) -> LimiterScope:
-        """The calls that the server limits together with this one."""
+    def admission(self) -> Admission:
+        """The limits that apply to the call."""
         ...
 
     @property
@@ -115,7 +115,12 @@ class LimiterKey(NamedTuple):
 
 
 class LimiterRegistry:
-    """The limiter scopes of a client. Threads may share it."""
+    """
+    The limiter scopes of a client. Threads may share it.
+
+    Attributes:
+        scopes: The scopes that were used last.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         """
@@ -125,16 +130,16 @@ class LimiterRegistry:
             clock: The source of time and random numbers; None for the real ones.
         """
         self._clock = clock or real_time()
-        self._scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
+        self.scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
 
     def get(self, key: ScopeKey) -> LimiterScope:
         """Return a scope; create it when it is asked for the first time."""
-        scope = self._scopes.get(key)
+        scope = self.scopes.get(key)
         if scope is None:
-            for old in [k for k in self._scopes if k[0].is_closed()]:
+            for old in [k for k in self.scopes if k[0].is_closed()]:
                 # Another thread may have removed it meanwhile.
-                self._scopes.discard(old)
-            scope = self._scopes[key] = LimiterScope(key[0], self._clock)
+                self.scopes.discard(old)
+            scope = self.scopes[key] = LimiterScope(key[0], self._clock)
         return scope
 
     def stats(self, option: ConcurrencyOption) -> Mapping[LimiterKey, ScopeStats]:
@@ -145,8 +150,8 @@ class LimiterRegistry:
             option: The concurrency limit of the client that asks.
         """
         found: dict[LimiterKey, ScopeStats] = {}
-        for key in self._scopes:
-            scope = self._scopes.get(key)
+        for key in self.scopes:
+            scope = self.scopes.get(key)
             if scope is not None:
                 name, stats = LimiterKey(*key[1:]), scope.stats(option)
                 other = found.get(name)

@@ -16,7 +16,7 @@ from ..protocol.retry import RetryBudget
 from ..protocol.settings import ConcurrencyOption
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse
-from .admission import Admission, LimiterScope
+from .admission import LimiterScope
 from .call_events import CallEvents, CallObserver, CallReport
 from .event_stream import EventStream
 from .limiter import AttemptLimiter, LimiterRegistry, real_time
@@ -87,6 +87,7 @@ class Transport:
             self.meter,
         )
         self.limiters = LimiterRegistry(self.clock)
+        self._scopes = self.limiters.scopes
         self._budgets = LRUCache[tuple[str, int], RetryBudget](_MAX_KEYS)
         # The headers of keys that passed the checks.
         self._authorizations = LRUCache[str, Secret](_MAX_KEYS)
@@ -196,19 +197,19 @@ class Transport:
         concurrency: ConcurrencyOption | None,
         read: Callable[[ResponseReader[T]], Awaitable[R]],
     ) -> RetryLoop[T, R]:
-        admission: Admission | None = None
         if concurrency is None:
             budget = self._budget(call)
+            admission = None if limiter is None else limiter.admission
         else:
-            key = (pool.loop, call.base_url.url, _key_id(call), call.model)
-            scope = self.limiters.get(key)
-            # A look-up of each call takes as long as the rest of this function.
+            api_key = call.api_key
+            key_id = hash(api_key) if isinstance(api_key, str) else id(api_key)
+            key = (pool.loop, call.base_url.url, key_id, call.model)
+            scope = self._scopes.get(key) or self.limiters.get(key)
+            # Kept there, because a second look-up for each call takes time.
             budget = scope.retry_budget or self._budget_of(scope, call)
-            admission = (
-                scope.plain
-                if concurrency.value is None
-                else scope.admission(concurrency)
-            )
+            admission = scope.plain
+            if concurrency.value is not None:
+                admission = scope.admission(concurrency)
         return RetryLoop(
             call,
             pool,
@@ -227,7 +228,9 @@ class Transport:
 
     def _budget(self, call: Call[Any]) -> RetryBudget:
         """Return the retry budget of a base URL and key; a key function is one key."""
-        scope = (call.base_url.url, _key_id(call))
+        key = call.api_key
+        key_id = hash(key) if isinstance(key, str) else id(key)
+        scope = (call.base_url.url, key_id)
         budget = self._budgets.get(scope)
         if budget is None:
             # Threads share the client, and must not count apart from each other.
@@ -247,12 +250,6 @@ class Transport:
         if secret is None:
             secret = self._authorizations[key] = authorization(key, base_url)
         return secret
-
-
-def _key_id(call: Call[Any]) -> int:
-    """Return a number that differs from key to key and does not reveal the key."""
-    key = call.api_key
-    return hash(key) if isinstance(key, str) else id(key)
 
 
 def _read(reader: ResponseReader[T]) -> Awaitable[T]:
