@@ -37,14 +37,14 @@ LATENCY = 0.2
 
 def mark(text: str, value: float, most: float, unit: str = "") -> None:
     """Print a figure, and if it is at most its mark."""
-    verdict = "met" if value <= most else "MISSED"
-    show(f"{text}: {value:.3g}{unit} (at most {most:g}{unit}): {verdict}")
+    result = "met" if value <= most else "MISSED"
+    show(f"{text}: {value:.3g}{unit} (at most {most:g}{unit}): {result}")
 
 
 def at_least(text: str, value: float, least: float, unit: str = "") -> None:
     """Print a figure, and if it is at least its mark."""
-    verdict = "met" if value >= least else "MISSED"
-    show(f"{text}: {value:.3g}{unit} (at least {least:g}{unit}): {verdict}")
+    result = "met" if value >= least else "MISSED"
+    show(f"{text}: {value:.3g}{unit} (at least {least:g}{unit}): {result}")
 
 
 async def plain(client: AsyncOpenRouter, model: str = MODEL) -> None:

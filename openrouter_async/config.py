@@ -55,9 +55,11 @@ class Timeouts(Value):
     Time limits for the phases of a call in seconds; None means no limit.
 
     Attributes:
-        pool: Waiting for a free connection. Defaults to None: the request is not to
-            blame for a full pool. All other timeouts start when the connection is
-            available.
+        pool: Each wait for a start: for a cooldown (`Retry-After`), for a permit of
+            `concurrency` and for a free connection, together. In a cooldown, the
+            refusal that caused it is raised in place of a timeout. Defaults to None:
+            the request is not to blame for a full pool. All other timeouts start when
+            the connection is available.
         connect: DNS, TCP and TLS together. 10: a host that has not answered by then is
             down.
         first_token: Until the first text, reasoning, refusal, tool call, image or audio
@@ -68,8 +70,9 @@ class Timeouts(Value):
             300.
         read: Between any two bytes of a response, including comments. 300: OpenRouter
             sends a comment every few seconds.
-        total: All attempts and the waits between them, without waiting for a
-            connection. Defaults to None: a long answer is not an error.
+        total: All attempts and the waits between them, with cooldowns, but without
+            waiting for a permit or a connection. Defaults to None: a long answer is not
+            an error.
     """
 
     pool: float | None = field(default=None, validator=_seconds)
@@ -93,7 +96,9 @@ class Retries(Value):
         cap: Maximum backoff in seconds. A Retry-After header may ask for a longer wait.
             8.
         max_wait: Maximum Retry-After in seconds; a longer one raises the error at once,
-            with `retry_after` set. 60: the caller decides about longer waits.
+            with `retry_after` set. It also limits the time in cooldowns, which other
+            calls may have caused, between two attempts and before the first. 60: the
+            caller decides about longer waits.
         ambiguous: If True, also retry requests that may have been accepted and billed:
             after a timeout, a new connection closed without a response, a truncated or
             empty body, or an empty completion. Defaults to False: OpenRouter has no

@@ -22,7 +22,7 @@ async def main() -> None:
         async with AsyncOpenRouter("any", base_url=server.url, clock=clock) as client:
             await client.chat.send(model="m", messages=[UserMessage("Hi")])
 
-    assert 30 <= waits[0] <= 31
+    assert 30 <= waits[0] <= 33
 
 
 asyncio.run(main())

@@ -220,7 +220,6 @@ class LimiterScope:
 
     Attributes:
         cooldowns: The cooldowns; empty unless a server has asked to wait recently.
-        in_flight: Calls that hold a connection slot.
         refusals: Number of overload errors so far.
         waiting: Calls that wait to start.
         retry_budget: The retry budget of the base URL and key; None before the first
@@ -234,7 +233,6 @@ class LimiterScope:
         self.clock = clock
         self.now = clock.now
         self.cooldowns: dict[CooldownKey, Cooldown] = {}
-        self.in_flight = 0
         self.refusals = 0
         self.waiting = 0
         self.retry_budget: RetryBudget | None = None
@@ -294,14 +292,20 @@ class LimiterScope:
             return ConcurrencyLimiter(FixedController(value))
         return self.adaptive
 
-    def stats(self, option: ConcurrencyOption) -> ScopeStats:
-        """Return a snapshot; `option` is the limit of the client that asks."""
+    def stats(self, option: ConcurrencyOption, in_flight: int) -> ScopeStats:
+        """
+        Return a snapshot.
+
+        Args:
+            option: The limit of the client that asks.
+            in_flight: The number of calls that hold a connection slot.
+        """
         admission = self._admissions.get(option)
         limiters = () if admission is None else admission.limiters
         limiter = limiters[0] if limiters else self._adaptive
         return ScopeStats(
             limit=None if limiter is None else limiter.limit,
-            in_flight=self.in_flight,
+            in_flight=in_flight,
             waiting=self.waiting,
             refusals=self.refusals,
             cooldown=self.cooldown_left(),

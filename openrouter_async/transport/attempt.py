@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..config import Clock
@@ -23,7 +22,6 @@ from .error_mapping import CAUGHT, broken_body, forget_frames, is_stale, transla
 from .limiter import AttemptLimiter
 from .pool import Pool
 from .response_reader import ResponseReader
-from .slots import Slots
 from .watchdog import Stage, Watchdog
 
 T = TypeVar("T")
@@ -61,6 +59,7 @@ class AttemptRunner(Generic[T, R]):
         "_call",
         "_clock",
         "_http",
+        "_may_be_held",
         "_pool",
         "_read",
         "_started",
@@ -108,6 +107,8 @@ class AttemptRunner(Generic[T, R]):
         self._read = read
         self.limiter = limiter
         self.unsent: OpenRouterError | None = None
+        # Set when an attempt has waited, or has a limiter.
+        self._may_be_held = False
         # Set when the first slot is granted.
         self._started = False
 
@@ -137,6 +138,9 @@ class AttemptRunner(Generic[T, R]):
 
     async def _admitted(self, waited: float, limiter: AttemptLimiter) -> R:
         """Make one attempt when the limiter admits it, and report its outcome."""
+        self._may_be_held = True
+        if self._call.stream:
+            self._watchdog.permit = limiter
         while True:
             waited += await self._acquire(limiter)
             try:
@@ -177,18 +181,16 @@ class AttemptRunner(Generic[T, R]):
         key = self._call.api_key
         if callable(key):
             key = await _resolve(key)
+            self._may_be_held = True
         secret = self._authorize(key, self._call.base_url)
         pool, watchdog, http = self._pool, self._watchdog, self._http
         asked_at = granted = self._clock.now()
         if not pool.slots.try_acquire():
             await self._wait_for_slot()
+            self._may_be_held = True
             granted = self._clock.now()
-        admission, limiter = self._admission, self.limiter
-        if admission is not None:
-            # The attempt may have waited, and a cooldown may have begun meanwhile.
-            if not (admission.is_open if limiter is None else limiter.may_send()):
-                return await self._hold_back(waited, granted - asked_at)
-            admission.scope.in_flight += 1
+        if self._may_be_held and not self._may_send():
+            return await self._hold_back(waited, granted - asked_at)
         keeps_slot = False
         try:
             self._start(granted, granted - asked_at)
@@ -205,9 +207,13 @@ class AttemptRunner(Generic[T, R]):
         finally:
             if not keeps_slot:
                 pool.slots.release()
-                if admission is not None:
-                    admission.scope.in_flight -= 1
                 watchdog.end_attempt()
+
+    def _may_send(self) -> bool:
+        """Return False if a cooldown has begun while the attempt waited."""
+        if self.limiter is not None:
+            return self.limiter.may_send()
+        return self._admission is None or self._admission.is_open
 
     async def _hold_back(self, waited: float, queued: float) -> R:
         """Make an attempt that has a slot later, when the cooldown is over."""
@@ -241,11 +247,6 @@ class AttemptRunner(Generic[T, R]):
                 raise
             self.unsent = with_exchange(refusal, self._http)
             raise refusal from None
-
-    @property
-    def _release(self) -> Callable[[], None]:
-        # Not a method: an open stream need not keep the body of its request.
-        return partial(_release, self._pool.slots, self._admission, self.limiter)
 
     def _count_queue(self, queued: float) -> None:
         """Record the wait for a slot, which is left out of all other timeouts."""
@@ -292,7 +293,6 @@ class AttemptRunner(Generic[T, R]):
             self._pool,
             watchdog,
             key,
-            self._release if self._call.stream else None,
         )
         completed = False
         try:
@@ -386,14 +386,3 @@ async def _resolve(key: Callable[[], str | Awaitable[str]]) -> str:
     """Return the key that a function of the caller returns."""
     found = mask(key())
     return found if isinstance(found, str) else mask(await found)
-
-
-def _release(
-    slots: Slots, admission: Admission | None, limiter: AttemptLimiter | None
-) -> None:
-    """Release what an open stream holds."""
-    slots.release()
-    if admission is not None:
-        admission.scope.in_flight -= 1
-    if limiter is not None:
-        limiter.release()

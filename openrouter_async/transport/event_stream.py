@@ -42,7 +42,6 @@ class EventStream:
         "_http",
         "_on_end",
         "_pool",
-        "_release",
         "_response",
         "_watchdog",
         "buffer",
@@ -56,7 +55,6 @@ class EventStream:
         http: Exchange,
         pool: Pool,
         watchdog: Watchdog,
-        release: Callable[[], None] | None,
         *,
         limit_bytes: int,
         on_end: Callable[[BaseException | None], object],
@@ -68,9 +66,8 @@ class EventStream:
             response: The response.
             content: Its body, decompressed.
             http: The exchange of the call, for errors.
-            pool: The session of the event loop.
+            pool: Holds the slot that is released at the end.
             watchdog: The timeouts of the call.
-            release: Called once, at the end, to release the slot; None without one.
             limit_bytes: The maximum size of one event.
             on_end: Called once, at the end, with the exception that ended the stream;
                 None if it was read to its end.
@@ -81,7 +78,6 @@ class EventStream:
         self._http = http
         self._pool = pool
         self._watchdog = watchdog
-        self._release = release
         self._on_end = on_end
         self.ended = False
 
@@ -195,8 +191,9 @@ class EventStream:
             watchdog.transport.abort()
         watchdog.stop()
         self._response.close()
-        if self._release is not None:
-            self._release()
+        self._pool.slots.release()
+        if watchdog.permit is not None:
+            watchdog.permit.release()
         self._on_end(error)
 
     def close(self, error: OpenRouterError) -> None:

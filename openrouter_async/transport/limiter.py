@@ -142,18 +142,24 @@ class LimiterRegistry:
             scope = self.scopes[key] = LimiterScope(key[0], self._clock)
         return scope
 
-    def stats(self, option: ConcurrencyOption) -> Mapping[LimiterKey, ScopeStats]:
+    def stats(
+        self, option: ConcurrencyOption, in_flight: Mapping[object, int]
+    ) -> Mapping[LimiterKey, ScopeStats]:
         """
         Return a snapshot of each scope, as the sum over all event loops.
 
         Args:
             option: The concurrency limit of the client that asks.
+            in_flight: The number of calls in flight, by scope.
         """
         found: dict[LimiterKey, ScopeStats] = {}
         for key in self.scopes:
             scope = self.scopes.get(key)
             if scope is not None:
-                name, stats = LimiterKey(*key[1:]), scope.stats(option)
+                name, stats = (
+                    LimiterKey(*key[1:]),
+                    scope.stats(option, in_flight.get(scope, 0)),
+                )
                 other = found.get(name)
                 found[name] = stats if other is None else _sum(stats, other)
         return found

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -388,6 +389,15 @@ class PoolRegistry:
         pool = self._pools.pop(key, None)
         if pool is not None:
             await pool.aclose("The client was closed during the call.")
+
+    def in_flight(self) -> Counter[object]:
+        """Return the number of calls that hold a slot, by the scope of their limits."""
+        return Counter(
+            member.limits.scope
+            for pool in self._pools.copy().values()
+            for member in pool.timer.members
+            if isinstance(member, Watchdog) and member.limits and member.has_slot
+        )
 
     def stats(self, limiters: Mapping[LimiterKey, ScopeStats]) -> PoolStats:
         """Return the sums over all event loops of this process."""

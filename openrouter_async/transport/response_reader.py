@@ -53,7 +53,6 @@ class ResponseReader(Generic[T]):
         "_key",
         "_parts",
         "_pool",
-        "_release",
         "_response",
         "_start",
         "_watchdog",
@@ -67,7 +66,6 @@ class ResponseReader(Generic[T]):
         pool: Pool,
         watchdog: Watchdog,
         key: Secret,
-        release: Callable[[], None] | None = None,
     ) -> None:
         """
         Wrap a response whose headers have arrived.
@@ -76,11 +74,9 @@ class ResponseReader(Generic[T]):
             response: The response.
             call: The call that it belongs to.
             http: The exchange of the call.
-            pool: The session of the event loop.
+            pool: Holds the slot that an open stream releases at its end.
             watchdog: The timeouts of the call.
             key: The Authorization header that was sent; a server may echo it.
-            release: Called at the end of an open stream, for the slot that it holds;
-                None for a plain call.
         """
         self._response = response
         self._content: Body = response.content
@@ -89,7 +85,6 @@ class ResponseReader(Generic[T]):
         self._pool = pool
         self._watchdog = watchdog
         self._key = key
-        self._release = release
         # The bytes that were read to find out what the body is. They are not a local
         # variable, because tracebacks may show those.
         self._start = b""
@@ -160,7 +155,6 @@ class ResponseReader(Generic[T]):
             self._http,
             self._pool,
             watchdog,
-            self._release,
             limit_bytes=self._call.size_limits.event_bytes,
             on_end=on_end(state),
         )

@@ -94,7 +94,8 @@ class RetryLoop(Generic[T, R]):
         self._clock = clock
         self._budget = budget
         self._admission = admission
-        self._watchdog = Watchdog(pool.timer, call.timeouts)
+        watchdog = self._watchdog = Watchdog(pool.timer, call.timeouts)
+        watchdog.limits = admission
         self._runner = AttemptRunner(
             call,
             pool,

@@ -99,7 +99,8 @@ class Transport:
         Args:
             option: The concurrency limit of the client that asks.
         """
-        return self._pools.stats(self.limiters.stats(option))
+        limiters = self.limiters.stats(option, self._pools.in_flight())
+        return self._pools.stats(limiters)
 
     async def aclose(self) -> None:
         """Close this loop's connections and reject further calls."""

@@ -30,6 +30,9 @@ class Stage(Enum):
     """Nothing is awaited from the network: `total`."""
 
 
+_STAGES_WITH_SLOT: Final = frozenset(
+    (Stage.CONNECT, Stage.RESPONSE, Stage.BODY, Stage.STREAM)
+)
 # Later than this, something blocked the event loop; timers are a few milliseconds late.
 _LATE_SECONDS: Final = 0.1
 # Later than this, the error says so; a busy machine is a tenth of a second late.
@@ -43,6 +46,22 @@ _MESSAGES: Final[dict[Phase, str]] = {
     "read": "No byte was received",
     "total": "The call did not finish",
 }
+
+
+class Limits(Protocol):
+    """The limits of a call."""
+
+    @property
+    def scope(self) -> object:
+        """The calls that the server limits together with this one."""
+        ...
+
+
+class Permit(Protocol):
+    """Something that an open stream holds until its end, besides its slot."""
+
+    def release(self) -> None:
+        """Give it back."""
 
 
 class LimitedWait(Protocol):
@@ -75,6 +94,8 @@ class Watchdog:
             granted, or without that timeout.
         granted: The time when the slot of the current attempt was granted.
         connected_at: The time when the attempt was given its connection; None before.
+        limits: The limits of the call; None if it has none.
+        permit: Released at the end of an open stream; None if there is none.
         transport: The transport to abort; None if the attempt has no connection.
         protocol: aiohttp's protocol of that connection.
         reused: True if that connection had carried a request before.
@@ -103,8 +124,10 @@ class Watchdog:
         "granted",
         "last_byte",
         "last_data",
+        "limits",
         "now",
         "on_fail",
+        "permit",
         "protocol",
         "reused",
         "stage",
@@ -126,6 +149,8 @@ class Watchdog:
         # Seconds that connecting gets in addition, because the loop was blocked.
         self._blocked = 0.0
         self._limited_wait: LimitedWait | None = None
+        self.limits: Limits | None = None
+        self.permit: Permit | None = None
         self.stage = Stage.IDLE
         self.failure: OpenRouterError | None = None
         self.on_fail: Callable[[], None] | None = None
@@ -245,6 +270,11 @@ class Watchdog:
             return False
         self._cancelled = False
         return self._task.uncancel() <= self._cancelling
+
+    @property
+    def has_slot(self) -> bool:
+        """True while the call holds a connection slot."""
+        return self.on_fail is not None or self.stage in _STAGES_WITH_SLOT
 
     # --- timeouts --------------------------------------------------------------------
 

@@ -37,6 +37,15 @@ def rate_limit_first(server: LocalOpenRouter) -> None:
     server.reply(error_reply(429, retry_after=0)).then("Hello, you!")
 
 
+def limit_of_5(server: LocalOpenRouter) -> None:
+    server.capacity.limit = 5
+    server.capacity.latency = 0.01
+
+
+def refused_once(server: LocalOpenRouter) -> None:
+    server.reply(error_reply(429, retry_after=30))
+
+
 def cut_off(server: LocalOpenRouter) -> None:
     server.reply(["Once ", "upon ", "a time"], stop="end", stop_after=2)
 
@@ -77,6 +86,14 @@ PROGRAMS: dict[str, tuple[Callable[[LocalOpenRouter], None], str]] = {
         r"(r-\d You .*\n){3}0 rows were in the journal\n(r-\d You .*\n){3}",
     ),
     "batch_typed": (nothing, r"(.* \d+\n){3}"),
+    "limits_backend": (
+        refused_once,
+        r"Busy; try again in 30 s.\nBusy; try again in 3\d s.\ncooldown: True\n",
+    ),
+    "limits_gather": (
+        limit_of_5,
+        r"30 responses\nopenai/gpt-4o-mini \d+ refusals\n",
+    ),
     "cancellation": (nothing, "stop\ncancelled: True\n0 connections in use\n"),
     "client_options": (nothing, 'You wrote: "Hello".*\n'),
     "concurrent_calls": (nothing, '(You wrote: "Describe .*\n){3}'),

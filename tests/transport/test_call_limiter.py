@@ -255,7 +255,7 @@ async def test_cooldown_left_is_in_the_stats(scope: VirtualScope) -> None:
     await scope.refuse(10.0)
     waiting = scope.call("waiting")
     await scope.advance(4.0)
-    stats = scope.scope.stats(scope.options[None])
+    stats = scope.scope.stats(scope.options[None], 0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -213,11 +213,10 @@ async def test_stats_of_a_scope_are_the_sum_of_all_event_loops() -> None:
     registry, option = LimiterRegistry(), ConcurrencyOption(3)
     loop, other = asyncio.get_running_loop(), asyncio.new_event_loop()
     registry.get((loop, "u", 1, "n"))
-    for of_loop in (loop, other):
-        scope = registry.get((of_loop, "u", 1, "m"))
-        scope.in_flight = 2
+    scopes = [registry.get((of_loop, "u", 1, "m")) for of_loop in (loop, other)]
+    for scope in scopes:
         scope.admission(option)
-    found = registry.stats(option)
+    found = registry.stats(option, dict.fromkeys(scopes, 2))
 
     assert set(found) == {LimiterKey("u", 1, "m"), LimiterKey("u", 1, "n")}
     stats = found[LimiterKey("u", 1, "m")]
