@@ -105,13 +105,15 @@ class _Lane:
 
     Attributes:
         rank: Waiters of a lane with a lower rank start first.
+        preferences: The preferences of the waiters; empty if they do not matter.
     """
 
-    __slots__ = ("admission", "rank", "waiters")
+    __slots__ = ("admission", "preferences", "rank", "waiters")
 
-    def __init__(self, admission: "Admission", rank: int) -> None:
+    def __init__(self, admission: "Admission", rank: int, preferences: bytes) -> None:
         self.admission = admission
         self.rank = rank
+        self.preferences = preferences
         # Not a deque: when a run with thousands of waiting tasks is cancelled, each
         # task leaves from an arbitrary position, which a deque has to search for.
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -160,7 +162,7 @@ class Admission:
         # Retries first. If cooldowns depend on the provider preferences, there are such
         # lanes for each of them.
         self._lanes: dict[bytes, tuple[_Lane, _Lane]] = {
-            b"": (_Lane(self, rank), _Lane(self, rank + 1))
+            b"": (_Lane(self, rank, b""), _Lane(self, rank + 1, b""))
         }
 
     def lane(self, preferences: bytes, *, is_retry: bool) -> _Lane:
@@ -168,15 +170,18 @@ class Admission:
         lanes = self._lanes.get(preferences)
         if lanes is None:
             rank = self._lanes[b""][0].rank
-            lanes = (_Lane(self, rank), _Lane(self, rank + 1))
+            lanes = (
+                _Lane(self, rank, preferences),
+                _Lane(self, rank + 1, preferences),
+            )
             self._lanes[preferences] = lanes
         return lanes[0] if is_retry else lanes[1]
 
-    def forget_lanes(self) -> None:
-        """Drop the empty queues of calls with certain preferences."""
-        for key in [key for key in self._lanes if key]:
-            if not any(lane.waiters for lane in self._lanes[key]):
-                del self._lanes[key]
+    def forget(self, preferences: bytes) -> None:
+        """Drop the queues of calls with certain preferences if they are empty."""
+        lanes = self._lanes.get(preferences, ())
+        if preferences and not any(lane.waiters for lane in lanes):
+            self._lanes.pop(preferences, None)
 
     @property
     def has_waiters(self) -> bool:
@@ -527,18 +532,20 @@ class LimiterScope:
         """Start a cooldown, or extend it."""
         cooldown = self.cooldowns.get(key)
         if cooldown is None:
+            self._make_room()
             cooldown = self.cooldowns[key] = Cooldown()
             self.plain.is_open = False
             if isinstance(key, bytes):
                 self._split_lanes()
         longest = entrant.longest_wait(now)
         cooldown.start(now, seconds, self.clock.random(), refusal, longest)
-        if len(self.cooldowns) > _MAX_COOLDOWNS:
-            del self.cooldowns[min(self.cooldowns, key=self._end_of)]
         self._began(now, key)
 
-    def _end_of(self, key: CooldownKey) -> float:
-        return self.cooldowns[key].until if isinstance(key, bytes) else float("inf")
+    def _make_room(self) -> None:
+        """Drop the cooldown that ends first, of those with preferences, if many."""
+        ends = {k: c.until for k, c in self.cooldowns.items() if isinstance(k, bytes)}
+        if len(ends) >= _MAX_COOLDOWNS:
+            del self.cooldowns[min(ends, key=ends.__getitem__)]
 
     def _began(self, now: float, key: CooldownKey) -> None:
         """Tell those whom a cooldown holds."""
@@ -675,8 +682,7 @@ class LimiterScope:
             limiter.waiting -= 1
         if not lane.waiters:
             self._lanes.remove(lane)
-            if not self.cooldowns:
-                waiter.admission.forget_lanes()
+            waiter.admission.forget(lane.preferences)
 
     def _waiters(self) -> Iterator[Waiter]:
         for lane in self._lanes:

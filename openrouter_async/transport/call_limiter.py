@@ -46,7 +46,6 @@ class CallLimiter:
         "_refusal",
         "_retries",
         "_timeouts",
-        "_waiter",
         "_watchdog",
         "admission",
         "attempts",
@@ -73,7 +72,6 @@ class CallLimiter:
         self._provider = call.provider
         self._watchdog = watchdog
         self._preferences: bytes | None = None
-        self._waiter: Waiter | None = None
         # The last refusal of this call that did not use up an attempt.
         self._absorbed: APIError | None = None
         # The last refusal of this call.
@@ -141,12 +139,10 @@ class CallLimiter:
         if refusal is not None:
             scope.leave(waiter)
             raise refusal
-        self._waiter = waiter
         try:
             watchdog.wait_in_limiter(self)
             await scope.wait(waiter)
         finally:
-            self._waiter = None
             watchdog.end_wait_in_limiter()
 
     def waits(self) -> tuple[float, float]:
@@ -253,8 +249,6 @@ class CallLimiter:
 
     def cooldown_began(self, now: float) -> None:
         """Note that a cooldown now holds this call, or holds it for longer."""
-        if self._waiter is None:
-            return
         refusal = self._refusal_at_once(now)
         if refusal is not None:
             self._watchdog.fail(refusal)

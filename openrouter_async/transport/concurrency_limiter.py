@@ -101,11 +101,6 @@ class ConcurrencyLimiter:
         return self.controller.limit
 
     @property
-    def free(self) -> int:
-        """Number of attempts that could start now, apart from a cooldown."""
-        return self.controller.limit - self.in_flight
-
-    @property
     def latency(self) -> float | None:
         """Mean seconds until a response; None if it is not measured."""
         controller = self.controller

@@ -153,15 +153,13 @@ class LimiterRegistry:
             in_flight: The number of calls in flight, by scope.
         """
         found: dict[LimiterKey, ScopeStats] = {}
+        # Of a copy: another thread may evict some meanwhile, which are created again.
         for key in self.scopes:
-            scope = self.scopes.get(key)
-            if scope is not None:
-                name, stats = (
-                    LimiterKey(*key[1:]),
-                    scope.stats(option, in_flight.get(scope, 0)),
-                )
-                other = found.get(name)
-                found[name] = stats if other is None else _sum(stats, other)
+            scope = self.get(key)
+            name = LimiterKey(*key[1:])
+            stats = scope.stats(option, in_flight.get(scope, 0))
+            other = found.get(name)
+            found[name] = stats if other is None else _sum(stats, other)
         return found
 
 

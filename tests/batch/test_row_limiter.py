@@ -1,5 +1,8 @@
 """The limiter of one row, in front of the shared concurrency and rate limits."""
 
+# The rate limiter of a row is private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from types import SimpleNamespace
 from typing import Any
@@ -92,3 +95,17 @@ async def test_row_cancelled_while_it_waits_for_the_rate_frees_its_slot() -> Non
         await entering
 
     assert admission.stats().in_flight == 0
+
+
+async def test_row_that_is_held_back_after_its_admission_is_not_counted() -> None:
+    time, rate = VirtualTime(), ManualRate()
+    admission = make_admission(time, 2)
+    row, counters = make_row(admission, rate)
+    row._rate_limiter = None
+    await row.acquire()
+    assert row.may_send()
+    row.cancel()
+
+    assert (row.attempts, counters.attempts, counters.in_flight) == (0, 0, 0)
+    assert admission.stats().in_flight == 0
+    assert row.refusal() is None

@@ -85,13 +85,14 @@ async def test_number_limits_the_calls_of_the_client_that_set_it(
 async def test_auto_sends_refused_calls_again(
     server: LocalOpenRouter, make_client: MakeClient, records: list[CallRecord]
 ) -> None:
-    server.capacity.latency = 0.01
-    server.capacity.limit = 5
+    server.capacity.latency = 0.05
+    server.reply(error_reply(429), times=20)
     client = make_client(concurrency="auto", retries=ONCE)
-    await asyncio.gather(*(client.chat.send(HELLO) for _ in range(60)))
+    await asyncio.gather(*(client.chat.send(HELLO) for _ in range(40)))
 
     (stats,) = client.stats.limiters.values()
-    assert server.capacity.refused == stats.refusals > 0
+    assert stats.refusals == 20
+    assert sum(len(record.http.attempts) for record in records) == 60
     assert (stats.in_flight, stats.waiting, stats.cooldown) == (0, 0, 0.0)
     assert all(record.http.timings.permit is not None for record in records)
     assert max(record.http.timings.permit or 0.0 for record in records) > 0.02
@@ -396,3 +397,47 @@ async def test_interactive_calls_get_a_slot_before_rows(
             assert [result.ok async for result in run] == [True, True]
 
     assert order[1] == "Say hello"
+
+
+async def test_call_without_a_permit_waits_on_after_a_cooldown(
+    server: LocalOpenRouter, make_client: MakeClient
+) -> None:
+    """The clock of this client sleeps without waiting."""
+    client = make_client(concurrency=1)
+    server.reply(["a", "b"]).then(error_reply(429, retry_after=10)).then("hello")
+    async with client.chat.send(HELLO, stream=True) as stream:
+        await anext(stream)
+        with pytest.raises(RateLimitError):
+            await client.with_options(concurrency=None).chat.send(HELLO, retries=ONCE)
+        call = send(client)
+        await until(lambda: waiting(client) == 1)
+        await asyncio.sleep(0.01)
+        assert len(server.requests) == 2
+        await stream.collect()
+
+    assert (await call).text == "hello"
+
+
+async def test_wait_for_a_slot_continues_the_wait_for_a_permit(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
+) -> None:
+    """`pool` bounds both together."""
+    client = make_client(clock=time.clock, max_connections=1, concurrency=1)
+    server.reply("slow", delay=math.inf)
+    holder = send(client)
+    await server.until(requests=1)
+    call = send(client, timeouts=Timeouts(pool=5.0))
+    await until(lambda: waiting(client) == 1)
+    other = send(client, model="other")
+    await until(lambda: client.stats.queued == 1)
+    await time.advance(3.0)
+    server.reply("slow", delay=math.inf)
+    holder.cancel()
+    await until(lambda: client.stats.queued == 1)
+    await time.advance(2.1)
+    with pytest.raises(APITimeoutError) as caught:
+        await call
+
+    assert (caught.value.phase, caught.value.attempts) == ("pool", [])
+    other.cancel()
+    await asyncio.gather(holder, other, return_exceptions=True)

@@ -17,6 +17,7 @@ def cooled(until: float = 10.0) -> Cooldown:
 
 def test_cooldown_lasts_as_long_as_requested_and_up_to_a_tenth_longer() -> None:
     cooldown = Cooldown()
+    cooldown.started(5.0, "a call before it")
     assert cooldown.is_open(5.0, 100)
     cooldown.start(10.0, 3.0, 0.5, BUSY)
     assert cooldown.until == pytest.approx(13.15)

@@ -264,6 +264,50 @@ async def test_cooldown_left_is_in_the_stats(scope: VirtualScope) -> None:
     assert (stats.limit, stats.waiting, stats.refusals) == (None, 1, 1)
 
 
+async def test_waiter_without_a_permit_becomes_the_probe_when_it_gets_one(
+    scope: VirtualScope,
+) -> None:
+    holder = await scope.call("holder", concurrency=1)
+    await scope.refuse(1.0)
+    waiting = scope.call("waiting", concurrency=1)
+    await scope.advance(30.0)
+    assert scope.started == []
+    finish(holder)
+    await waiting
+    other = scope.call("other")
+    await settle()
+
+    assert scope.names() == ["waiting"]
+    finish(waiting.result())
+    await scope.advance(0.1)
+    assert scope.names() == ["waiting", "other"]
+    await other
+
+
+async def test_cooldowns_of_many_preferences_are_limited(scope: VirtualScope) -> None:
+    await scope.refuse(60.0)
+    for number in range(120):
+        limiter = scope.limiter(provider={"order": [f"{number}"]})
+        limiter.refused(refused(1.0 + number % 50, provider="p"), scope.time.time, 1)
+        limiter._watchdog.stop()
+    stats = scope.scope.stats(scope.options[None], 0)
+
+    assert len(scope.scope.cooldowns) == 101
+    assert stats.cooldown == pytest.approx(60.0)
+
+
+async def test_lanes_of_preferences_are_dropped_when_they_are_empty(
+    scope: VirtualScope,
+) -> None:
+    limiter = await scope.call("refused", provider={"order": ["0"]})
+    finish(limiter, refused(2.0, provider="p"))
+    tasks = [scope.call(f"{n}", provider={"order": ["0"]}) for n in range(3)]
+    await scope.advance(4.0)
+    await asyncio.gather(*tasks)
+
+    assert [*scope.scope.plain._lanes] == [b""]
+
+
 # --- bounds ------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from openrouter_async import Retries, Timeouts
+from openrouter_async import BadRequestError, Retries, Timeouts
 from openrouter_async.protocol.concurrency import CubicController
 from openrouter_async.protocol.settings import ConcurrencyOption
 from openrouter_async.protocol.wait_bounds import WaitBounds
@@ -185,6 +185,9 @@ def test_refusals_far_apart_do_not_make_one_long_period() -> None:
     limiter.refused(400.0, None)
 
     assert limiter.refused_since == 400.0
+    limiter.record(401.0, 400.0, BadRequestError("no", status_code=400))
+    assert limiter.refused_since is None
+    limiter.refused(402.0, None)
     limiter.start_run()
     assert limiter.refused_since is None
 
