@@ -144,22 +144,21 @@ class Settings(Value):
         eq=False,
     )
     # CIMultiDict because each attempt copies them, and copying one is cheap only if
-    # the source is a CIMultiDict too.
+    # the source is a CIMultiDict too. Settings that differ in something else share
+    # them, because the transport keeps the head of a request for each of these objects.
     _plain_headers: CIMultiDict[str] = field(
         default=Factory(
-            lambda self: CIMultiDict(_merge_headers(_PLAIN_HEADERS, self.headers)),
-            takes_self=True,
+            lambda self: _call_headers(_PLAIN_HEADERS, self.headers), takes_self=True
         ),
-        init=False,
+        kw_only=True,
         repr=False,
         eq=False,
     )
     _stream_headers: CIMultiDict[str] = field(
         default=Factory(
-            lambda self: CIMultiDict(_merge_headers(_STREAM_HEADERS, self.headers)),
-            takes_self=True,
+            lambda self: _call_headers(_STREAM_HEADERS, self.headers), takes_self=True
         ),
-        init=False,
+        kw_only=True,
         repr=False,
         eq=False,
     )
@@ -204,7 +203,9 @@ class Settings(Value):
         headers = options.get("extra_headers")
         if headers:
             check_headers(headers)
-            changes["headers"] = _merge_headers(self.headers, headers)
+            merged = changes["headers"] = _merge_headers(self.headers, headers)
+            changes["plain_headers"] = _call_headers(_PLAIN_HEADERS, merged)
+            changes["stream_headers"] = _call_headers(_STREAM_HEADERS, merged)
         return evolve(self, **changes) if changes else self
 
     def call(
@@ -284,6 +285,12 @@ def _timeouts(value: Any, defaults: Timeouts) -> Timeouts:
         return evolve(defaults, total=value)
     except ValueError as error:
         raise ConfigurationError(f"timeouts: {error}") from error
+
+
+def _call_headers(
+    defaults: Mapping[str, str], overrides: Mapping[str, str]
+) -> CIMultiDict[str]:
+    return CIMultiDict(_merge_headers(defaults, overrides))
 
 
 def _merge_headers(

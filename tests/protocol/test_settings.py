@@ -181,6 +181,23 @@ def test_accept_headers_depend_on_streaming_and_can_be_overridden(
     assert overridden.headers == {"accept": "audio/mpeg", "Accept-Encoding": encoding}
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_calls_share_their_headers_unless_an_option_changes_them(
+    *, stream: bool
+) -> None:
+    """The transport keeps the head of a request for each of these objects."""
+    settings = made()
+    headers = settings.call("GET", "/x", parse, stream=stream).headers
+    longer = settings.with_options({"timeouts": 5.0, "api_key": "sk-other"})
+    changed = settings.with_options({"timeouts": 5.0, "extra_headers": {"X-A": "b"}})
+
+    assert longer.call("GET", "/x", parse, stream=stream).headers is headers
+    assert changed.call("GET", "/x", parse, stream=stream).headers == {
+        **headers,
+        "X-A": "b",
+    }
+
+
 def test_call_rejects_an_invalid_path_and_a_body_that_is_not_json() -> None:
     with pytest.raises(ConfigurationError, match="Invalid path"):
         made().call("GET", "https://evil.example/", parse)
