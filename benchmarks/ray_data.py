@@ -9,6 +9,9 @@ machine; the server is another one. Each case prints its figures with the target
 do not measure several machines: the nodes of `node` are processes of this one.
 """
 
+# The index of a ledger is private.
+# pyright: reportPrivateUsage=false
+
 import argparse
 import asyncio
 import json

@@ -5,6 +5,9 @@ Real Ray takes seconds to start and may not be installed. `tests/ray` has the te
 need it: processes that die, and datasets that are executed.
 """
 
+# What stands in for untyped modules has no types either.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,8 @@
 """Runs with Ray Data, on a stand-in for Ray; `tests/ray` has those with real Ray."""
 
+# Tests look at private attributes.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import json
 import runpy
@@ -49,7 +52,7 @@ def journal(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_run(ray: StandIn, journal: Path) -> MakeRun:
     def make(**options: Any) -> RayRun:
-        usual = {"journal": journal, "model": MODEL, "max_tokens": 20}
+        usual: dict[str, Any] = {"journal": journal, "model": MODEL, "max_tokens": 20}
         return RayRun(**{**usual, **options})
 
     return make
@@ -128,14 +131,15 @@ async def test_second_run_takes_rows_from_the_journal(
     make_run: MakeRun, execute: Execute, server: LocalOpenRouter
 ) -> None:
     found: list[Any] = []
-    for _ in range(2):
-        with make_run() as run:
+    runs = [make_run(), make_run()]
+    for run in runs:
+        with run:
             ds = run.send_many(dataset(5), prompt="{text}", custom_id="id")
             found.append([row["response"] for row in await execute(ds)])
 
     assert found[0] == found[1]
     assert server.capacity.admitted == 5
-    assert (run.stats.resumed, run.stats.ok) == (5, 0)
+    assert (runs[1].stats.resumed, runs[1].stats.ok) == (5, 0)
 
 
 async def test_rows_are_requests_or_lists_of_messages(

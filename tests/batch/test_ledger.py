@@ -1,5 +1,8 @@
 """The ledger: every row once, portions of money and of the rate, and its counters."""
 
+# Tests look at private attributes.
+# pyright: reportPrivateUsage=false
+
 import random
 import threading
 from pathlib import Path

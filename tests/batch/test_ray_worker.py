@@ -1,5 +1,8 @@
 """A worker with a ledger in the same process, as any engine may use them."""
 
+# Tests look at private attributes.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import contextlib
 import threading

@@ -23,8 +23,14 @@ LIMIT = 50
 
 
 def run_of(journal: Path, **options: Any) -> RayRun:
-    usual = {"journal": journal, "model": MODEL, "max_tokens": 20, "workers": 2}
-    return RayRun(**{**usual, "concurrency": LIMIT, **options})
+    usual: dict[str, Any] = {
+        "journal": journal,
+        "model": MODEL,
+        "max_tokens": 20,
+        "workers": 2,
+    }
+    usual |= {"concurrency": LIMIT, **options}
+    return RayRun(**usual)
 
 
 def counts(journal: Path) -> Counter[str | None]:
@@ -90,7 +96,7 @@ def test_killed_ledger_stops_every_worker(
 
 def drive(server: LocalOpenRouter, journal: Path, **task: Any) -> Driver:
     usual: dict[str, Any] = {"rows": 600, "concurrency": LIMIT}
-    return start(server.url, journal, **{**usual, **task})
+    return start(server.url, journal, **(usual | task))
 
 
 def test_row_that_kills_its_worker_ends_the_job(

@@ -31,7 +31,12 @@ MakeRun = Callable[..., RayRun]
 @pytest.fixture
 def make_run(journal: Path) -> MakeRun:
     def make(**options: Any) -> RayRun:
-        usual = {"journal": journal, "model": MODEL, "max_tokens": 20, "workers": 1}
+        usual: dict[str, Any] = {
+            "journal": journal,
+            "model": MODEL,
+            "max_tokens": 20,
+            "workers": 1,
+        }
         return RayRun(**{**usual, **options})
 
     return make
