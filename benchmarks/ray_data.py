@@ -10,7 +10,8 @@ do not measure several machines: the nodes of `node` are processes of this one.
 """
 
 # The index of a ledger is private.
-# pyright: reportPrivateUsage=false
+# The keywords of matplotlib are not typed.
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 
 import argparse
 import asyncio
@@ -24,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def start(url: str, journal: Path, **task: Any) -> Driver:
 
 
 @contextmanager
-def prepared(**setting: float) -> Iterator[tuple[ServerProcess, Path]]:
+def prepared(**setting: float) -> Generator[tuple[ServerProcess, Path]]:
     """Start a server and make a place for a journal."""
     with server_process(**setting) as server, tempfile.TemporaryDirectory() as folder:
         yield server, Path(folder) / "out.jsonl"

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,7 +73,7 @@ class Deadly:
 
 
 @contextmanager
-def started(nodes: int) -> Iterator[None]:
+def started(nodes: int) -> Generator[None]:
     """Start Ray on this machine, and stop it."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     cluster: Any = None
