@@ -6,6 +6,9 @@ where TASK is JSON with the fields of `Task`. It prints one line of JSON when Ra
 the journal are ready, and one at the end.
 """
 
+# Ray's types are not known here.
+# pyright: reportUnknownLambdaType=false
+
 import importlib
 import json
 import logging
