@@ -1,4 +1,4 @@
-"""Opening a stream: errors before its first chunk, and bodies that are no event stream."""
+"""Opening a stream: errors before its first chunk, and bodies of another kind."""
 
 import math
 from typing import Any
