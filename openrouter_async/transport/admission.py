@@ -532,7 +532,7 @@ class LimiterScope:
         """Start a cooldown, or extend it."""
         cooldown = self.cooldowns.get(key)
         if cooldown is None:
-            self._make_room()
+            self._limit_cooldowns()
             cooldown = self.cooldowns[key] = Cooldown()
             self.plain.is_open = False
             if isinstance(key, bytes):
@@ -541,7 +541,7 @@ class LimiterScope:
         cooldown.start(now, seconds, self.clock.random(), refusal, longest)
         self._began(now, key)
 
-    def _make_room(self) -> None:
+    def _limit_cooldowns(self) -> None:
         """Drop the cooldown that ends first, of those with preferences, if many."""
         ends = {k: c.until for k, c in self.cooldowns.items() if isinstance(k, bytes)}
         if len(ends) >= _MAX_COOLDOWNS:

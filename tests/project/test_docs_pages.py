@@ -19,6 +19,7 @@ from openrouter_async import (
     batches,
     errors,
     otel,
+    ray,
     relay,
     testing,
     types,
@@ -40,7 +41,7 @@ PROSE = re.sub(r"(?ms)^```.*?^```", "", "".join(PAGES.values()))
 MIGRATION = re.sub(r"(?ms)^```.*?^```", "", PAGES["migrating.md"])
 NAMESPACES: tuple[ModuleType, ...] = (
     *(openrouter_async, types, testing, batch, batches, errors, relay, otel, builtins),
-    *(httpx_adapter, mcp_adapter),
+    *(httpx_adapter, mcp_adapter, ray),
 )
 
 # Names of Python, of web frameworks, and invented ones.
@@ -54,6 +55,8 @@ FOREIGN = {
     *("UnsupportedProtocol", "ReadTimeout", "PoolTimeout", "ConnectTimeout"),
     *("ConnectError", "RemoteProtocolError", "ReadError"),
     *("Retry", "Accel", "Buffering", "Stainless", "Referer"),
+    # A prompt, and a value of a column.
+    *("Summarise", "NotSent"),
 }
 
 

@@ -75,7 +75,7 @@ def test_empty_lists_are_not_shared() -> None:
     assert two.images is two.images
 
 
-def test_lazy_fields_of_shapes_made_by_hand_are_those_given() -> None:
+def test_lazy_fields_are_those_given_to_the_constructor() -> None:
     usage = Usage(cost=2.0)
     response = ChatResponse(usage=usage)
     calls: list[Any] = []
