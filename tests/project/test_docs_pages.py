@@ -46,7 +46,8 @@ NAMESPACES: tuple[ModuleType, ...] = (
 
 # Names of Python, of web frameworks, and invented ones.
 FOREIGN = {
-    *("Attributes", "Call", "CancelledError", "MyClass"),
+    *("Attributes", "Call", "CancelledError", "MyClass", "NotSent"),
+    "Summarise",
     *("Annotated", "Any", "Decimal", "Literal", "Path", "SSLContext", "TypedDict"),
     *("Stream", "StreamingResponse", "StreamingHttpResponse", "Response"),
     *("EventSourceResponse", "AbortController", "EventSource"),
