@@ -499,7 +499,7 @@ class Chat:
             query=options.get("extra_query"),
             stream=stream,
             model=body.get("model"),
-            is_counted=True,
+            account=settings.account,
             provider=body.get("provider"),
         )
         budgets = self._transport.budgets

@@ -308,7 +308,7 @@ class AsyncOpenRouter:
             body=json,
             query=query,
             retry=is_get,
-            is_counted=not is_get,
+            account=None if is_get else settings.account,
         )
         budgets = self._transport.budgets
         if budgets is not None and not is_get:

@@ -10,7 +10,7 @@ import attrs
 from ..parsed import parse_response
 from ..protocol.body import chat_body, unexpected_keyword
 from ..protocol.budget import Budget, Price, TokenBounds
-from ..protocol.call import Call, CallReservation
+from ..protocol.call import Call
 from ..protocol.encode import encode
 from ..protocol.response_parsing import read_chat
 from ..protocol.settings import ConcurrencyOption, Settings
@@ -19,7 +19,7 @@ from ..structured.response_format import require_schema
 from ..transport.limiter import AttemptLimiter
 from ..transport.price_list import PriceList
 from ..transport.transport import Transport
-from ..transport.usage_meter import UnusualEnd
+from ..transport.usage_meter import OddCall
 from ..types import (
     ChatFields,
     ChatGenerationParams,
@@ -79,9 +79,11 @@ class RequestBuilder:
             raise unexpected_keyword("send_many", min(unknown))
         self._extra = extra
         self._parser = parser
-        blank = settings.call("POST", _PATH, read_chat, query=query, is_counted=True)
+        blank = settings.call(
+            "POST", _PATH, read_chat, query=query, account=settings.account
+        )
         # A partial takes half the time of attrs.evolve, and runs for each row.
-        shared = {f.name: getattr(blank, f.name) for f in attrs.fields(Call)}
+        shared = {f.name: getattr(blank, f.name) for f in attrs.fields(Call) if f.init}
         self._new_call: Callable[..., Call[ChatResponse]] = partial(Call, **shared)
         # The body of every row given as a string, but for its messages. Its keys are
         # in the order of the class.
@@ -139,24 +141,15 @@ class RequestBuilder:
         )
 
     def send(
-        self,
-        call: Call[ChatResponse],
-        limiter: AttemptLimiter,
-        reservation: CallReservation | None,
+        self, call: Call[ChatResponse], limiter: AttemptLimiter
     ) -> Awaitable[ChatResponse]:
         """
         Send a call and return the response.
 
-        Args:
-            call: The call.
-            limiter: Admits each attempt.
-            reservation: Money that was reserved for it; it is settled at the end of
-                the call, however that ends.
-
         Raises:
             OpenRouterError: If the call failed and is not retried any more.
         """
-        return self._transport.fetch(call, limiter, reservation)
+        return self._transport.fetch(call, limiter)
 
     def parse(self, response: ChatResponse) -> tuple[ChatResponse, Any]:
         """
@@ -211,8 +204,9 @@ class RequestBuilder:
             attempts: Number of times that it was submitted.
             is_failure: True if it failed.
         """
-        end = UnusualEnd(attempts, is_failure=is_failure)
-        self._transport.meter.add(model, self._settings.usage_tag, {}, end)
+        tag = self._settings.usage_tag
+        row = OddCall(model, tag, attempts, {}, is_failure=is_failure)
+        self._transport.meter.add(row)
 
     def count_usage(self, model: str, usage: Mapping[str, Any]) -> None:
         """Count what many rows used and cost together, as a `usage` object."""

@@ -104,17 +104,17 @@ class RowSender:
         Returns:
             None if the run stops before the row has a result.
         """
-        reservation = None
         if self._queue is not None:
             highest_cost = await self._builder.highest_cost(call.model, job.bounds)
             try:
-                reservation = await self._queue.reserve(highest_cost)
+                # Settled at the end of the call, however that ends.
+                call.reservation = await self._queue.reserve(highest_cost)
             except BudgetExceededError:
                 self._control.stop("budget", None)
                 return None
         response = output = failure = None
         try:
-            received = await self._builder.send(call, limiter, reservation)
+            received = await self._builder.send(call, limiter)
             http, usage = received.http, usage_of(received)
             response, output = self._builder.parse(received)
         except OpenRouterError as error:

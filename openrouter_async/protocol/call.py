@@ -79,6 +79,8 @@ class Call(Generic[T]):
             nothing, such as lookups.
         reserve: Function that waits until the budgets allow the call; None without a
             budget.
+        reservation: Money that was reserved for the call, which is settled at its end;
+            None without a budget, and before `reserve` was called.
         provider: The `provider` preferences of the request, as an object or a mapping;
             None if it has none. Some cooldowns hold only for equal ones.
         sink: Function that receives the body of a response with status 200 in pieces;
@@ -101,8 +103,9 @@ class Call(Generic[T]):
     request: Any = field(default=None, repr=False, kw_only=True)
     account: CallAccount | None = field(default=None, repr=False, kw_only=True)
     reserve: Callable[[], Awaitable[CallReservation]] | None = field(
-        default=None, repr=False, kw_only=True
+        default=None, repr=False, init=False
     )
+    reservation: CallReservation | None = field(default=None, repr=False, init=False)
     provider: Any = field(default=None, repr=False, kw_only=True)
     sink: Callable[[bytes], object] | None = None
 

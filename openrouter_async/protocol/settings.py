@@ -119,6 +119,7 @@ class Settings(Value):
             `Accept-Encoding`, which are set for each kind of call.
         allow_http: If True, a key may be sent unencrypted to any host.
         usage_tag: The tag of calls in `client.usage`; None without one.
+        account: The account that calls with these settings are counted under.
         concurrency: The concurrency limit of chat calls.
         keep_requests: If True, calls keep the request that they were encoded from, for
             an observer.
@@ -219,7 +220,7 @@ class Settings(Value):
         stream: bool = False,
         retry: bool = True,
         model: str | None = None,
-        is_counted: bool = False,
+        account: CallAccount | None = None,
         provider: Any = None,
     ) -> Call[T]:
         """
@@ -235,7 +236,7 @@ class Settings(Value):
             stream: If True, request a stream.
             retry: If False, send the request once, whatever `retries` says.
             model: The requested model, for the call's record.
-            is_counted: If True, the call may cost something, and is counted.
+            account: `account`, if the call may cost something and is counted.
             provider: The provider preferences of the request.
 
         Raises:
@@ -256,7 +257,7 @@ class Settings(Value):
             model=model,
             stream=stream,
             request=body if self.keep_requests else None,
-            account=self.account if is_counted else None,
+            account=account,
             provider=provider,
         )
 

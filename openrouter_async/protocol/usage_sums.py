@@ -1,6 +1,8 @@
 """Exact sums of tokens and costs, per model and per tag, in bounded memory."""
 
 from collections.abc import Mapping
+from itertools import repeat
+from operator import itemgetter, mul, truediv
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -15,9 +17,19 @@ MAX_NAMES: Final = 1000
 # Most costs are multiples of 1e-12 dollars, and integers are added faster than
 # decimals. Below the limit such a multiple has at most 15 digits, so that a float that
 # is nearest to it is printed with the same digits.
-_PER_DOLLAR: Final = 10**12
+_PER_DOLLAR: Final = 1e12
 _MAX_UNITS: Final = 10**15
-_INFINITY: Final = float("inf")
+# Dollars. A larger number is a mistake, and no float may overflow.
+_MAX_COST: Final = 1e12
+
+
+_prompt = itemgetter("prompt_tokens")
+_completion = itemgetter("completion_tokens")
+_completion_details = itemgetter("completion_tokens_details")
+_reasoning = itemgetter("reasoning_tokens")
+_prompt_details = itemgetter("prompt_tokens_details")
+_cached = itemgetter("cached_tokens")
+_cost = itemgetter("cost")
 
 
 class UsageSums:
@@ -49,6 +61,38 @@ class UsageSums:
         self.units = 0
         self.rest: Decimal | None = None
 
+    def add_usages(self, usages: list[dict[str, Any]]) -> None:
+        """
+        Add many `usage` objects.
+
+        The usual ones are added up by functions written in C, which takes a third of
+        the time.
+        """
+        try:
+            prompt = sum(map(_prompt, usages))
+            completion = sum(map(_completion, usages))
+            reasoning = sum(map(_reasoning, map(_completion_details, usages)))
+            cached = sum(map(_cached, map(_prompt_details, usages)))
+            costs = list(map(_cost, usages))
+            units = list(map(round, map(mul, costs, repeat(_PER_DOLLAR))))
+            is_usual = (
+                type(prompt + completion + reasoning + cached) is int
+                and min(costs) >= 0
+                and max(units) < _MAX_UNITS
+                and list(map(truediv, units, repeat(_PER_DOLLAR))) == costs
+            )
+        except (KeyError, TypeError, ValueError, OverflowError):
+            is_usual = False
+        if not is_usual:
+            for usage in usages:
+                self.add_usage(usage)
+            return
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
+        self.reasoning_tokens += reasoning
+        self.cached_tokens += cached
+        self.units += sum(units)
+
     def add_usage(self, usage: Mapping[str, Any]) -> None:
         """Add the tokens and the cost of a `usage` object, as received."""
         get = usage.get
@@ -64,18 +108,13 @@ class UsageSums:
             self.cached_tokens += _count(count)
         cost = cost_in(usage)
         if cost:
-            self.add_cost(cost)
-
-    def add_cost(self, cost: float) -> None:
-        """Add a cost in dollars, with the digits that it is printed with."""
-        if cost < 1000:
             units = round(cost * _PER_DOLLAR)
             if units < _MAX_UNITS and units / _PER_DOLLAR == cost:
                 self.units += units
                 return
-        from .money import exact
+            from .money import exact
 
-        self._add_rest(exact(cost))
+            self._add_rest(exact(cost))
 
     def add(self, other: "UsageSums") -> None:
         """Add other sums."""
@@ -126,7 +165,7 @@ def cost_in(usage: Mapping[str, Any]) -> float | None:
         isinstance(cost, int | float) and not isinstance(cost, bool)
     ):
         # A cost of less than 0 would be none.
-        return cost if 0 <= cost < _INFINITY else None
+        return cost if 0 <= cost <= _MAX_COST else None
     return None
 
 

@@ -8,13 +8,19 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import ClosedError, OpenRouterError
-from ..protocol.call import Call, CallAccount, CallRecord, CallReservation, Outcome
+from ..protocol.call import Call, CallAccount, CallRecord, Outcome
 from ..protocol.encode import encode
 from ..protocol.response_parsing import raw_usage, usage_of
 from ..protocol.stream_state import StreamState
 from ..protocol.usage_sums import cost_in
 from ..types import ChatResponse, Exchange
-from .usage_meter import UnknownCall, UnusualEnd, UsageMeter, unknown_ids
+from .usage_meter import (
+    MAX_PENDING,
+    OddCall,
+    UnknownCall,
+    UsageMeter,
+    unknown_ids,
+)
 
 T = TypeVar("T")
 
@@ -192,7 +198,7 @@ class CallReport:
         self._stream = call.stream
         self._account = call.account
         self.observation = observation
-        self.reservation: CallReservation | None = None
+        self.reservation = call.reservation
         self._started = events.now()
         self.http = Exchange()
 
@@ -239,15 +245,36 @@ class CallReport:
             received: The response, the part of it that arrived, or the state of the
                 stream, for the usage.
         """
-        self.http.timings.total = self._events.now() - self._started
+        events, http = self._events, self.http
+        http.timings.total = events.now() - self._started
         account = self._account
         if account is not None:
             try:
-                self._count(account, error, received)
+                usage = (
+                    received.raw.get("usage")
+                    if received.__class__ is ChatResponse
+                    else None
+                )
+                # Nearly every call is one attempt that succeeds at a known cost.
+                if (
+                    error is None
+                    and usage.__class__ is dict
+                    and (cost := usage.get("cost")).__class__ is float
+                    and cost >= 0.0
+                    and len(http.attempts) == 1
+                    and self.reservation is None
+                    and (meter := events.meter) is not None
+                ):
+                    pending = meter.pending
+                    pending.append((self._model, account.tag, usage))
+                    if len(pending) >= MAX_PENDING:
+                        meter.add_up()
+                else:
+                    self._count(account, error, received)
             except Exception:
                 logger.exception(_RAISED, "client.usage")
         observation = self.observation
-        if observation is None and not self._events.observed:
+        if observation is None and not events.observed:
             return
         outcome = _outcome(error)
         failure = error if isinstance(error, OpenRouterError) else None
@@ -257,7 +284,7 @@ class CallReport:
             stream=self._stream,
             outcome=outcome,
             error=failure if outcome == "error" else None,
-            http=self.http,
+            http=http,
             usage=usage_of(received),
         )
         if observation is not None:
@@ -268,7 +295,7 @@ class CallReport:
                 )
             except Exception:
                 logger.exception(_RAISED, "observer.finished")
-        self._events.ended(record)
+        events.ended(record)
 
     def _count(
         self, account: CallAccount, error: BaseException | None, received: object
@@ -277,31 +304,32 @@ class CallReport:
         usage = raw_usage(received)
         cost = cost_in(usage)
         http, reservation = self.http, self.reservation
-        unknown: list[str | None] = []
-        unusual: UnusualEnd | None = None
-        # Nearly every call is one attempt that succeeds at a known cost.
-        if error is not None or cost is None or len(http.attempts) != 1:
-            unknown = unknown_ids(
-                http,
-                is_cost_known=cost is not None,
-                is_chat=error is not None
-                or isinstance(received, ChatResponse | StreamState),
-            )
-            unusual = UnusualEnd(
+        is_chat = isinstance(received, ChatResponse | StreamState)
+        unknown = unknown_ids(
+            http,
+            is_cost_known=cost is not None,
+            is_chat=is_chat or error is not None,
+        )
+        if reservation is not None:
+            reservation.settle(cost, len(unknown))
+        meter = self._events.meter
+        if meter is None:
+            return
+        meter.add(
+            OddCall(
+                self._model,
+                account.tag,
                 len(http.attempts),
-                len(unknown),
-                [
+                usage,
+                unknown=len(unknown),
+                lookups=[
                     UnknownCall(found, self._model, account, reservation)
                     for found in unknown
                     if found is not None
                 ],
                 is_failure=error is not None and _outcome(error) == "error",
             )
-        if reservation is not None:
-            reservation.settle(cost, len(unknown))
-        meter = self._events.meter
-        if meter is not None:
-            meter.add(self._model, account.tag, usage, unusual)
+        )
 
 
 class _Active(Protocol):

@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from ..config import Clock
 from ..errors import APITimeoutError
 from ..protocol.base_url import BaseURL, authorization
-from ..protocol.call import Call, CallRecord, CallReservation
+from ..protocol.call import Call, CallRecord
 from ..protocol.headers import Secret
 from ..protocol.lru import LRUCache
 from ..protocol.retry import RetryBudget
@@ -110,7 +110,6 @@ class Transport:
         self,
         call: Call[T],
         limiter: AttemptLimiter | None = None,
-        reservation: CallReservation | None = None,
         *,
         concurrency: ConcurrencyOption | None = None,
     ) -> T:
@@ -120,8 +119,6 @@ class Transport:
         Args:
             call: A plain call.
             limiter: Admits each attempt of a row; None for any other call.
-            reservation: Money that was reserved for the call, which is settled at its
-                end.
             concurrency: The limit of a chat call, which also waits for cooldowns; None:
                 neither applies.
 
@@ -129,7 +126,6 @@ class Transport:
             OpenRouterError: If the call failed and is not retried any more.
         """
         report = self._events.begin(call)
-        report.reservation = reservation
         try:
             if call.reserve is not None:
                 report.reservation = await call.reserve()

@@ -14,9 +14,8 @@ R = TypeVar("R")
 MAX_UNKNOWN: Final = 10_000
 """Generation ids that are kept: at 300 bytes each, 3 MB."""
 
-# Calls whose usage is added up together. Each is kept as the JSON object that was
-# received, about 1 KB.
-_MAX_PENDING: Final = 256
+MAX_PENDING: Final = 1000
+"""Calls that are added up at once: their `usage` objects of 1 KB take 1 MB."""
 
 
 class UnknownCall:
@@ -46,75 +45,85 @@ class UnknownCall:
         self.reservation = reservation
 
 
-class UnusualEnd:
+class OddCall:
     """
-    The end of a call that is not one attempt that succeeded at a known cost.
+    A call that has ended, and is not one attempt that succeeded at a known cost.
 
     Attributes:
+        model: The requested model.
+        tag: The tag of the call.
         attempts: Number of attempts.
-        is_failure: True if the call raised an error.
+        usage: The `usage` object of the response; empty if there was none.
         unknown: Number of attempts that may have been billed at an unknown cost.
         lookups: Those of them that have a generation id.
+        is_failure: True if the call raised an error.
     """
 
-    __slots__ = ("attempts", "is_failure", "lookups", "unknown")
+    __slots__ = (
+        "attempts",
+        "is_failure",
+        "lookups",
+        "model",
+        "tag",
+        "unknown",
+        "usage",
+    )
 
     def __init__(
         self,
+        model: str | None,
+        tag: str | None,
         attempts: int,
+        usage: Mapping[str, Any],
+        *,
         unknown: int = 0,
         lookups: Sequence[UnknownCall] = (),
-        *,
         is_failure: bool = False,
     ) -> None:
+        self.model = model
+        self.tag = tag
         self.attempts = attempts
+        self.usage = usage
         self.unknown = unknown
         self.lookups = lookups
         self.is_failure = is_failure
-
-
-Ended = tuple[str | None, str | None, Mapping[str, Any], UnusualEnd | None]
-"""Model, tag, the `usage` object, and what was unusual about the end of a call."""
 
 
 class UsageMeter:
     """
     Counts what the calls of a client and its siblings use and cost.
 
-    Threads may share it. The end of a call only appends to a queue; the queue is added
-    up when it is long, or when somebody looks.
+    Threads may share it. The end of a usual call costs one `append`: sums are made when
+    somebody looks, or of many calls at once.
+
+    Attributes:
+        pending: Model, tag and `usage` object of calls that ended in one attempt at a
+            known cost and were not added up yet. Whoever appends calls `add_up` when
+            there are `MAX_PENDING`.
     """
 
-    __slots__ = ("_lock", "_pending", "_table", "_unknown")
+    __slots__ = ("_lock", "_odd", "_table", "_unknown", "pending")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pending: deque[Ended] = deque()
         self._table = UsageTable()
+        self.pending: deque[tuple[str | None, str | None, dict[str, Any]]] = deque()
+        # The other calls. Nothing is added up where a call ends: the lock may be held
+        # further down its own stack, because the garbage collector may close a stream
+        # at any moment.
+        self._odd: deque[OddCall] = deque()
         # The oldest is first.
         self._unknown: OrderedDict[str, UnknownCall] = OrderedDict()
 
-    def add(
-        self,
-        model: str | None,
-        tag: str | None,
-        usage: Mapping[str, Any],
-        unusual: UnusualEnd | None,
-    ) -> None:
-        """
-        Count a call that has ended.
+    def add(self, call: "OddCall") -> None:
+        """Count a call that has ended in any other way than those in `pending`."""
+        self._odd.append(call)
+        if len(self._odd) >= MAX_PENDING:
+            self.add_up()
 
-        Args:
-            model: The requested model.
-            tag: The tag of the call.
-            usage: The `usage` object of the response; empty if there was none.
-            unusual: None for one attempt that succeeded at a known cost.
-        """
-        pending = self._pending
-        pending.append((model, tag, usage, unusual))
-        # Not while another thread does it, or this one further down its stack: the
-        # garbage collector may close a stream at any moment.
-        if len(pending) >= _MAX_PENDING and self._lock.acquire(blocking=False):
+    def add_up(self) -> None:
+        """Add up the calls that have ended, unless somebody is at it."""
+        if self._lock.acquire(blocking=False):
             try:
                 self._add_up()
             finally:
@@ -170,35 +179,39 @@ class UsageMeter:
     def reset(self) -> None:
         """Set all sums to zero, and forget the attempts that are unknown."""
         with self._lock:
-            self._pending.clear()
+            self.pending.clear()
+            self._odd.clear()
             self._table = UsageTable()
             self._unknown.clear()
 
     def _add_up(self) -> None:
-        """Empty the queue. What is appended meanwhile is left to the next time."""
-        pending = self._pending
-        groups: dict[tuple[str | None, str | None], UsageSums] = {}
+        pending, odd = self.pending, self._odd
+        groups: dict[tuple[str | None, str | None], list[dict[str, Any]]] = {}
+        # More may be appended meanwhile.
         for _ in range(len(pending)):
-            model, tag, usage, unusual = pending.popleft()
-            sums = groups.get((model, tag))
-            if sums is None:
-                sums = groups[model, tag] = UsageSums()
-            sums.calls += 1
-            if usage:
-                sums.add_usage(usage)
-            if unusual is None:
-                sums.attempts += 1
-            else:
-                self._add_unusual(sums, unusual)
-        for (model, tag), sums in groups.items():
+            model, tag, usage = pending.popleft()
+            group = groups.get((model, tag))
+            if group is None:
+                group = groups[model, tag] = []
+            group.append(usage)
+        for (model, tag), usages in groups.items():
+            sums = UsageSums()
+            sums.calls = sums.attempts = len(usages)
+            sums.add_usages(usages)
             self._table.add(model, tag, sums)
+        for _ in range(len(odd)):
+            self._add_odd(odd.popleft())
 
-    def _add_unusual(self, sums: UsageSums, unusual: UnusualEnd) -> None:
-        sums.attempts += unusual.attempts
-        sums.failures += unusual.is_failure
-        sums.unknown += unusual.unknown
-        for call in unusual.lookups:
-            self._unknown[call.generation_id] = call
+    def _add_odd(self, call: "OddCall") -> None:
+        sums = UsageSums()
+        sums.calls = 1
+        sums.attempts = call.attempts
+        sums.failures = int(call.is_failure)
+        sums.unknown = call.unknown
+        sums.add_usage(call.usage)
+        self._table.add(call.model, call.tag, sums)
+        for lookup in call.lookups:
+            self._unknown[lookup.generation_id] = lookup
             if len(self._unknown) > MAX_UNKNOWN:
                 self._unknown.popitem(last=False)
 

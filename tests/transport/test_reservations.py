@@ -217,3 +217,64 @@ async def test_thousands_of_calls_that_wait_are_admitted_in_time() -> None:
 
     assert order == sorted(order)
     assert queue.budget.stats().reserved == 0
+
+
+class Portions:
+    """Money that is granted in portions."""
+
+    def __init__(self, *portions: float) -> None:
+        self.budget = Budget(0.0)
+        self.portions = [*portions]
+        self.asked = 0
+
+    async def extend(self, _highest_cost: float | None) -> bool:
+        """Enlarge the budget, if a portion is left."""
+        self.asked += 1
+        await asyncio.sleep(0)
+        if not self.portions:
+            return False
+        self.budget.enlarge(self.portions.pop(0))
+        return True
+
+
+async def test_call_asks_for_portions_until_it_fits() -> None:
+    source = Portions(0.3, 0.3)
+    queue = BudgetQueue(source.budget, extend=source.extend)
+
+    assert (await queue.reserve(0.5)).amount == 0.5
+    assert source.asked == 2
+
+
+async def test_call_waits_for_others_where_no_portion_is_left_and_asks_again() -> None:
+    source = Portions(0.5)
+    queue = BudgetQueue(source.budget, extend=source.extend)
+    first = await queue.reserve(0.5)
+    task = start(queue, 0.5)
+    await until(lambda: queue.has_waiters)
+    assert source.asked == 2
+
+    source.portions.append(0.4)
+    first.settle(0.1, 0)
+    assert (await task).amount == 0.5
+    assert source.asked == 3
+
+
+async def test_call_is_refused_where_no_portion_is_left_and_nobody_has_money() -> None:
+    source = Portions(0.2)
+    queue = BudgetQueue(source.budget, extend=source.extend)
+    with pytest.raises(BudgetExceededError) as caught:
+        await queue.reserve(0.5)
+
+    assert caught.value.limit == 0.2
+    assert source.asked == 2
+
+
+async def test_money_that_returns_during_the_question_is_used() -> None:
+    source = Portions(0.5)
+    queue = BudgetQueue(source.budget, extend=source.extend)
+    first = await queue.reserve(0.5)
+    task = start(queue, 0.5)
+    await asyncio.sleep(0)
+    first.settle(0.0, 0)
+
+    assert (await task).amount == 0.5

@@ -4,13 +4,17 @@ import threading
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from openrouter_async.protocol.base_url import parse_base_url
 from openrouter_async.protocol.call import CallAccount
 from openrouter_async.protocol.usage_snapshot import UsageSnapshot, take_snapshot
+from openrouter_async.protocol.usage_sums import UsageSums
 from openrouter_async.transport.usage_meter import (
+    MAX_PENDING,
     MAX_UNKNOWN,
+    OddCall,
     UnknownCall,
-    UnusualEnd,
     UsageMeter,
 )
 
@@ -18,6 +22,11 @@ ACCOUNT = CallAccount(
     None, "k", parse_base_url("https://openrouter.ai/api/v1", allow_http=False)
 )
 USAGE: dict[str, Any] = {"prompt_tokens": 3, "completion_tokens": 2, "cost": 1e-5}
+WHOLE = {
+    **USAGE,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
 
 
 def snapshot(meter: UsageMeter) -> UsageSnapshot:
@@ -25,47 +34,57 @@ def snapshot(meter: UsageMeter) -> UsageSnapshot:
     return meter.read(lambda table, ids: take_snapshot(table, ids, {}))
 
 
-def unknown(generation_id: str) -> UnusualEnd:
-    """Return the end of a call that was left."""
-    return UnusualEnd(1, 1, [UnknownCall(generation_id, "m", ACCOUNT, None)])
+def left(generation_id: str) -> OddCall:
+    """Return a call that was left."""
+    lookup = UnknownCall(generation_id, "m", ACCOUNT, None)
+    return OddCall("m", None, 1, {}, unknown=1, lookups=[lookup])
+
+
+def add(meter: UsageMeter, model: str, tag: str | None, usage: dict[str, Any]) -> None:
+    """Count a usual call, as its end does."""
+    meter.pending.append((model, tag, usage))
+    if len(meter.pending) >= MAX_PENDING:
+        meter.add_up()
 
 
 def test_sums_are_exact_for_costs_of_any_length() -> None:
     meter = UsageMeter()
     costs = [0.1, 0.2, 0.0076509169000000005, 1e-15, 12345.678901234, 999.999999999999]
     for cost in costs * 100:
-        meter.add("m", "a", {"cost": cost}, None)
+        add(meter, "m", "a", {"cost": cost})
     found = snapshot(meter)
 
     expected = 100 * sum(map(Decimal, map(repr, costs)), Decimal(0))
     assert found.cost == found.by_tag["a"].cost == expected
 
 
-def test_queue_is_added_up_when_it_is_long() -> None:
+def test_calls_are_added_up_when_there_are_many() -> None:
     meter = UsageMeter()
-    for _ in range(1000):
-        meter.add("m", None, USAGE, None)
+    for _ in range(2500):
+        add(meter, "m", None, USAGE)
 
-    assert len(meter._pending) < 256
-    assert snapshot(meter).calls == 1000
-    assert snapshot(meter).prompt_tokens == 3000
+        meter.add(OddCall("m", None, 2, USAGE))
+
+    assert max(len(meter.pending), len(meter._odd)) < MAX_PENDING
+    assert (snapshot(meter).calls, snapshot(meter).attempts) == (5000, 7500)
+    assert snapshot(meter).prompt_tokens == 15_000
 
 
-def test_queue_is_left_alone_while_another_thread_adds_it_up() -> None:
+def test_calls_are_only_appended_while_another_thread_adds_them_up() -> None:
     meter = UsageMeter()
     with meter._lock:
-        for _ in range(300):
-            meter.add("m", None, USAGE, None)
-        assert len(meter._pending) == 300
+        for _ in range(1200):
+            add(meter, "m", None, USAGE)
+        assert len(meter.pending) == 1200
 
-    assert snapshot(meter).calls == 300
+    assert snapshot(meter).calls == 1200
 
 
 def test_tags_and_models_beyond_1000_are_counted_as_other() -> None:
     meter = UsageMeter()
     for number in range(1500):
-        meter.add(f"model {number}", f"tag {number}", USAGE, None)
-    meter.add("model 1499", "tag 3", USAGE, None)
+        add(meter, f"model {number}", f"tag {number}", USAGE)
+    add(meter, "model 1499", "tag 3", USAGE)
     found = snapshot(meter)
 
     assert len(found.by_tag) == len(found.by_model) == 1001
@@ -78,7 +97,7 @@ def test_tags_and_models_beyond_1000_are_counted_as_other() -> None:
 def test_only_10000_generation_ids_are_kept_and_the_others_stay_unknown() -> None:
     meter = UsageMeter()
     for number in range(MAX_UNKNOWN + 5):
-        meter.add("m", None, {}, unknown(f"gen-{number}"))
+        meter.add(left(f"gen-{number}"))
     found = snapshot(meter)
 
     assert found.unknown == MAX_UNKNOWN + 5
@@ -88,13 +107,40 @@ def test_only_10000_generation_ids_are_kept_and_the_others_stay_unknown() -> Non
 
 def test_unknown_call_is_found_once() -> None:
     meter = UsageMeter()
-    meter.add("m", None, {}, unknown("gen-1"))
+    meter.add(left("gen-1"))
     (call,) = meter.unknown()
 
     assert meter.found(call, USAGE)
     assert not meter.found(call, USAGE)
     assert snapshot(meter).unknown == 0
     assert snapshot(meter).by_model["m"].cost == Decimal("0.00001")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"prompt_tokens": 7.0},
+        {"prompt_tokens": None},
+        {"prompt_tokens": "7"},
+        {"prompt_tokens_details": None},
+        {"prompt_tokens_details": []},
+        {"cost": 1e-15},
+        {"cost": 5000.0},
+        {"cost": 1e300},
+        {"cost": -1.0},
+    ],
+)
+def test_sums_of_many_are_those_of_each(odd: dict[str, Any]) -> None:
+    usages = [WHOLE, {**WHOLE, **odd}, WHOLE]
+    together, apart = UsageSums(), UsageSums()
+    together.add_usages(usages)
+    for usage in usages:
+        apart.add_usage(usage)
+
+    names = list(UsageSums.__slots__)
+    assert [getattr(together, n) for n in names] == [getattr(apart, n) for n in names]
+    assert together.units >= 20_000_000
 
 
 def test_token_counts_of_other_types_are_read_as_in_responses() -> None:
@@ -106,7 +152,7 @@ def test_token_counts_of_other_types_are_read_as_in_responses() -> None:
         "completion_tokens_details": [],
         "cost": 1,
     }
-    meter.add("m", None, usage, None)
+    add(meter, "m", None, usage)
     found = snapshot(meter)
 
     assert (found.prompt_tokens, found.completion_tokens) == (3, 0)
@@ -124,7 +170,7 @@ def test_threads_share_a_meter() -> None:
 
     def work() -> None:
         for _ in range(5000):
-            meter.add("m", "a", USAGE, None)
+            add(meter, "m", "a", USAGE)
 
     looking = threading.Thread(target=look)
     looking.start()
