@@ -45,14 +45,14 @@ class Timings(Shape):
 
     Attributes:
         queued: Waiting for connection slots, in all attempts together.
-        permit: Waiting for permits of a concurrency limit, in all attempts together.
-        cooldown: Waiting because the server had asked to wait, in all attempts
-            together.
         connect: From the last attempt's slot to its connection, new or pooled.
         headers: From the last attempt's slot to the response headers.
         first_token: From the last attempt's slot to the first token; for a plain call,
             to the first byte of the body.
         total: From the start to the end of the call.
+        permit: Waiting for permits of a concurrency limit, in all attempts together.
+        cooldown: Waiting because the server had asked to wait, in all attempts
+            together.
     """
 
     queued: float | None = None

@@ -14,8 +14,9 @@ async def test_discard_deletes_the_files_of_queued_groups(tmp_path: Path) -> Non
     finished: list[int] = []
     submitter = Submitter(unused, lambda: finished.append(1))
     path = tmp_path / "out.batches.1.json"
-    writer = SpoolWriter(path, BatchGroup("m"), None)
-    submitter.put(FilledGroup(1, unused, writer, {}, 0.0))
+    group = BatchGroup("m")
+    writer = SpoolWriter(path, group, None)
+    submitter.put(FilledGroup(1, group, writer, {}, 0.0))
     existed = path.exists()
 
     submitter.discard()
