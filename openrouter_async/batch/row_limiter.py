@@ -132,13 +132,22 @@ class RowLimiter:
             self._preferences = preferences_key(self._call.provider)
         return self._preferences
 
+    def try_acquire(self) -> bool:
+        """Start the next attempt and return True if nothing holds it."""
+        admission = self.admission
+        if self._rate_limiter is not None or not admission.scope.try_start(
+            self, admission
+        ):
+            return False
+        self._start()
+        return True
+
     async def acquire(self) -> None:
         """Wait until the next attempt may start."""
         admission = self.admission
         scope = admission.scope
         while True:
-            if not scope.try_start(self, admission):
-                await self._wait()
+            await self._wait()
             if self._rate_limiter is None:
                 break
             try:
@@ -150,9 +159,13 @@ class RowLimiter:
                 break
             # A cooldown began while this row waited for the rate. It applies to all.
             scope.cancel(self, admission)
+        self._start()
+
+    def _start(self) -> None:
+        admission = self.admission
         self.is_in_flight = True
         self.attempts += 1
-        self.sent_at = scope.now()
+        self.sent_at = admission.scope.now()
         self._counters.in_flight += 1
         self._counters.attempts += 1
         if admission.has_free and not admission.has_waiters:

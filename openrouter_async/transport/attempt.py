@@ -142,7 +142,8 @@ class AttemptRunner(Generic[T, R]):
         if self._call.stream:
             self._watchdog.permit = limiter
         while True:
-            waited += await self._acquire(limiter)
+            if not limiter.try_acquire():
+                waited += await self._acquire(limiter)
             try:
                 result = await self._attempt(waited)
             except HeldBackError:

@@ -106,6 +106,10 @@ class CallLimiter:
 
     # --- before an attempt -----------------------------------------------------------
 
+    def try_acquire(self) -> bool:
+        """Start the next attempt and return True if nothing holds it."""
+        return self.scope.try_start(self, self.admission)
+
     async def acquire(self) -> None:
         """
         Wait until the next attempt may start.
@@ -114,8 +118,6 @@ class CallLimiter:
             APIError: If a cooldown lasts longer than the call may wait.
         """
         scope, admission, watchdog = self.scope, self.admission, self._watchdog
-        if scope.try_start(self, admission):
-            return
         started, total = scope.now(), self._timeouts.total
         if watchdog.deadline is None and total is not None:
             watchdog.deadline = started + total

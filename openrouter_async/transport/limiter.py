@@ -45,6 +45,10 @@ class AttemptLimiter(Protocol):
         """The time when the wait for the next attempt began; None without a wait."""
         ...
 
+    def try_acquire(self) -> bool:
+        """Start the next attempt and return True if nothing holds it."""
+        ...
+
     async def acquire(self) -> None:
         """
         Wait until the next attempt may start. The wait counts as queueing.

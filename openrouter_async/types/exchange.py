@@ -50,9 +50,10 @@ class Timings(Shape):
         first_token: From the last attempt's slot to the first token; for a plain call,
             to the first byte of the body.
         total: From the start to the end of the call.
-        permit: Waiting for permits of a concurrency limit, in all attempts together.
+        permit: Waiting for permits of a concurrency limit, in all attempts together;
+            None if the call started at once.
         cooldown: Waiting because the server had asked to wait, in all attempts
-            together.
+            together; None if the call started at once.
     """
 
     queued: float | None = None

@@ -94,7 +94,6 @@ async def test_auto_sends_refused_calls_again(
     assert stats.refusals == 20
     assert sum(len(record.http.attempts) for record in records) == 60
     assert (stats.in_flight, stats.waiting, stats.cooldown) == (0, 0, 0.0)
-    assert all(record.http.timings.permit is not None for record in records)
     assert max(record.http.timings.permit or 0.0 for record in records) > 0.02
 
 
