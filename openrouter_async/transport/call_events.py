@@ -233,7 +233,7 @@ class CallReport:
         self,
         error: BaseException | None,
         response: Callable[[], object],
-        received: object = None,
+        received: Any = None,
     ) -> None:
         """
         Report the end of the call; to be called exactly once.
@@ -250,7 +250,7 @@ class CallReport:
         account = self._account
         if account is not None:
             try:
-                usage = (
+                usage: Any = (
                     received.raw.get("usage")
                     if received.__class__ is ChatResponse
                     else None

@@ -20,6 +20,7 @@ from support import (
 from openrouter_async import (
     AsyncOpenRouter,
     BudgetExceededError,
+    ChatGenerationParams,
     ConfigurationError,
     Retries,
     Timeouts,
@@ -29,11 +30,7 @@ from openrouter_async.testing import LocalOpenRouter, completion, error_reply
 
 MINI = "openai/gpt-4o-mini"
 # With the price of the local server: at most (bytes + 8) x 1.5e-7 + 40 x 6e-7 dollars.
-CALL: dict[str, Any] = {
-    "model": MINI,
-    "messages": [UserMessage("hi")],
-    "max_tokens": 40,
-}
+CALL = ChatGenerationParams(model=MINI, messages=[UserMessage("hi")], max_tokens=40)
 HIGHEST = 5e-5
 
 
@@ -53,9 +50,9 @@ async def test_call_within_the_budgets_is_sent(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
     client = make_client(max_cost=1, budgets={"a": Decimal("0.5"), "b": 0.25})
-    await client.chat.send(**CALL, usage_tag="a")
-    await client.chat.send(**CALL)
-    async with client.chat.send(**CALL, stream=True, usage_tag="other") as stream:
+    await client.chat.send(CALL, usage_tag="a")
+    await client.chat.send(CALL)
+    async with client.chat.send(CALL, stream=True, usage_tag="other") as stream:
         await stream.collect()
     budgets = client.usage.snapshot().budgets
 
@@ -74,8 +71,8 @@ async def test_budget_of_a_tag_does_not_limit_other_calls(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
     client = make_client(budgets={"a": 1e-9})
-    await client.chat.send(**CALL)
-    await client.chat.send(**CALL, usage_tag="b")
+    await client.chat.send(CALL)
+    await client.chat.send(CALL, usage_tag="b")
     await read_results(client.chat.send_many(["a"], model=MINI, max_tokens=5))
 
     assert chats(server) == 3
@@ -86,7 +83,7 @@ async def test_price_of_a_model_is_read_once(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
     client = make_client(max_cost=1)
-    await asyncio.gather(*(client.chat.send(**CALL) for _ in range(5)))
+    await asyncio.gather(*(client.chat.send(CALL) for _ in range(5)))
 
     assert len(server.requests) == 6
 
@@ -97,7 +94,7 @@ async def test_call_that_may_exceed_the_budget_is_refused_before_it_is_sent(
 ) -> None:
     client = make_client(max_cost=1, budgets={"a": 1e-5})
     with pytest.raises(BudgetExceededError) as caught:
-        await client.chat.send(**CALL, usage_tag="a", stream=stream)
+        await client.chat.send(CALL, usage_tag="a", stream=stream)
     error = caught.value
 
     assert chats(server) == 0
@@ -116,7 +113,7 @@ async def test_call_waits_for_reservations_of_calls_in_flight(
     """The first call reserves nearly all, and costs a part of that."""
     client = make_client(max_cost=HIGHEST)
     server.reply(completion("hi", usage={"cost": 1e-6}), delay=0.1, times=2)
-    await asyncio.gather(client.chat.send(**CALL), client.chat.send(**CALL))
+    await asyncio.gather(client.chat.send(CALL), client.chat.send(CALL))
 
     assert server.stats.in_flight_peak == 1
     assert spent(client) == 2e-6
@@ -128,10 +125,10 @@ async def test_wait_is_bounded_by_the_pool_timeout(
     time = VirtualTime()
     client = make_client(max_cost=HIGHEST, clock=time.clock)
     server.reply("hi", delay=60)
-    first = asyncio.create_task(client.chat.send(**CALL))
+    first = asyncio.create_task(client.chat.send(CALL))
     await server.until(requests=2)
     timeouts = Timeouts(pool=3)
-    second = asyncio.create_task(client.chat.send(**CALL, timeouts=timeouts))
+    second = asyncio.create_task(client.chat.send(CALL, timeouts=timeouts))
     await until(lambda: time.time + 3 in time.scheduled)
 
     await time.advance(2.9)
@@ -152,11 +149,11 @@ async def test_call_that_waits_is_refused_once_it_cannot_fit_any_more(
 ) -> None:
     client = make_client(max_cost=HIGHEST)
     server.reply(completion("hi", usage={"cost": 2e-5}), delay=0.2)
-    first = asyncio.create_task(client.chat.send(**CALL))
+    first = asyncio.create_task(client.chat.send(CALL))
     await server.until(requests=2)
 
     with pytest.raises(BudgetExceededError) as caught:
-        await client.chat.send(**CALL)
+        await client.chat.send(CALL)
     assert caught.value.spent == 2e-5
     await first
     assert chats(server) == 1
@@ -167,12 +164,12 @@ async def test_smaller_call_does_not_wait_for_a_larger_one(
 ) -> None:
     client = make_client(max_cost=1.2 * HIGHEST)
     server.reply("hi", delay=60)
-    first = asyncio.create_task(client.chat.send(**CALL))
+    first = asyncio.create_task(client.chat.send(CALL))
     await server.until(requests=2)
-    large = asyncio.create_task(client.chat.send(**CALL))
+    large = asyncio.create_task(client.chat.send(CALL))
     await asyncio.sleep(0.01)
 
-    await client.chat.send(**{**CALL, "max_tokens": 1})
+    await client.chat.send(CALL, max_tokens=1)
     assert not large.done()
     assert chats(server) == 2
     first.cancel()
@@ -184,9 +181,9 @@ async def test_cancelled_call_stops_waiting(
 ) -> None:
     client = make_client(max_cost=HIGHEST)
     server.reply("hi", delay=60)
-    first = asyncio.create_task(client.chat.send(**CALL))
+    first = asyncio.create_task(client.chat.send(CALL))
     await server.until(requests=2)
-    second = asyncio.create_task(client.chat.send(**CALL))
+    second = asyncio.create_task(client.chat.send(CALL))
     await asyncio.sleep(0.01)
     second.cancel()
     await asyncio.wait([second])
@@ -201,7 +198,7 @@ async def test_reservation_of_a_stream_is_held_until_it_ends(
     server: LocalOpenRouter, make_client: MakeClient
 ) -> None:
     client = make_client(max_cost=HIGHEST)
-    async with client.chat.send(**CALL, stream=True) as stream:
+    async with client.chat.send(CALL, stream=True) as stream:
         await anext(stream)
         assert client.usage.snapshot().budgets[None].reserved > 0
         await stream.collect()
@@ -214,7 +211,7 @@ async def test_stream_that_was_left_counts_as_reserved_until_its_cost_is_found(
 ) -> None:
     client = make_client(max_cost=1)
     server.reply(["a", "b"], chunk_delay=60)
-    async with client.chat.send(**CALL, stream=True):
+    async with client.chat.send(CALL, stream=True):
         pass
     await server.until(closed=1)
     counted = spent(client)
@@ -227,10 +224,10 @@ async def test_stream_that_was_left_counts_as_reserved_until_its_cost_is_found(
 @pytest.mark.parametrize(
     "change",
     [
-        {"max_tokens": None},
+        {"extra_body": {"max_tokens": None}},
         {"models": ["other"]},
         {"retries": Retries(ambiguous=True)},
-        {"model": None, "extra_body": {"prompt": "x"}},
+        {"extra_body": {"prompt": "x"}},
         {"model": "unknown/model"},
     ],
 )
@@ -239,7 +236,7 @@ async def test_call_without_a_bound_makes_the_budget_an_estimate(
 ) -> None:
     server.reply(error_reply(404), path="/unknown/model/endpoints")
     client = make_client(max_cost=1, budgets={"a": 0.5, "b": 0.5})
-    await client.chat.send(**{**CALL, **change}, usage_tag="a")
+    await client.chat.send(CALL, usage_tag="a", **change)
     budgets = client.usage.snapshot().budgets
 
     assert {tag: found.kind for tag, found in budgets.items()} == {
@@ -256,7 +253,7 @@ async def test_failed_call_returns_its_reservation(
     client = make_client(max_cost=1)
     server.reply(error_reply(400))
     with pytest.raises(Exception, match="400"):
-        await client.chat.send(**CALL)
+        await client.chat.send(CALL)
 
     assert spent(client) == 0
 
@@ -315,7 +312,7 @@ async def test_row_waits_for_a_plain_call_that_holds_the_money(
 ) -> None:
     client = make_client(max_cost=1.2 * HIGHEST)
     server.reply(completion("hi", usage={"cost": 1e-6}), delay=0.2)
-    first = asyncio.create_task(client.chat.send(**CALL))
+    first = asyncio.create_task(client.chat.send(CALL))
     await server.until(requests=2)
     server.reply(completion("hi", usage={"cost": 1e-6}), times=3)
     run = client.chat.send_many(prompts(3), model=MINI, max_tokens=40)
@@ -355,7 +352,7 @@ def test_budgets_are_shared_by_threads_and_event_loops() -> None:
         errors: list[BaseException] = []
 
         async def work() -> None:
-            await asyncio.gather(*(client.chat.send(**CALL) for _ in range(10)))
+            await asyncio.gather(*(client.chat.send(CALL) for _ in range(10)))
 
         def run() -> None:
             try:
@@ -380,7 +377,7 @@ async def test_copy_of_a_client_has_budgets_of_its_own(
 ) -> None:
     client = make_client(max_cost=1)
     other = copy.copy(client)
-    await client.chat.send(**CALL)
+    await client.chat.send(CALL)
 
     assert spent(client) > 0
     assert spent(other) == 0

@@ -1,20 +1,22 @@
 """`usage.reconcile` and `client.generation`: lookups of what is not known yet."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from support import HELLO, MakeClient
 
 from openrouter_async import AsyncOpenRouter, ConfigurationError, NotFoundError
+from openrouter_async.chat import SendOptions
 from openrouter_async.errors import AuthenticationError, MalformedResponseError
 from openrouter_async.testing import LocalOpenRouter, SeenRequest, error_reply
 from openrouter_async.types import Generation
 
 
 async def leave_stream(
-    client: AsyncOpenRouter, server: LocalOpenRouter, **options: Any
+    client: AsyncOpenRouter, server: LocalOpenRouter, **options: Unpack[SendOptions]
 ) -> str | None:
     """Open a stream, leave it before its end, and return its generation id."""
     server.reply(["a", "b"], chunk_delay=60)
@@ -118,9 +120,13 @@ async def test_failed_lookup_is_raised_after_the_others(
     assert second not in client.usage.snapshot().unknown_ids
 
 
-def has_id(generation_id: str | None) -> Any:
+def has_id(generation_id: str | None) -> Callable[[SeenRequest], bool]:
     """Return a condition for the lookup of an id."""
-    return lambda seen: seen.query.get("id") == generation_id
+
+    def matches(seen: SeenRequest) -> bool:
+        return seen.query.get("id") == generation_id
+
+    return matches
 
 
 async def test_exception_of_a_key_function_is_raised(

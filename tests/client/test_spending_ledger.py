@@ -19,6 +19,7 @@ from openrouter_async import (
     tool,
 )
 from openrouter_async.catalogue import UsageSnapshot
+from openrouter_async.chat import SendOptions
 from openrouter_async.testing import (
     LocalOpenRouter,
     Reply,
@@ -59,7 +60,7 @@ class Calls:
             ("plain", "stream", "leave", "cancel", "ambiguous"), (5, 3, 1, 1, 1)
         )[0]
         prompt = f"{kind} {number}."
-        options: dict[str, Any] = {
+        options: SendOptions = {
             "model": self.random.choice(MODELS),
             "messages": [UserMessage(prompt)],
             "usage_tag": self.random.choice(("a", "b", None)),
@@ -71,21 +72,21 @@ class Calls:
                 async with self.client.chat.send(**options, stream=True) as stream:
                     await stream.collect()
             elif kind == "ambiguous":
-                retries = Retries(ambiguous=True, max_attempts=4)
-                await self.client.chat.send(**options, retries=retries)
+                options["retries"] = Retries(ambiguous=True, max_attempts=4)
+                await self.client.chat.send(**options)
             elif kind == "leave":
                 async with self.client.chat.send(**options, stream=True) as stream:
                     await anext(stream)
             else:
-                await self._cancel(options)
+                await self._cancel(prompt, options)
 
-    async def _cancel(self, options: dict[str, Any]) -> None:
+    async def _cancel(self, prompt: str, options: SendOptions) -> None:
         call = asyncio.create_task(self.client.chat.send(**options))
         await asyncio.sleep(self.random.random() * 0.02)
         call.cancel()
         await asyncio.wait([call])
         if call.cancelled():
-            self.cancelled.add(options["messages"][0].content)
+            self.cancelled.add(prompt)
 
 
 def script(server: LocalOpenRouter, generator: random.Random) -> None:
@@ -122,10 +123,10 @@ async def test_known_cost_and_that_of_unknown_calls_is_the_ledger(
         script(server, generator)
         client = make_client(base_url=server.url, retries=Retries(budget=10.0))
         calls = Calls(client, generator)
-        gate = asyncio.Semaphore(50)
+        slots = asyncio.Semaphore(50)
 
         async def call(number: int) -> None:
-            async with gate:
+            async with slots:
                 await calls.make(number)
 
         await asyncio.gather(*(call(number) for number in range(count)))
@@ -211,7 +212,7 @@ async def spend(client: AsyncOpenRouter, generator: random.Random) -> None:
     limit = generator.choice((60, 100, 200))
 
     async def plain(*, stream: bool) -> None:
-        options: dict[str, Any] = {
+        options: SendOptions = {
             "model": model,
             "messages": [UserMessage("Hello " * generator.randint(1, 30))],
             "max_tokens": limit,

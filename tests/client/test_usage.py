@@ -276,9 +276,9 @@ async def test_stream_that_broke_off_is_unknown(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
     server.reply(["a", "b"], stop="end", stop_after=1)
+    stream = await client.chat.send(HELLO, stream=True)
     with pytest.raises(StreamInterruptedError):
-        async with client.chat.send(HELLO, stream=True) as stream:
-            await stream.collect()
+        await stream.collect()
     snapshot = client.usage.snapshot()
 
     assert counts(snapshot) == (1, 1, 1, 1)

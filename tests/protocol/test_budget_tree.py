@@ -250,7 +250,7 @@ def test_child_of_a_grant_reports_to_the_budget_that_granted_it() -> None:
 
 def test_threads_share_a_budget() -> None:
     client = Budget(50.0, lock=threading.Lock())
-    admitted = []
+    admitted: list[float] = []
 
     def work() -> None:
         tag = Budget(float("inf"), parent=client)

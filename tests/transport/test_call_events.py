@@ -13,7 +13,7 @@ from openrouter_async.protocol.base_url import parse_base_url
 from openrouter_async.protocol.call import Call, CallAccount, CallRecord
 from openrouter_async.protocol.decode import read_response
 from openrouter_async.transport.call_events import CallEvents
-from openrouter_async.transport.usage_meter import UsageMeter
+from openrouter_async.transport.usage_meter import OddCall, UsageMeter
 
 
 def parse_nothing(*_: object) -> None:
@@ -102,9 +102,9 @@ def test_failure_of_one_observer_is_logged_and_does_not_reach_the_others(
 class BrokenMeter(UsageMeter):
     """A meter that cannot count."""
 
-    def add(self, *_: object) -> None:
+    def add(self, call: OddCall) -> None:
         """Raise."""
-        raise ValueError("broken")
+        raise ValueError(call.model)
 
 
 def test_failure_of_usage_reaches_neither_the_call_nor_the_observers(

@@ -1,5 +1,8 @@
 """PriceList: prices are read once, again when they are old, and by one task."""
 
+# Tests look at private attributes.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from typing import Any
 

@@ -1,5 +1,8 @@
 """UsageMeter: exact sums in bounded memory, from any thread."""
 
+# Tests look at private attributes.
+# pyright: reportPrivateUsage=false
+
 import threading
 from decimal import Decimal
 from typing import Any
@@ -145,7 +148,7 @@ def test_sums_of_many_are_those_of_each(odd: dict[str, Any]) -> None:
 
 def test_token_counts_of_other_types_are_read_as_in_responses() -> None:
     meter = UsageMeter()
-    usage = {
+    usage: dict[str, Any] = {
         "prompt_tokens": 3.0,
         "completion_tokens": "4",
         "prompt_tokens_details": {"cached_tokens": 2.5},
