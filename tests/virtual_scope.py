@@ -1,5 +1,8 @@
 """A scope of calls in virtual time, whose tests play the transport."""
 
+# The test plays the transport, whose parts are private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from types import SimpleNamespace
 from typing import Any

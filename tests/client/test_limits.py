@@ -204,11 +204,12 @@ async def test_call_that_may_not_wait_gets_the_refusal_without_a_request(
     await start_cooldown(server, client)
     await time.advance(4.0)
     errors: list[RateLimitError] = []
-    for options in (
+    bounds: tuple[dict[str, Any], ...] = (
         {"timeouts": Timeouts(pool=1.0)},
         {"timeouts": 2.0},
         {"retries": Retries(max_wait=3.0)},
-    ):
+    )
+    for options in bounds:
         with pytest.raises(RateLimitError) as caught:
             await client.chat.send(HELLO, **options)
         errors.append(caught.value)
@@ -440,3 +441,25 @@ async def test_wait_for_a_slot_continues_the_wait_for_a_permit(
     assert (caught.value.phase, caught.value.attempts) == ("pool", [])
     other.cancel()
     await asyncio.gather(holder, other, return_exceptions=True)
+
+
+async def test_pool_that_expires_beside_a_cooldown_of_other_calls_is_a_timeout(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
+) -> None:
+    """The cooldown is one of calls with other provider preferences."""
+    client = make_client(clock=time.clock, max_connections=1)
+    relayed = error_reply(429, retry_after=10, metadata={"provider_name": "a"})
+    server.reply(relayed).then("slow", delay=math.inf)
+    with pytest.raises(RateLimitError):
+        await client.chat.send(HELLO, provider={"order": ["a"]}, retries=ONCE)
+    holder = send(client)
+    await server.until(requests=2)
+    call = send(client, timeouts=Timeouts(pool=5.0))
+    await until(lambda: client.stats.queued == 1)
+    await time.advance(5.1)
+    with pytest.raises(APITimeoutError) as caught:
+        await call
+
+    assert caught.value.phase == "pool"
+    holder.cancel()
+    await asyncio.gather(holder, return_exceptions=True)

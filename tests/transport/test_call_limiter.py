@@ -1,5 +1,8 @@
 """Plain calls in front of the limits of a scope, in virtual time."""
 
+# The test plays the transport, whose parts are private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from collections.abc import AsyncIterator
 

@@ -1,5 +1,8 @@
 """Random runs of calls, refusals and cancellations in virtual time."""
 
+# The test plays the transport, whose parts are private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import random
 
