@@ -119,7 +119,7 @@ class CallEvents:
     Attributes:
         now: Returns the time.
         observed: True if there is an observer of finished calls.
-        meter: Counts what calls use and cost; None if nobody wants to know.
+        meter: Counts what calls use and cost.
     """
 
     __slots__ = ("_observer", "_observers", "meter", "now", "observed")
@@ -139,9 +139,9 @@ class CallEvents:
                 that the log uses for them.
             now: Returns the time.
             observer: Gets the start of each call too, and what happens in between.
-            meter: Counts what calls use; None to count nothing.
+            meter: Counts what calls use; None for a new one.
         """
-        self.meter = meter
+        self.meter = meter or UsageMeter()
         self._observers = observers
         self._observer = observer
         self.observed = bool(observers)
@@ -227,12 +227,12 @@ class CallReport:
                 what it likes.
         """
         partial = error.partial if isinstance(error, OpenRouterError) else None
-        self.end(error, lambda: partial, partial)
+        self.end(error, None, partial)
 
     def end(
         self,
         error: BaseException | None,
-        response: Callable[[], object],
+        response: Callable[[], object] | None,
         received: Any = None,
     ) -> None:
         """
@@ -240,8 +240,8 @@ class CallReport:
 
         Args:
             error: The exception that ended it; None if it succeeded.
-            response: Returns what was received. It is called only if there is an
-                observer: accumulating a long stream takes time.
+            response: Returns what was received, if that is not `received`. It is called
+                only if there is an observer: accumulating a long stream takes time.
             received: The response, the part of it that arrived, or the state of the
                 stream, for the usage.
         """
@@ -263,8 +263,8 @@ class CallReport:
                     and cost >= 0.0
                     and len(http.attempts) == 1
                     and self.reservation is None
-                    and (meter := events.meter) is not None
                 ):
+                    meter = events.meter
                     pending = meter.pending
                     pending.append((self._model, account.tag, usage))
                     if len(pending) >= MAX_PENDING:
@@ -278,7 +278,8 @@ class CallReport:
             return
         outcome = _outcome(error)
         failure = error if isinstance(error, OpenRouterError) else None
-        received = response()
+        if response is not None:
+            received = response()
         record = CallRecord(
             model=self._model,
             stream=self._stream,
@@ -312,10 +313,7 @@ class CallReport:
         )
         if reservation is not None:
             reservation.settle(cost, len(unknown))
-        meter = self._events.meter
-        if meter is None:
-            return
-        meter.add(
+        self._events.meter.add(
             OddCall(
                 self._model,
                 account.tag,

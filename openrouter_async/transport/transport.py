@@ -138,7 +138,7 @@ class Transport:
         except BaseException as error:
             report.fail(error)
             raise
-        report.end(None, lambda: value, value)
+        report.end(None, None, value)
         return value
 
     async def open(

@@ -120,13 +120,3 @@ def test_failure_of_usage_reaches_neither_the_call_nor_the_observers(
 
     assert [record.outcome for record in records] == ["ok"]
     assert "client.usage raised" in caplog.text
-
-
-def test_call_is_not_counted_without_a_meter() -> None:
-    call = new_call()
-    call.account = CallAccount(None, call.api_key, call.base_url)
-    report = CallEvents({}, time.monotonic).begin(call)
-
-    report.end(None, lambda: None)
-
-    assert report.http.timings.total is not None
