@@ -19,7 +19,7 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
@@ -179,7 +179,7 @@ class StagePlan:
     output: Any = None
 
     @contextlib.asynccontextmanager
-    async def open_run(self, options: BatchOptions) -> AsyncIterator[BatchRun[Any]]:
+    async def open_run(self, options: BatchOptions) -> AsyncGenerator[BatchRun[Any]]:
         """Create a client and a run, and close both."""
         client = self.client or AsyncOpenRouter()
         async with (

@@ -9,7 +9,7 @@ by many of them. Nothing here knows how the processes are connected.
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from attrs import define, evolve, frozen
@@ -20,7 +20,7 @@ from ..protocol.budget_level import BudgetKind
 from ..protocol.decode import as_object, decode
 from .journal import Journal
 from .rows.items import EXTENSION_KEY, name_key
-from .rows.stats import BatchStats, RunCounters
+from .rows.stats import BatchStats, RunCounters, StopReason
 
 # Start times that are granted at once: a worker that dies takes at most these along.
 _MAX_STARTS: Final = 8
@@ -413,7 +413,9 @@ class Ledger:
         counters.attempts = max(self._attempts, sum(s.attempts for s in reports))
         counters.refusals = sum(s.refusals for s in reports)
         counters.abandoned = sum(s.abandoned for s in reports)
-        reasons = [s.stop_reason for s in reports if s.stop_reason is not None]
+        reasons: Iterator[StopReason] = (
+            s.stop_reason for s in reports if s.stop_reason is not None
+        )
         stats = counters.stats(
             total=None,
             waiting=0 if seconds is not None else sum(s.waiting for s in live),
@@ -421,7 +423,7 @@ class Ledger:
             earlier_cost=earlier,
             seconds=now - self._started if seconds is None else seconds,
             is_over=seconds is not None,
-            stop_reason=reasons[0] if reasons else None,
+            stop_reason=next(reasons, None),
         )
         if self._budget is None:
             return stats

@@ -117,6 +117,9 @@ class BatchWorker:
         self._has_budget = bool(self._options.pop("has_budget", False))
         self._rows: dict[str, _Row] = {}
         self._groups: set[_Group] = set()
+        # Held while the loop is given a callback, and when it has stopped.
+        self._ending = threading.Lock()
+        self._has_ended = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[Item | InvalidLine] = deque()
         self._queued: asyncio.Event
@@ -160,8 +163,9 @@ class BatchWorker:
 
     def close(self) -> None:
         """Cancel the requests in flight, and end the thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._main.cancel)
+        with self._ending:
+            if not self._has_ended:
+                self._loop.call_soon_threadsafe(self._main.cancel)
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -179,10 +183,14 @@ class BatchWorker:
         if not items:
             group.finish()
             return group.future
-        try:
-            self._loop.call_soon_threadsafe(self._accept, group)
-        except RuntimeError:
-            group.fail(self._failure or _closed())
+        group.future.add_done_callback(lambda _: self._groups.discard(group))
+        # A callback that is scheduled after the loop has stopped would never run.
+        with self._ending:
+            if not self._has_ended:
+                self._groups.add(group)
+                self._loop.call_soon_threadsafe(self._accept, group)
+                return group.future
+        group.fail(self._failure or _closed())
         return group.future
 
     # --- the thread ------------------------------------------------------------------
@@ -199,6 +207,8 @@ class BatchWorker:
             if not started.done():
                 started.set_exception(error)
         finally:
+            with self._ending:
+                self._has_ended = True
             self._end_groups(self._failure or _closed())
             self._loop.close()
 
@@ -290,8 +300,6 @@ class BatchWorker:
         if self._failure is not None:
             group.fail(self._failure)
             return
-        self._groups.add(group)
-        group.future.add_done_callback(lambda _: self._groups.discard(group))
         self._add_task(self._start(group))
 
     async def _start(self, group: _Group) -> None:

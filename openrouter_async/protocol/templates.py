@@ -494,7 +494,7 @@ def _verify(
     try:
         expected = orjson.loads(data)
         text = _get(expected["choices"][0], paths[0])
-        marker = _MARKERS[text == _MARKERS[0]]
+        marker = _MARKERS[1] if text == _MARKERS[0] else _MARKERS[0]
         found = orjson.loads(marker.encode().join(parts))
     except orjson.JSONDecodeError:
         return None

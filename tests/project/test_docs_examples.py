@@ -1,5 +1,7 @@
 """The programs in docs/examples, run against the local server."""
 
+# pyright: reportPrivateUsage=false
+
 import re
 import runpy
 from collections.abc import Callable

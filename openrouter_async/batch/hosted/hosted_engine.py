@@ -48,6 +48,7 @@ class HostedEngine(RunLifetime):
     """
 
     limiters: Mapping[str | None, Admission]
+    reason: StopReason | None
 
     def __init__(
         self,
@@ -362,7 +363,8 @@ class HostedEngine(RunLifetime):
 
     def _stop_reading(self) -> None:
         """Submit no further rows, but collect the batches that are open."""
-        self.reason = self.reason or "budget"
+        if self.reason is None:
+            self.reason = "budget"
         self._jobs.close()
 
     async def _price(self, model: str) -> Price | None:
@@ -448,8 +450,9 @@ class HostedEngine(RunLifetime):
         while isinstance(error, BaseExceptionGroup):
             error = cast("tuple[BaseException, ...]", error.exceptions)[0]
         self.stop("error", error)
-        is_journal = isinstance(error, JournalError)
-        self.reason, self.failure = "journal" if is_journal else "error", error
+        reason: StopReason = "journal" if isinstance(error, JournalError) else "error"
+        self.reason = reason
+        self.failure = error
 
     def _closers(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         return self._discard, self._close_state, self._close_journal

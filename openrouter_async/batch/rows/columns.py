@@ -164,7 +164,7 @@ def _without_nulls(value: Any) -> Any:
         members = cast("Mapping[str, Any]", value).items()
         return {k: _without_nulls(v) for k, v in members if v is not None}
     if isinstance(value, list):
-        return [_without_nulls(member) for member in value]
+        return [_without_nulls(member) for member in cast("Sequence[Any]", value)]
     return value
 
 
