@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import attrs
 import pytest
 
 pytest.importorskip("sphinx", reason="the [docs] extra is not installed")
@@ -137,15 +138,21 @@ def test_every_link_within_the_site_has_a_target(site: Path) -> None:
 
 
 def members() -> list[str]:
-    """Return the public methods and properties of all public classes."""
+    """
+    Return the public methods and properties of all public classes.
+
+    Lazy fields are properties too. They are described with the other fields.
+    """
     found: list[str] = []
     for module, name in public_names():
         value = getattr(importlib.import_module(module), name)
         if inspect.isclass(value) and value.__module__.startswith("openrouter_async"):
+            fields = attrs.fields_dict(value) if attrs.has(value) else {}
             found += (
                 f"{value.__module__}:{value.__qualname__}.{member}"
                 for member, function in vars(value).items()
                 if not member.startswith("_")
+                and member not in fields
                 and (inspect.isroutine(function) or isinstance(function, property))
             )
     return sorted(set(found))
