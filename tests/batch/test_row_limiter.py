@@ -109,3 +109,13 @@ async def test_row_that_is_held_back_after_its_admission_is_not_counted() -> Non
     assert (row.attempts, counters.attempts, counters.in_flight) == (0, 0, 0)
     assert admission.stats().in_flight == 0
     assert row.refusal() is None
+
+
+async def test_row_is_held_by_cooldowns_for_its_provider_preferences() -> None:
+    admission = make_admission(VirtualTime(), 3)
+    row, _ = make_row(admission, ManualRate())
+    other, _ = make_row(admission, ManualRate())
+    other._call.provider = {"only": ["a"]}
+
+    assert row.preferences == row.preferences
+    assert other.preferences != row.preferences

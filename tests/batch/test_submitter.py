@@ -1,12 +1,15 @@
-"""Submitter: groups that are queued when a run ends."""
+"""Hosted batches: groups that are queued when a run ends, and money that is lost."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from openrouter_async.batch.hosted.context import FilledGroup
+from openrouter_async.batch.hosted.context import FilledGroup, RunContext
 from openrouter_async.batch.hosted.plan import BatchGroup
 from openrouter_async.batch.hosted.spool import SpoolWriter
 from openrouter_async.batch.hosted.submitter import Submitter
+from openrouter_async.batch.rows.stats import RunCounters
+from openrouter_async.protocol.budget import Budget
 
 
 async def test_discard_deletes_the_files_of_queued_groups(tmp_path: Path) -> None:
@@ -24,3 +27,17 @@ async def test_discard_deletes_the_files_of_queued_groups(tmp_path: Path) -> Non
     assert existed
     assert not path.exists()
     assert (submitter.active, finished) == (0, [1])
+
+
+def test_money_that_a_batch_lost_is_spent_from_the_budget() -> None:
+    budget, counted = Budget(1.0), RunCounters()
+    batch: Any = SimpleNamespace(model="m")
+    context: Any = SimpleNamespace(
+        builder=SimpleNamespace(count_usage=lambda *_: None),
+        counters=counted,
+        budget=budget,
+    )
+
+    RunContext.count_lost(context, batch, 0.25)
+
+    assert (budget.spent, counted.cost) == (0.25, 0.25)

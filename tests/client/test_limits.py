@@ -463,3 +463,22 @@ async def test_pool_that_expires_beside_a_cooldown_of_other_calls_is_a_timeout(
     assert caught.value.phase == "pool"
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)
+
+
+async def test_timeout_of_another_call_does_not_end_a_wait(
+    server: LocalOpenRouter, make_client: MakeClient, time: VirtualTime
+) -> None:
+    client = make_client(clock=time.clock)
+    await start_cooldown(server, client)
+    server.reply("late", delay=math.inf)
+    slow = send(client, model="slow", timeouts=Timeouts(total=1.0))
+    held = send(client, timeouts=Timeouts(pool=30.0))
+    await until(lambda: waiting(client) == 1 and len(server.requests) == 2)
+
+    await time.advance(1.01)
+
+    with pytest.raises(APITimeoutError):
+        await slow
+    assert not held.done()
+    held.cancel()
+    await asyncio.wait([held])

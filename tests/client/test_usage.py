@@ -449,3 +449,16 @@ async def test_each_turn_of_a_tool_run_is_a_call(
     await run
 
     assert client.usage.snapshot().by_tag["tools"].cost == 2 * COST
+
+
+async def test_sums_are_exact_when_usage_is_added_up_meanwhile(
+    server: LocalOpenRouter, client: AsyncOpenRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openrouter_async.transport.call_events.MAX_PENDING", 3)
+    server.reply(completion("hi", usage=USAGE), times=7)
+
+    for _ in range(7):
+        await client.chat.send(HELLO)
+
+    assert client.usage.snapshot().calls == 7
+    assert client.usage.snapshot().cost == 7 * COST

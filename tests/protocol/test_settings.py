@@ -9,7 +9,7 @@ from attrs import evolve
 from openrouter_async.config import Retries, SizeLimits, Timeouts
 from openrouter_async.errors import ConfigurationError
 from openrouter_async.protocol.base_url import parse_base_url
-from openrouter_async.protocol.settings import Settings
+from openrouter_async.protocol.settings import UNCHANGED, Settings
 from openrouter_async.types import Exchange, UserMessage
 
 
@@ -211,3 +211,7 @@ def test_repr_shows_no_key_header_or_body() -> None:
 
     for text in (repr(settings), repr(call)):
         assert not any(word in text for word in ("sk-secret", "hidden", "private"))
+
+
+def test_default_of_an_option_is_named_in_signatures() -> None:
+    assert repr(UNCHANGED) == "UNCHANGED"
