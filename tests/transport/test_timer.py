@@ -1,5 +1,8 @@
 """SharedTimer: when it checks its members, and that it does not check too often."""
 
+# The wait of a call is private.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 import math
 from collections.abc import Callable
@@ -237,3 +240,20 @@ async def test_no_timeout_runs_while_the_limiter_holds_a_call_back(
     assert expired
     assert watchdog.next_due(timer.now()) == math.inf
     watchdog.stop()
+
+
+async def test_wait_in_the_limiter_is_checked_again_when_its_bound_moved(
+    timer: SharedTimer,
+) -> None:
+    class Wait:
+        def due(self, now: float) -> float:
+            return now + 5.0
+
+        def expired(self, now: float) -> OpenRouterError:
+            raise AssertionError(now)
+
+    watchdog = Watchdog(timer, Timeouts())
+    watchdog._limited_wait = Wait()
+
+    assert watchdog.check(10.0) == 15.0
+    assert watchdog.failure is None
