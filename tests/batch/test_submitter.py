@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from openrouter_async.batch.hosted.context import FilledGroup, RunContext
 from openrouter_async.batch.hosted.plan import BatchGroup
@@ -33,7 +34,7 @@ def test_money_that_a_batch_lost_is_spent_from_the_budget() -> None:
     budget, counted = Budget(1.0), RunCounters()
     batch: Any = SimpleNamespace(model="m")
     context: Any = SimpleNamespace(
-        builder=SimpleNamespace(count_usage=lambda *_: None),
+        builder=Mock(),
         counters=counted,
         budget=budget,
     )

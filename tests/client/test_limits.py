@@ -29,7 +29,8 @@ def time() -> VirtualTime:
 
 
 def send(client: AsyncOpenRouter, **options: Any) -> "asyncio.Task[ChatResponse]":
-    return asyncio.create_task(client.chat.send(HELLO, **options))
+    chat: Any = client.chat
+    return asyncio.create_task(chat.send(HELLO, **options))
 
 
 async def start_cooldown(server: LocalOpenRouter, client: AsyncOpenRouter) -> None:
