@@ -314,7 +314,7 @@ async def test_pool_that_expires_in_the_queue_for_slots_during_a_cooldown_is_a_r
 ) -> None:
     client = make_client(clock=time.clock, max_connections=2)
     server.reply("slow", delay=math.inf).then(
-        error_reply(429, retry_after=10), delay=0.2
+        error_reply(429, retry_after=10), delay=1.0
     ).then("slow", delay=math.inf, times=None)
     tasks = [send(client), send(client, retries=ONCE)]
     other = [send(client, model="other") for _ in range(2)]
@@ -365,7 +365,7 @@ async def test_call_that_waits_longer_than_its_refusal_allows_gets_its_own_error
 ) -> None:
     """The cooldown is longer than the wait that its own refusal named."""
     client = make_client(clock=time.clock)
-    server.reply(error_reply(429, retry_after=30), delay=0.1).then(
+    server.reply(error_reply(429, retry_after=30), delay=1.5).then(
         error_reply(429, retry_after=1)
     )
     long = send(client, retries=ONCE)
