@@ -27,7 +27,8 @@ async def until_full(relay: Relay) -> None:
     """Wait until the source waits for the reader of a relay."""
     pump: Any = relay._pump  # pyright: ignore[reportPrivateUsage]
     del relay
-    await until(lambda: pump._space is not None)
+    # The future is done, but still there, until the source goes on.
+    await until(lambda: pump._space is not None and not pump._space.done())
 
 
 class TestTimes:
