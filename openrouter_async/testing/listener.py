@@ -3,7 +3,7 @@
 import asyncio
 import ssl as tls
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from aiohttp import web
@@ -65,6 +65,7 @@ class Listener:
         """Abort every connection, and wait until their handlers have ended."""
         self.is_closing = True
         self.port = None
+        await self._stop_accepting()
         self._server.close()
         for transport in list(self._numbers):
             # close() would wait until the client has read what was written.
@@ -73,6 +74,23 @@ class Listener:
         if self._handlers:
             await asyncio.wait(self._handlers)
         await self._runner.cleanup()
+
+    async def _stop_accepting(self) -> None:
+        """
+        Accept no more connections, and wait until those accepted have transports.
+
+        asyncio creates a transport in a task of its own. If its server has been closed
+        before, this fails, and the connection is never closed.
+        """
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            # Event loops for Windows have no readers.
+            with suppress(NotImplementedError):
+                loop.remove_reader(listening.fileno())
+        # Transports are created in one iteration, and their protocols called in the
+        # next.
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     def connection_number(self, transport: asyncio.BaseTransport | None) -> int:
         """Return the number of a connection, from 1; 0 if it is closed."""

@@ -3,6 +3,7 @@ import socket
 import ssl
 import threading
 import time
+from typing import Any
 
 import aiohttp
 import aiohttp.web
@@ -177,3 +178,26 @@ async def test_app_under_another_runner_notices_disconnects(
 
     assert [seen.connection for seen in server.requests] == [0, 0]
     assert [seen.closed_early for seen in server.requests] == [False, True]
+
+
+@pytest.mark.parametrize("iterations", range(4))
+async def test_connection_that_is_accepted_while_the_server_closes_is_closed(
+    iterations: int,
+) -> None:
+    """The transport of a connection is created one iteration after it is accepted."""
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    async with LocalOpenRouter() as server:
+        peer = socket.create_connection(address(server))
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+
+    with peer:
+        peer.settimeout(5)
+        try:
+            received = peer.recv(1)
+        except ConnectionResetError:
+            received = b""
+    assert received == b""
+    assert reported == []
