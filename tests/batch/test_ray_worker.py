@@ -27,7 +27,6 @@ from openrouter_async import (
 )
 from openrouter_async.batch import BatchOptions, BatchRun
 from openrouter_async.batch.ledger import Grant, KnownRows, Ledger
-from openrouter_async.batch.ledger_parts import GrantedBudget, LedgerThreads
 from openrouter_async.batch.ray_worker import BatchWorker
 from openrouter_async.batch.rows.items import InvalidLine
 from openrouter_async.testing import LocalOpenRouter, Reply, error_reply
@@ -578,18 +577,3 @@ async def test_group_that_ends_first_does_not_wait_for_others(
     worker.close()
     await asyncio.wait({slow})
     assert isinstance(slow.exception(), BatchStoppedError)
-
-
-async def test_requests_that_need_money_at_once_ask_for_it_once(path: Path) -> None:
-    ledger = Ledger(path, max_cost=8.0)
-    ledger.open()
-    threads = LedgerThreads(LedgerProxy(ledger))
-    money = GrantedBudget(threads, "worker")
-
-    assert all(await asyncio.gather(money.extend(0.5), money.extend(0.5)))
-    assert money.budget.limit == 1.0
-    assert money.budget.reserve(0.5) == 0.5
-    # Something is reserved, so nothing is returned.
-    assert not money.give_back()
-    threads.close()
-    ledger.close()
