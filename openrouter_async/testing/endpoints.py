@@ -12,7 +12,7 @@ from ..protocol.money import ZERO, add, exact
 from .catalogue import cost_of, endpoints_body, models_body
 from .error_replies import error_reply
 from .reply import Reply
-from .seen_requests import SeenRequest, as_list
+from .seen_requests import SeenRequest, as_list, messages_of
 from .simulated_model import complete
 from .stored_batch import BatchScript
 
@@ -199,7 +199,7 @@ class Endpoints:
             return error_reply(
                 400, text, metadata={"provider_name": None}, generation_id=False
             )
-        messages: Any = seen.fields.get("messages")
+        messages = messages_of(seen.fields)
         if not messages:
             text = 'Input required: specify "prompt" or "messages"'
             return error_reply(400, text, user_id=_USER, generation_id=False)

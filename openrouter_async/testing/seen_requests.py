@@ -73,13 +73,25 @@ class SeenRequest:
 
     @property
     def prompt(self) -> str:
-        """The text of the last user message; "" if there is none."""
-        return last_text(self.fields.get("messages"), "user")
+        """The text of the last user message, or of `prompt`; "" if there is none."""
+        return last_text(messages_of(self.fields), "user")
 
 
 def as_list(value: object) -> Sequence[Any]:
     """Return a JSON array unchanged, and () for any other value."""
     return cast("Sequence[Any]", value) if isinstance(value, list) else ()
+
+
+def messages_of(fields: Mapping[str, Any]) -> Any:
+    """
+    Return the value of `messages` in a request.
+
+    If it is missing or empty, a `prompt` (the legacy form) is returned as a message.
+    """
+    prompt = fields.get("prompt")
+    if not fields.get("messages") and isinstance(prompt, str) and prompt:
+        return [{"role": "user", "content": prompt}]
+    return fields.get("messages")
 
 
 def last_text(messages: object, role: str) -> str:

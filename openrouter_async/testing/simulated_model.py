@@ -10,7 +10,7 @@ from ..protocol.decode import as_object
 from .builders import completion, tool_call
 from .catalogue import DEFAULT_MODEL, split_tokens
 from .schema_examples import example_value
-from .seen_requests import SeenRequest, as_list, last_text, text_of
+from .seen_requests import SeenRequest, as_list, last_text, messages_of, text_of
 
 # An image of one transparent pixel.
 _PNG = (
@@ -81,7 +81,7 @@ def complete_with(text: str, seen: SeenRequest, created: int) -> dict[str, Any]:
 
 def count_prompt_tokens(fields: Mapping[str, Any]) -> int:
     """Estimate the input tokens of a request: its messages and tools."""
-    entries = [as_object(message) for message in as_list(fields.get("messages"))]
+    entries = [as_object(message) for message in as_list(messages_of(fields))]
     count = 3 + sum(3 + len(split_tokens(text_of(m.get("content")))) for m in entries)
     if tools := fields.get("tools"):
         count += len(split_tokens(json.dumps(tools)))
@@ -98,7 +98,7 @@ def _text(seen: SeenRequest) -> str:
     if response_format.get("type") == "json_object":
         return json.dumps({"answer": f"You wrote: {prompt}"})
     if _last_role(fields) == "tool":
-        result = _shorten(last_text(fields["messages"], "tool"))
+        result = _shorten(last_text(messages_of(fields), "tool"))
         return f'The tool returned "{result}" for the prompt "{prompt}".'
     if not prompt:
         return "The prompt has no text. Hello from the local server."
@@ -113,7 +113,7 @@ def _shorten(text: str) -> str:
 
 
 def _last_role(fields: Mapping[str, Any]) -> object:
-    return as_object(fields["messages"][-1]).get("role")
+    return as_object(messages_of(fields)[-1]).get("role")
 
 
 def _tool_calls(seen: SeenRequest) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ async def test_request_without_accepted_key_gets_401_whatever_the_script(
         (b"no json", "Input must have at least 1 token."),
         (b"[]", "Input must have at least 1 token."),
         (b"{}", 'Input required: specify "prompt" or "messages"'),
+        (b'{"prompt":3}', 'Input required: specify "prompt" or "messages"'),
         (b'{"messages":[]}', 'Input required: specify "prompt" or "messages"'),
         (b'{"messages":"hi"}', "messages: Invalid input: expected array"),
     ],

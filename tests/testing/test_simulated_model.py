@@ -302,6 +302,17 @@ async def test_prompt_is_read_from_any_content(
     assert quoted in await complete_text(http, messages=messages)
 
 
+async def test_prompt_field_replaces_missing_messages(
+    loop_server: LocalOpenRouter, http: aiohttp.ClientSession
+) -> None:
+    """The legacy form of a request."""
+    body = await complete(http, messages=[], prompt="Once upon a time")
+
+    assert '"Once upon a time"' in body["choices"][0]["message"]["content"]
+    assert body["usage"]["prompt_tokens"] > 6
+    assert loop_server.requests[0].prompt == "Once upon a time"
+
+
 async def test_model_defaults_to_the_first_of_models_or_gpt_4o_mini(
     http: aiohttp.ClientSession,
 ) -> None:
