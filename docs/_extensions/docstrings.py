@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import attrs
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -59,6 +60,12 @@ def _alias_docstrings() -> dict[str, str]:
 
 
 ALIASES = _alias_docstrings()
+# Classes of objects that a client returns; their constructors are not public.
+RETURNED = {
+    *("Chat", "Batches", "ClientUsage", "ChatStream", "PendingStream", "ParsedStream"),
+    *("PartialOutputs", "ToolRun", "ToolStream", "Tool", "BatchRun", "CallInfo"),
+    *("RequestBuilder", "ToolLoop", "HostedBatches", "Script", "Null"),
+}
 SECTION = re.compile(r"\s*(Args|Attributes|Raises|Returns|Yields|Source):$")
 
 
@@ -153,11 +160,60 @@ def add_types(
     lines.append("")
 
 
-def leave_out_signature(
-    _app: Sphinx, what: str, _name: str, *_more: Any
-) -> tuple[str, None] | None:
-    """Leave out the signatures of exceptions: nobody else creates them."""
-    return ("", None) if what == "exception" else None
+def restore_colon(
+    _app: Sphinx, what: str, _name: str, _value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Undo that napoleon takes the text before the first colon for a type."""
+    if what not in {"property", "attribute", "data"}:
+        return
+    for number, line in enumerate(lines):
+        if line.startswith(":type: "):
+            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+            del lines[number]
+            return
+
+
+def shorten_signature(
+    _app: Sphinx,
+    what: str,
+    name: str,
+    value: Any,
+    _options: Any,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str, str | None] | None:
+    """
+    Leave out signatures that nobody calls, and show the defaults of attrs classes.
+
+    Nobody creates exceptions, protocols and the objects that a client returns.
+    """
+    is_protocol = what == "class" and getattr(value, "_is_protocol", False)
+    if what == "exception" or is_protocol or name.rpartition(".")[2] in RETURNED:
+        return "", None
+    if what != "class" or signature is None or not attrs.has(value):
+        return None
+    fields = attrs.fields_dict(value)
+    # `__init__` is generated code; its defaults are looked up in the class.
+    signature = re.sub(
+        r"attr_dict\['(\w+)'\]\.default",
+        lambda match: _default(fields[match[1]].default),
+        signature,
+    )
+    signature = re.sub(
+        r"(\w+)(: (?:(?!, \w+: )[^=])*) = NOTHING",
+        lambda match: f"{match[1]}{match[2]} = {_default(fields[match[1]].default)}",
+        signature,
+    )
+    return signature, returned
+
+
+def _default(value: Any) -> str:
+    """Return the text of a default; of a factory, that of an empty value."""
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        made = value.factory
+        text = {list: "[]", dict: "{}"}.get(made, f"{made.__name__}()")
+        return "..." if text.startswith("_") else text
+    return repr(value)
 
 
 class LinkNames(SphinxTransform):
@@ -189,6 +245,42 @@ class LinkNames(SphinxTransform):
             reference += literal
 
 
+class StackTables(SphinxTransform):
+    """
+    Prepare tables for narrow screens, where custom.css shows cells below each other.
+
+    The head of the table is hidden there, so each cell from the second column on gets
+    a label, unless there are only two columns. Wide tables are left to be scrolled.
+    """
+
+    default_priority = 500
+    most_columns = 4
+
+    def apply(self, **_more: Any) -> None:
+        """Mark the tables and label their cells."""
+        for table in self.document.findall(nodes.table):
+            heads = [
+                entry.astext()
+                for head in table.findall(nodes.thead)
+                for entry in head.findall(nodes.entry)
+            ]
+            if not 2 <= len(heads) <= self.most_columns:
+                continue
+            table["classes"].append("stacked")
+            for body in table.findall(nodes.tbody):
+                for row in body.findall(nodes.row):
+                    self._label(row, heads)
+
+    def _label(self, row: nodes.row, heads: list[str]) -> None:
+        for entry, head in zip(row.children, heads, strict=True):
+            assert isinstance(entry, nodes.entry)
+            if not entry.children:
+                entry["classes"].append("empty")
+            elif entry is not row.children[0] and len(heads) > 2:
+                label = nodes.inline("", f"{head}: ", classes=["cell-label"])
+                entry[0].insert(0, label)
+
+
 def _public_names() -> dict[str, str]:
     """Return the full name of each public name, and of the most used methods."""
     names = {
@@ -199,6 +291,8 @@ def _public_names() -> dict[str, str]:
     names["OpenRouterTransport"] = f"{httpx.__name__}.OpenRouterTransport"
     names["mcp_tools"] = f"{mcp.__name__}.mcp_tools"
     names["RayRun"] = f"{ray.__name__}.RayRun"
+    # A field of responses and errors, which pages name more often than the function.
+    del names["generation_id"]
     for prefix, owner in (("client", "AsyncOpenRouter"), ("client.chat", "Chat")):
         for name in vars(getattr(openrouter_async, owner)):
             if not name.startswith("_"):
@@ -214,9 +308,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"
-    app.connect("autodoc-process-signature", leave_out_signature)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-docstring", describe_alias, priority=100)
     app.connect("autodoc-process-docstring", to_restructured_text, priority=200)
+    app.connect("autodoc-process-docstring", restore_colon, priority=600)
     app.connect("autodoc-process-docstring", add_types, priority=900)
     app.add_transform(LinkNames)
+    app.add_transform(StackTables)
     return {"parallel_read_safe": True}
