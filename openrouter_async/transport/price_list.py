@@ -5,8 +5,10 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
-from ..config import Clock
-from ..errors import OpenRouterError
+from attrs import evolve
+
+from ..config import Cancellable, Clock
+from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.budget import Price, TokenBounds, read_price
 from ..protocol.call import Call
 from ..protocol.decode import as_object
@@ -20,6 +22,8 @@ _MAX_MODELS: Final = 1000
 _MAX_AGE: Final = 600.0
 # Seconds until a price that could not be read is tried again.
 _RETRY_AFTER: Final = 30.0
+# Seconds that a lookup may take with its retries: all calls to the model wait for it.
+_MAX_SECONDS: Final = 30.0
 
 Key = tuple[str, str]
 """Base URL and model."""
@@ -42,8 +46,10 @@ class PriceList:
         self._clock = clock
         # The price, and the time at which it expires.
         self._prices = LRUCache[Key, tuple[Price | None, float]](_MAX_MODELS)
-        # Set when a price has been read, on the event loop that reads it.
-        self._reading: dict[tuple[asyncio.AbstractEventLoop, Key], asyncio.Event] = {}
+        # The calls that wait for a price, on the event loop that reads it.
+        self._reading: dict[
+            tuple[asyncio.AbstractEventLoop, Key], set[asyncio.Future[None]]
+        ] = {}
 
     async def highest_cost(
         self, settings: Settings, model: str | None, bounds: TokenBounds | None
@@ -64,37 +70,74 @@ class PriceList:
         return None if price is None else price.highest_cost(bounds)
 
     async def get(self, settings: Settings, model: str) -> Price | None:
-        """Return the highest price of a model's endpoints; None if unknown."""
+        """
+        Return the highest price of a model's endpoints; None if unknown.
+
+        It takes at most 30 seconds, and no longer than the timeout `total`.
+        """
         key = (settings.base_url.url, model)
         reading = (asyncio.get_running_loop(), key)
+        total = settings.timeouts.total
+        seconds = _MAX_SECONDS if total is None else min(total, _MAX_SECONDS)
+        end = self._clock.now() + seconds
         while True:
+            now = self._clock.now()
             price, expires = self._prices.get(key, (None, -math.inf))
-            if self._clock.now() < expires:
-                return price
-            done = self._reading.get(reading)
-            if done is None:
+            if now < expires or now >= end:
+                return price if now < expires else None
+            waiting = self._reading.get(reading)
+            if waiting is None:
                 break
-            await done.wait()
-        done = self._reading[reading] = asyncio.Event()
+            await self._wait(waiting, end - now)
+        waiting = self._reading[reading] = set()
         try:
-            price = await self._read(settings, model)
-            age = _RETRY_AFTER if price is None else _MAX_AGE
+            price, age = await self._read(settings, model, end - now)
             self._prices[key] = (price, self._clock.now() + age)
         finally:
             # Also if this task is cancelled: the next one then reads it.
             del self._reading[reading]
-            done.set()
+            for future in waiting:
+                _wake(future)
         return price
 
-    async def _read(self, settings: Settings, model: str) -> Price | None:
-        path = f"/models/{model}/endpoints"
+    async def _wait(self, waiting: set[asyncio.Future[None]], seconds: float) -> None:
+        """Wait until another call has read a price, for at most so many seconds."""
+        loop = asyncio.get_running_loop()
+        call_later: Callable[[float, Callable[[], object]], Cancellable]
+        call_later = self._clock.call_later or loop.call_later
+        future = loop.create_future()
+        waiting.add(future)
+        timer = call_later(seconds, lambda: _wake(future))
         try:
-            found = await self._fetch(settings.call("GET", path, read_json))
-        except OpenRouterError:
+            await future
+        finally:
+            timer.cancel()
+            waiting.discard(future)
+
+    async def _read(
+        self, settings: Settings, model: str, seconds: float
+    ) -> tuple[Price | None, float]:
+        """Read a price; return it, and the seconds for which that is the answer."""
+        path = f"/models/{model}/endpoints"
+        limited = settings.with_options(
+            {"timeouts": evolve(settings.timeouts, total=seconds)}
+        )
+        try:
+            found = await self._fetch(limited.call("GET", path, read_json))
+        except OpenRouterError as error:
             # The budget is then an estimate. An error that concerns the call too is
             # reported by the call.
-            return None
+            if isinstance(error, APITimeoutError) and seconds < _MAX_SECONDS:
+                # Other calls may have more time.
+                return None, 0.0
+            return None, _RETRY_AFTER
         endpoints: Any = as_object(as_object(found).get("data")).get("endpoints")
-        if not isinstance(endpoints, list):
-            return None
-        return read_price(cast("Sequence[Any]", endpoints))
+        price: Price | None = None
+        if isinstance(endpoints, list):
+            price = read_price(cast("Sequence[Any]", endpoints))
+        return price, _RETRY_AFTER if price is None else _MAX_AGE
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

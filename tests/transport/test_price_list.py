@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import VirtualTime
 
-from openrouter_async import AsyncOpenRouter, ClosedError, Retries
+from openrouter_async import APITimeoutError, AsyncOpenRouter, ClosedError, Retries
 from openrouter_async.protocol.budget import Price, TokenBounds
 from openrouter_async.protocol.call import Call
 from openrouter_async.transport.price_list import PriceList
@@ -25,11 +25,16 @@ class Server:
     def __init__(self, response: Any) -> None:
         self.response = response
         self.urls: list[str] = []
+        self.totals: list[float | None] = []
+        self.is_free = asyncio.Event()
+        self.is_free.set()
 
     async def fetch(self, call: Call[Any]) -> Any:
         """Return the response, or raise it."""
         self.urls.append(call.url)
+        self.totals.append(call.timeouts.total)
         await asyncio.sleep(0)
+        await self.is_free.wait()
         if isinstance(self.response, Exception):
             raise self.response
         return self.response
@@ -77,6 +82,55 @@ async def test_task_that_waits_reads_the_price_if_the_first_is_cancelled() -> No
 
     assert await second == Price(0.25, 0.5)
     assert len(server.urls) == 2
+
+
+async def test_call_waits_no_longer_than_its_total_for_the_lookup_of_another() -> None:
+    time, server = VirtualTime(), Server(FOUND)
+    prices = PriceList(server.fetch, time.clock)
+    hurried = SETTINGS.with_options({"timeouts": 2})
+    server.is_free.clear()
+    first, second, third = (
+        asyncio.create_task(prices.get(settings, "m"))
+        for settings in (SETTINGS, hurried, SETTINGS)
+    )
+    await asyncio.sleep(0)
+    await time.advance(1.9)
+    assert not second.done()
+    await time.advance(0.2)
+    assert second.done()
+    assert await second is None
+    assert not first.done()
+    assert not third.done()
+
+    server.is_free.set()
+    assert await first == await third == Price(0.25, 0.5)
+    assert server.totals == [30.0]
+    assert time.scheduled == []
+
+
+async def test_call_whose_time_is_over_starts_no_lookup_of_its_own() -> None:
+    time, server = VirtualTime(), Server(FOUND)
+    prices = PriceList(server.fetch, time.clock)
+    server.is_free.clear()
+    first = asyncio.create_task(prices.get(SETTINGS, "m"))
+    second = asyncio.create_task(prices.get(SETTINGS, "m"))
+    await asyncio.sleep(0)
+    time.jump(31)
+    first.cancel()
+
+    assert await second is None
+    assert len(server.urls) == 1
+
+
+async def test_lookup_that_a_short_total_ended_is_tried_again_by_other_calls() -> None:
+    time = VirtualTime()
+    server = Server(APITimeoutError("Too slow.", phase="total", seconds=2))
+    prices = PriceList(server.fetch, time.clock)
+
+    assert await prices.get(SETTINGS.with_options({"timeouts": 2}), "m") is None
+    server.response = FOUND
+    assert await prices.get(SETTINGS, "m") == Price(0.25, 0.5)
+    assert server.totals == [2.0, 30.0]
 
 
 async def test_cost_has_a_bound_only_if_tokens_and_price_are_known() -> None:
