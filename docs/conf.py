@@ -46,6 +46,8 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+# The extension adds them, with short names.
+napoleon_attr_annotations = False
 napoleon_custom_sections = ["Source"]
 python_maximum_signature_line_length = 88
 

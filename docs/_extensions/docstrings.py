@@ -146,13 +146,30 @@ def describe_alias(
         lines[:] = [*inspect.cleandoc(alias).splitlines(), ""]
 
 
+def leave_out_constructor(
+    _app: Sphinx, what: str, name: str, value: Any, _options: Any, lines: list[str]
+) -> None:
+    """Leave out the docstring of an `__init__` that is generated, or not public."""
+    if what != "class" or not lines:
+        return
+    text = inspect.getdoc(value.__init__) or ""
+    is_constructor = lines[0].strip() == text.partition("\n")[0].strip()
+    if is_constructor and (attrs.has(value) or name.rpartition(".")[2] in RETURNED):
+        lines.clear()
+
+
 def add_types(
     _app: Sphinx, what: str, _name: str, value: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Add the type of each documented key of a TypedDict, which has no signature."""
-    if what != "class" or not typing.is_typeddict(value):
+    """Add the type of each documented attribute, and of each key of a TypedDict."""
+    if what != "class":
         return
-    hints = typing.get_type_hints(value)
+    if typing.is_typeddict(value):
+        hints = typing.get_type_hints(value)
+    elif attrs.has(value):
+        hints = {field.name: field.type for field in attrs.fields(value)}
+    else:
+        return
     for line in tuple(lines):
         name = line.removeprefix(":ivar ").partition(":")[0]
         if line.startswith(":ivar ") and name in hints:
@@ -260,7 +277,7 @@ class StackTables(SphinxTransform):
         """Mark the tables and label their cells."""
         for table in self.document.findall(nodes.table):
             heads = [
-                entry.astext()
+                entry.astext().partition(":")[0]
                 for head in table.findall(nodes.thead)
                 for entry in head.findall(nodes.entry)
             ]
@@ -274,7 +291,7 @@ class StackTables(SphinxTransform):
     def _label(self, row: nodes.row, heads: list[str]) -> None:
         for entry, head in zip(row.children, heads, strict=True):
             assert isinstance(entry, nodes.entry)
-            if not entry.children:
+            if not entry.astext().strip():
                 entry["classes"].append("empty")
             elif entry is not row.children[0] and len(heads) > 2:
                 label = nodes.inline("", f"{head}: ", classes=["cell-label"])
@@ -309,6 +326,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         if field.name == "variable":
             field.label = "Attributes"
     app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-process-docstring", leave_out_constructor, priority=50)
     app.connect("autodoc-process-docstring", describe_alias, priority=100)
     app.connect("autodoc-process-docstring", to_restructured_text, priority=200)
     app.connect("autodoc-process-docstring", restore_colon, priority=600)
