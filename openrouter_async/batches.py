@@ -183,7 +183,7 @@ class Batches:
             batch_bytes: Maximum size of a submission.
             max_open: Maximum number of batches that have not ended.
             callback_url: An https URL that is called when a batch has ended.
-            intervals: Times between looks at the batches.
+            intervals: Seconds between checks of the batches.
             usage_tag: Name that the rows are counted under in `client.usage`.
             **fields: Fields of `ChatGenerationParams`, for every row that does not set
                 them itself.

@@ -236,6 +236,7 @@ class AsyncOpenRouter:
         """
         Return a client with other options and the same connections.
 
+        The options are those of the class; one that is not passed keeps its value.
         Closing the returned client has no effect. `headers` are added to those of
         this client, or replace them. `usage_tag` is the tag of all calls that do not
         have their own. `usage` and the budgets are shared. Both clients wait for the
@@ -284,7 +285,7 @@ class AsyncOpenRouter:
 
         Key, connections, timeouts and errors are those of chat calls. Only GET is
         retried. Other methods than GET are counted in `usage`, with the `usage` object
-        of the response if it has one, and need the budget's permission.
+        of the response if it has one, and must fit into the budgets.
 
         Args:
             method: HTTP method.

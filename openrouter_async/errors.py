@@ -147,8 +147,9 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     A timeout of `Timeouts` expired.
 
     Attributes:
-        phase: Name of the timeout.
-        seconds: Its value.
+        phase: Name of the timeout: "pool", "connect", "first_token", "idle", "read" or
+            "total".
+        seconds: Value of the timeout.
     """
 
     def __init__(

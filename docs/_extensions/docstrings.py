@@ -154,7 +154,9 @@ def leave_out_constructor(
         return
     text = inspect.getdoc(value.__init__) or ""
     is_constructor = lines[0].strip() == text.partition("\n")[0].strip()
-    if is_constructor and (attrs.has(value) or name.rpartition(".")[2] in RETURNED):
+    is_hidden = attrs.has(value) or name.rpartition(".")[2] in RETURNED
+    # The second is the docstring that the constructor of a named tuple has.
+    if (is_constructor and is_hidden) or lines[0].startswith("Create new instance of"):
         lines.clear()
 
 
@@ -226,8 +228,8 @@ def shorten_signature(
 
 def _default(value: Any) -> str:
     """Return the text of a default; of a factory, that of an empty value."""
-    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
-        made = value.factory
+    if isinstance(value, attrs.Factory):
+        made = typing.get_origin(value.factory) or value.factory
         text = {list: "[]", dict: "{}"}.get(made, f"{made.__name__}()")
         return "..." if text.startswith("_") else text
     return repr(value)

@@ -25,7 +25,7 @@ from .span_attributes import add_attempts, end_attributes, request_attributes
 logger = logging.getLogger("openrouter_async")
 
 CaptureMode = Literal["no_content", "span_only", "event_only", "span_and_event"]
-"""Where the content of messages is recorded."""
+"""The signal in which the content of messages is recorded."""
 
 # Older versions have events only in a module that later versions have removed.
 _HAS_EVENTS: Final = "event_name" in inspect.signature(_logs.Logger.emit).parameters

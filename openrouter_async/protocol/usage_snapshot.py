@@ -48,6 +48,8 @@ class UsageSnapshot(UsageTotals):
     """
     Tokens and cost of the calls of a client: in total, per model and per tag.
 
+    The total has the attributes of `UsageTotals`.
+
     Attributes:
         by_model: The same per requested model; None is the key of calls without one.
             After 1,000 models, all others are "other".

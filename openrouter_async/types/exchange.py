@@ -28,7 +28,9 @@ class Attempt(Shape):
         waited: Seconds waited before this attempt, for the backoff and in cooldowns;
             0.0 for the first, unless a cooldown held it.
         generation_id: The `X-Generation-Id` header; None if it is absent.
-        billing: Billing status of the attempt.
+        billing: "not_accepted": not billed, the request cannot have run; "insured": not
+            billed, OpenRouter does not charge for this failure; "maybe": unknown;
+            "billed": a response arrived.
     """
 
     status: int | None = None
