@@ -69,7 +69,8 @@ class NoProxy:
         """Return True if a URL is reached without a proxy."""
         if self._all:
             return True
-        host = (url.raw_host or "").rstrip(".")
+        # yarl leaves the case of a URL that was parsed with `encoded=True`.
+        host = (url.raw_host or "").rstrip(".").lower()
         address = _parse_address(host)
         return any(entry.matches(host, address, url.port) for entry in self._entries)
 

@@ -44,6 +44,12 @@ def test_entry_excludes_the_host(entries: str, url: str) -> None:
     assert NoProxy(entries).matches(URL(url))
 
 
+def test_upper_case_in_an_encoded_url_is_ignored() -> None:
+    url = URL("https://LLM.Corp.test/v1", encoded=True)
+
+    assert NoProxy("corp.TEST").matches(url)
+
+
 @pytest.mark.parametrize(
     ("entries", "url"),
     [
