@@ -6,6 +6,7 @@ Models think aloud, use fences and write prose around a value. The rules:
 1. If the whole text is JSON, it is the only candidate.
 2. Thinking is skipped: only the text after the last closing tag, such as `</think>`,
    is searched. If there is no JSON, the text before that block of thinking is searched.
+   Thinking that is not closed is not searched.
 3. The candidates are the outermost objects and arrays, and whole fences. Marks that
    refer to a source, such as [1], are candidates only if there are no others.
 """
@@ -56,10 +57,13 @@ def find_candidates(text: str) -> list[Any]:
         while tags and tags[-1].end() > end:
             tags.pop()
         start = tags[-1].end() if tags else 0
-        found, first_problem = _search(text[:end], start)
-        if found:
-            return found
-        problem = problem or first_problem
+        if _begins_with_thinking(text[start:end]):
+            problem = problem or "the text is thinking that was not closed"
+        else:
+            found, first_problem = _search(text[:end], start)
+            if found:
+                return found
+            problem = problem or first_problem
         opening = list(re.finditer(_OPENING_TAG, text[: start and tags[-1].start()]))
         if not opening:
             raise ValueError(problem or "the text contains no JSON object or array")
@@ -83,10 +87,14 @@ def incomplete_json(text: str) -> str | None:
     """Return the text from the start of its last value on; None if there is none."""
     for tag in re.finditer(_CLOSING_TAG, text):
         text = tag.string[tag.end() :]
-    if re.match(rf"\s*(?:{_OPENING_TAG.removeprefix('(?i)')})", text, re.IGNORECASE):
+    if _begins_with_thinking(text):
         return None
     start = re.search(rf"(?!{_MARK}){_START}", text)
     return None if start is None else text[start.start() :]
+
+
+def _begins_with_thinking(text: str) -> bool:
+    return re.match(_OPENING_TAG, text.lstrip()) is not None
 
 
 def _closing_tags(text: str) -> list[re.Match[str]]:

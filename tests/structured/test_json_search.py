@@ -73,6 +73,8 @@ def test_candidates_are_the_outermost_values(text: str, candidates: list[Any]) -
         (" \n", "the text is empty"),
         ("I do not know.", "the text contains no JSON object or array"),
         ('<think>{"a": 1}</think>', "the text contains no JSON object or array"),
+        ('<think>{"a": 1}', "the text is thinking that was not closed"),
+        (' \n[THINK]\n```{"a": 1}```', "the text is thinking that was not closed"),
         ('{"a": 1}</think> None.', "the text contains no JSON object or array"),
         ('{"a": }', "invalid JSON: Expecting value at character 6"),
         ('x {"a": NaN}', "invalid JSON: a number is not finite or has too many digits"),
