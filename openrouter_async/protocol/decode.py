@@ -43,7 +43,8 @@ def decode(data: bytes | bytearray | str) -> Any:
     Return the JSON value in `data`.
 
     Lone surrogates and a byte order mark are accepted; invalid UTF-8 becomes U+FFFD. A
-    number that is not finite, or has thousands of digits, becomes None. An integer
+    number that is not finite, or has thousands of digits, becomes None, also in the
+    spellings of C and C++, such as `-nan`. An integer
     beyond 64 bits becomes the nearest float, because finding such integers would cost
     more than all other decoding. The arguments of a tool call are decoded exactly.
 
@@ -99,6 +100,10 @@ def decode_finite(data: bytes | bytearray | str) -> Any:
 
 
 _UNDECODED: Final = object()
+# Servers in C and C++ write `-nan` and `inf`, which `json` does not know. Not compiled
+# here: `re` caches, and few programs ever receive one.
+_NOT_FINITE: Final = r"(?i)[-+]?(?:nan|inf(?:inity)?)\b"
+_STRING_OR_NOT_FINITE: Final = rf'{_NOT_FINITE}|"[^"\\]*(?:\\.[^"\\]*)*"'
 _NESTED: Final = (dict, list)
 
 
@@ -110,11 +115,13 @@ def _decode_leniently(data: bytes | bytearray | str, *, strict: bool = False) ->
     all digits of numbers are kept.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    text = text.removeprefix("\ufeff")
     parse_float = _exact_float_of if _has_json_arguments(text) else _float_of
+    respelled = text
     try:
         return mark_texts(
             json.loads(
-                text.removeprefix("\ufeff"),
+                text,
                 parse_constant=_finite if strict else _float_of,
                 parse_float=_finite if strict else parse_float,
                 parse_int=int if strict else _int_of,
@@ -122,10 +129,14 @@ def _decode_leniently(data: bytes | bytearray | str, *, strict: bool = False) ->
         )
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos}"
+        if not strict and re.match(_NOT_FINITE, text[error.pos : error.pos + 9]):
+            respelled = re.sub(_STRING_OR_NOT_FINITE, _null_of, text)
     except ValueError:
         problem = "a number is not finite or has too many digits"
     except RecursionError:
         problem = "it is nested too deeply"
+    if respelled != text:
+        return _decode_leniently(respelled)
     # Raised outside the except blocks, so that its context does not hold the body.
     raise MalformedResponseError(f"Invalid JSON: {problem}.")
 
@@ -177,6 +188,11 @@ def decode_strictly(text: str) -> Any:
         ValueError: If it is not valid JSON in every respect, or is nested too deeply.
     """
     return orjson.loads(text)
+
+
+def _null_of(token: "re.Match[str]") -> str:
+    """Return a string unchanged, and null for a number that is not finite."""
+    return token[0] if token[0].startswith('"') else "null"
 
 
 def _float_of(literal: str) -> float | None:
@@ -260,13 +276,15 @@ def _exact_float(value: Any) -> float | None:
 
 def content_text(value: Any) -> str | None:
     """
-    Return the text of content: a string, or a list of parts.
+    Return the text of content: a string, a list of parts, or one part without a list.
 
     Parts that are thinking do not belong to the text. Half characters are kept. None
     means that the content has no text.
     """
     if isinstance(value, str):
         return value
+    if value.__class__ is dict:
+        value = [value]
     if value.__class__ is not list:
         return None
     texts = [text for part in value if isinstance(text := _part_text(part), str)]
@@ -307,9 +325,11 @@ def _argument_text(value: Any) -> str:
 
 
 def index_number(value: Any) -> int | None:
-    """Return an index that may have been received as 0, 0.0 or "0"."""
+    """Return an index that may have been received as 0, 0.0, "0" or "0.0"."""
     if isinstance(value, str):
-        digits = value.strip()
+        digits, _, fraction = value.strip().partition(".")
+        if fraction.strip("0"):
+            return None
         # Longer ones are not positions, and `int` rejects thousands of digits.
         short = len(digits) <= 9 and digits.isascii() and digits.isdecimal()
         return int(digits) if short else None

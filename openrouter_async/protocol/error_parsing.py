@@ -13,7 +13,7 @@ from ..errors import (
     OpenRouterError,
     status_class,
 )
-from ..sse import SSEDecoder
+from ..sse import ServerSentEvent, SSEDecoder
 from ..types import ChatResponse, Exchange
 from .decode import as_object, decode, decode_first
 from .retry import billing, is_retryable
@@ -164,6 +164,9 @@ _MESSAGE_KEYS: Final = (
     "description",
     "reason",
     "title",
+    # Apigee and SOAP.
+    "fault",
+    "faultstring",
 )
 # Members of an error object that are not words for a reader.
 _NOT_MESSAGES: Final = frozenset(
@@ -255,7 +258,7 @@ def _parse_body(text: str) -> Any:
         decoder = SSEDecoder(limit_bytes=len(text) * 4 + 1, bare_json=True)
         for event in decoder.feed(text.encode()) + decoder.end():
             value = decode_first(event.data, None)
-            if find_error(value) is not None or event.event == "error":
+            if find_error(value) is not None or is_error_event(event):
                 return event.data if value is None else value
     return text
 
@@ -373,7 +376,9 @@ def error_of(body: Any) -> Any:
     error = whole.get("error")
     if _as_error(error) is not None:
         return error
-    if isinstance(whole.get("message"), str) and "code" in whole:
+    if "code" in whole and any(
+        isinstance(whole.get(name), str) for name in ("message", "msg")
+    ):
         return whole
     return error or None
 
@@ -534,6 +539,11 @@ def _upstream(raw: Any, message: str) -> str | None:
     return None if summary == message else summary
 
 
+def is_error_event(event: ServerSentEvent) -> bool:
+    """Return True if the name of an event says that it is an error."""
+    return event.event.strip().lower() == "error"
+
+
 def find_error(raw: Any) -> Any:
     """
     Return the error of a body or an event; None if there is none.
@@ -565,7 +575,7 @@ def _is_bare_error(whole: Mapping[str, Any]) -> bool:
     names = ("error_message", "error_msg", "errorMessage", "detail", "errors")
     if any(whole.get(name) for name in names):
         return True
-    if not whole.get("message"):
+    if not whole.get("message") and not whole.get("msg"):
         return False
     keys = ("code", "error_type", "error_code", *_CODE_KEYS)
     return (

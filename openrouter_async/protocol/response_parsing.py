@@ -18,7 +18,7 @@ from .stream_state import DONE, NO_CHOICES, StreamState, is_whole
 
 _EVENT_STREAM: Final = "text/event-stream"
 # Some servers add the end of a stream to a plain response.
-_DONE_AT_END: Final = r"(?:\s*(?:data:)?\s*\[DONE\])+\Z"
+_DONE_AT_END: Final = r"(?:\s*(?:data:)?\s*\"?\[DONE\]\"?)+\Z"
 # The longest field name of an event, with its colon.
 _FIELD_BYTES: Final = 6
 _OK: Final = 200
@@ -203,7 +203,7 @@ def _decode(body: bytes, http: Exchange) -> Any:
     except MalformedResponseError as error:
         malformed: OpenRouterError = error
     text = body.strip()
-    if text.endswith(DONE.encode()):
+    if text.endswith((DONE.encode(), f'{DONE}"'.encode())):
         value = _decode_before_done(text.decode("utf-8", "replace"))
         if value is not None:
             return value

@@ -18,7 +18,13 @@ from .decode import (
     read_response,
     to_text,
 )
-from .error_parsing import error_from_body, find_error, first_object, with_exchange
+from .error_parsing import (
+    error_from_body,
+    find_error,
+    first_object,
+    is_error_event,
+    with_exchange,
+)
 from .headers import Secret, redact
 from .templates import Template, TemplateLearner
 
@@ -53,17 +59,22 @@ def is_relevant(event: ReceivedEvent) -> bool:
         return event.startswith(b"{") or not _is_blank(to_text(event))
     data = event.data
     kind = event.event
-    if kind == "error":
+    if is_error_event(event):
         return True
     if _is_blank(data):
         return False
-    if kind == "message" or data.strip() == DONE:
+    if kind == "message" or is_done(data):
         return True
     raw = first_object(decode_first(data, None))
     if isinstance(raw.get("choices"), list) or raw.get("error"):
         return True
     # JSON on a line of its own, without `data:`.
     return not kind and find_error(raw) is not None
+
+
+def is_done(data: str) -> bool:
+    """Return True for `[DONE]`; some servers send it as a JSON string."""
+    return data.strip().removeprefix('"').removesuffix('"') == DONE
 
 
 def _is_blank(data: str) -> bool:
@@ -76,11 +87,10 @@ def is_whole(event: ServerSentEvent) -> bool:
 
     It may have been cut off anywhere, and half a JSON object is not JSON.
     """
-    data = event.data.strip()
-    if data == DONE:
+    if is_done(event.data):
         return True
     try:
-        return isinstance(decode(data), dict | list)
+        return isinstance(decode(event.data.strip()), dict | list)
     except MalformedResponseError:
         return False
 
@@ -169,7 +179,7 @@ class StreamState:
                 `[DONE]` and no choice was received before.
         """
         if not isinstance(event, bytes):
-            if event.event == "error":
+            if is_error_event(event):
                 # No local variable of a frame that raises may hold a key that the
                 # server echoed: a traceback may show local variables.
                 event = evolve(event, data=self._redact(event.data))
@@ -227,7 +237,7 @@ class StreamState:
             MalformedResponseError: If the data cannot be parsed.
         """
         data = data.strip()
-        if data == DONE:
+        if is_done(data):
             self._end_at_done()
             return
         if not data:

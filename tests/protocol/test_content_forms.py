@@ -80,6 +80,8 @@ NEW_TEXTS: list[tuple[list[Json], list[str]]] = [
     ([{"message": {"content": [THINKING]}}], [""]),
     ([{"delta": {"content": "a"}}, {"delta": {"content": [THINKING, "b"]}}], ["a", "b"]),
     ([{"delta": {"content": []}}, {"delta": {"content": "a"}}], ["", "a"]),
+    ([{"delta": {"content": {"type": "text", "text": "a"}}}, {"delta": {"content": "b"}}], ["a", "b"]),
+    ([{"message": {"content": {"type": "text", "text": "a"}}}], ["a"]),
 ]  # fmt: skip
 
 
@@ -206,7 +208,7 @@ def test_equal_annotations_are_kept_once() -> None:
     assert len(annotations) == 4
 
 
-@pytest.mark.parametrize("index", [1, 1.0, "1", " 1 "])
+@pytest.mark.parametrize("index", [1, 1.0, "1", " 1 ", "1.0", "1."])
 def test_index_may_be_a_float_or_text(index: Any) -> None:
     chunk = read_chunk({"choices": [{"index": index, "delta": {"content": "a"}}]})
     accumulator = Accumulator()
@@ -227,6 +229,20 @@ def test_number_that_is_not_finite_is_none(piece: str) -> None:
 
     assert decode(data) == {"a": None, "b": 0.5, "c": 2**64 + 1}
     assert parse_chunk(data).raw == decode(data.encode())
+
+
+@pytest.mark.parametrize("piece", ["nan", "-nan", "NAN", "inf", "-inf", "+Infinity"])
+def test_number_that_is_not_finite_has_any_spelling(piece: str) -> None:
+    text = "a \\" + "nan, inf"
+    data = f'{{"a":[{piece},{{"b":{piece} }}],"t":{encode(text).decode()}}}'
+
+    assert decode(data) == {"a": [None, {"b": None}], "t": text}
+
+
+@pytest.mark.parametrize("data", ['{"a":nano}', "[inf", '{"a":-inf,"b":x}', "nan nan"])
+def test_other_spellings_do_not_make_json_of_anything(data: str) -> None:
+    with pytest.raises(MalformedResponseError, match="Invalid JSON"):
+        decode(data)
 
 
 @pytest.mark.parametrize("space", ["", " ", "\n "])
@@ -258,3 +274,8 @@ def test_finite_decoding_rejects_numbers_that_are_not_finite(piece: str) -> None
 def test_finite_decoding_accepts_what_decoding_does() -> None:
     assert decode_finite('{"a": 1}') == {"a": 1}
     assert decode_finite('"\\ud83e"') == "\ud83e"
+
+
+def test_finite_decoding_rejects_other_spellings() -> None:
+    with pytest.raises(MalformedResponseError, match="Invalid JSON"):
+        decode_finite('{"a": -nan}')

@@ -417,7 +417,8 @@ def test_ids_of_calls_are_text_and_sent_back_as_text(
         ([{"type": "text", "text": "a"}, 7, {"text": None}, {"text": "b"}], "ab"),
         ([{"type": "image_url"}], None),
         ([], None),
-        ({"text": "a"}, None),
+        ({"text": "a"}, "a"),
+        ({"type": "thinking", "thinking": "a"}, None),
         (7, None),
     ],
 )

@@ -301,6 +301,8 @@ def test_name_beside_the_error_decides_its_status() -> None:
         ({"error_message": "No."}, "No."),
         ({"title": "Bad", "detail": "No.", "type": "about:blank"}, "No."),
         ({"description": "No."}, "No."),
+        ({"fault": {"faultstring": "No.", "detail": {"code": "x"}}}, "No."),
+        ({"msg": "No.", "code": 5, "error": None}, "No."),
         ({"x": 1}, "the server sent no message"),
         ({"error": {"message": " "}}, "the server sent no message"),
         ({"error": " "}, "the server sent no message"),

@@ -314,7 +314,14 @@ MEDIA = ["text/event-stream", "application/json", "text/html", None]
 
 @pytest.mark.parametrize("media", MEDIA)
 @pytest.mark.parametrize(
-    "end", [b"data: [DONE]\n\n", b"\n\ndata:[DONE]", b" [DONE]\ndata: [DONE]\n", b""]
+    "end",
+    [
+        b"data: [DONE]\n\n",
+        b"\n\ndata:[DONE]",
+        b'data: "[DONE]"',
+        b" [DONE]\ndata: [DONE]\n",
+        b"",
+    ],
 )
 def test_completion_before_done_is_read(media: str | None, end: bytes) -> None:
     assert read_chat(REPLY.strip() + end, exchange(media), WALL_TIME).text == "hello"

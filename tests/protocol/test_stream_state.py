@@ -92,6 +92,9 @@ def test_generation_id_of_the_headers_is_kept() -> None:
         ({"content": "x"}, True),
         ({"reasoning": "x"}, True),
         ({"tool_calls": [{"index": 0}]}, True),
+        ({"function_call": {"name": "f", "arguments": ""}}, True),
+        ({"thinking": "x"}, True),
+        ({"function_call": None, "thinking": ""}, False),
     ],
 )
 def test_first_token_is_recognized(delta: dict[str, Any], token: bool) -> None:
@@ -339,7 +342,9 @@ def test_blank_data_is_skipped(data: str) -> None:
     assert state.partial.text == "hello"
 
 
-@pytest.mark.parametrize("data", ["[DONE]", "[DONE] ", " [DONE]", "\t[DONE]\n"])
+@pytest.mark.parametrize(
+    "data", ["[DONE]", "[DONE] ", " [DONE]", "\t[DONE]\n", '"[DONE]"']
+)
 @pytest.mark.parametrize("name", ["message", "done"])
 def test_done_with_blanks_or_under_another_name_is_the_end(
     data: str, name: str
@@ -395,6 +400,7 @@ def test_error_in_an_event_of_any_name_is_raised(name: str) -> None:
     ("data", "status", "message"),
     [
         ('{"code": 502, "message": "Gone."}', 502, "Gone."),
+        ('{"code": 502, "msg": "Gone."}', 502, "Gone."),
         ('{"error": {"code": 502, "message": "Gone."}}', 502, "Gone."),
         ('{"type": "overloaded_error", "message": "Busy."}', 529, "Busy."),
         ('[{"error": {"code": 502, "message": "Gone."}}]', 502, "Gone."),
@@ -421,6 +427,15 @@ def test_event_named_error_is_an_error_whatever_its_data(
     assert is_relevant(ServerSentEvent("error", data))
 
 
+@pytest.mark.parametrize("name", ["ERROR", "Error ", " error"])
+def test_name_of_an_error_event_has_any_case(name: str) -> None:
+    received = ServerSentEvent(name, '{"code": 502, "message": "Gone."}')
+
+    with pytest.raises(APIError, match=r"Gone\."):
+        new_state().feed(received)
+    assert is_relevant(received)
+
+
 def test_choices_of_an_event_named_error_are_kept() -> None:
     state = new_state()
 
@@ -442,6 +457,7 @@ def test_choices_of_an_event_named_error_are_kept() -> None:
         {"detail": "Too long.", "code": "context_length_exceeded"},
         {"errors": [{"message": "Too long."}], "status": 400},
         {"message": "Too long.", "code": 400},
+        {"msg": "Too long.", "code": "invalid_request_error"},
         {"object": "error", "message": "Too long.", "code": "400"},
         {"success": False, "message": "Too long.", "type": "invalid_request_error"},
         {"choices": [], "errorMessage": "Too long.", "statusCode": 400},
@@ -460,6 +476,7 @@ def test_error_without_an_envelope_is_raised(body: object) -> None:
         {"id": "gen-1", "usage": {"total_tokens": 5}, "choices": []},
         {"message": "ok", "code": 0, "choices": []},
         {"message": "ok", "code": "200"},
+        {"msg": "ok", "code": 0},
         {"message": "working on it"},
         {"detail": "", "errors": [], "error_message": None},
         {"code": 400},

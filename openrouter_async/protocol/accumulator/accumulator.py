@@ -150,9 +150,10 @@ def has_token(chunk: ChatStreamingResponseChunk) -> bool:
     """
     Return True if a chunk contains output of the model.
 
-    That is content, thinking in the content, reasoning, a refusal, a tool call, an
-    image or audio. A role, an empty string and an empty list are not: servers send them
-    before the model starts. The chunk must have been added to an accumulator before.
+    That is content, thinking in any form, reasoning, a refusal, a tool call or its
+    predecessor `function_call`, an image or audio. A role, an empty string and an empty
+    list are not: servers send them before the model starts. The chunk must have been
+    added to an accumulator before.
     """
     return any(
         delta.content
@@ -163,13 +164,20 @@ def has_token(chunk: ChatStreamingResponseChunk) -> bool:
         or delta.images
         or (delta.audio and (delta.audio.get("data") or delta.audio.get("transcript")))
         for delta in (choice.delta for choice in chunk.choices)
-    ) or any(map(_has_thinking, as_list(chunk.raw.get("choices"))))
+    ) or any(map(_has_rare_token, as_list(chunk.raw.get("choices"))))
 
 
-def _has_thinking(choice: Any) -> bool:
-    """Return True if the content of a choice has a part that is not empty."""
+def _has_rare_token(choice: Any) -> bool:
+    """
+    Return True if a choice has output in a form that `Delta` does not have.
+
+    That is a function call, thinking under the name that Ollama uses, or a part of the
+    content that is not empty.
+    """
     choice = as_object(choice)
     message = as_object(choice.get("delta")) or as_object(choice.get("message"))
+    if message.get("function_call") or message.get("thinking"):
+        return True
     return any(
         value and key not in ("type", "index")
         for part in as_list(message.get("content"))

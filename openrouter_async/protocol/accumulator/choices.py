@@ -306,6 +306,9 @@ class ChoiceAccumulator:
     ) -> None:
         """Add a text of a delta: its first piece, or one that needs a closer look."""
         message = self._message
+        if key == "content" and isinstance(value, dict):
+            # One part that is not in a list.
+            value = [value]
         if key == "content" and isinstance(value, list) and value:
             if self._parts is None:
                 # No fast path: from now on, all content is added here.
