@@ -178,8 +178,10 @@ class BatchStoppedError(OpenRouterError):
 
     Attributes:
         reason: "repeated_failure": the first rows all failed with the same error;
-            "stalled": the server refused all requests for a long time; "input" or
-            "error": the items, or a worker of the batch, were cancelled from outside.
+            "stalled": the server refused all requests for a long time; "deaths":
+            several processes of a `RayRun` died while they sent the same row; "input"
+            or "error": the items, or a worker of the batch, were cancelled from
+            outside.
     """
 
     def __init__(self, message: str, *, reason: str, **more: Any) -> None:

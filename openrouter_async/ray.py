@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -56,8 +55,6 @@ _BATCH_ROWS: Final = 128
 _BLOCK_ROWS: Final = 1024
 # An actor mostly waits for the network.
 _CPUS: Final = 0.1
-# A row that kills its worker is sent again so many times.
-_RETRIES: Final = 3
 
 
 def _ray(name: str = "ray") -> Any:
@@ -133,9 +130,13 @@ class RayLedger:
             raise error
         return value
 
-    def known(self, names: Sequence[str]) -> KnownRows:
-        """Return which rows need not be sent."""
-        found: KnownRows = self.call("known", names)
+    def join(self, worker: str, place: str) -> None:
+        """Start a worker; the one before it at the same place has died."""
+        self.call("join", worker, place)
+
+    def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
+        """Return which rows need not be sent; the worker sends the others."""
+        found: KnownRows = self.call("known", names, worker)
         return found
 
     def put(self, rows: bytes, failures: bytes) -> None:
@@ -203,6 +204,8 @@ class SendStage:
         self._plan = plan
         self._ledger = RayLedger(actor)
         self._read = plan.columns.reader()
+        # An actor that is started again has the same id.
+        self._actor_id = _ray().get_runtime_context().get_actor_id()
         self._lock = threading.Lock()
         self._worker: BatchWorker | None = None
 
@@ -240,7 +243,7 @@ class SendStage:
                 plan = self._plan
                 try:
                     self._worker = BatchWorker(
-                        self._ledger, plan.open_run, plan.options
+                        self._ledger, plan.open_run, plan.options, place=self._actor_id
                     )
                 except OpenRouterError as error:
                     self._ledger.fail(error)
@@ -493,19 +496,17 @@ class RayRun:
         split = ds.repartition(
             target_num_rows_per_block=max(_BLOCK_ROWS, _BATCHES * _BLOCKS * rows)
         )
-        with warnings.catch_warnings():
-            # Ray 2.60 deprecates `max_task_retries` here and has no other place for it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return split.map_batches(
-                SendStage,
-                fn_constructor_args=(plan, self._actor),
-                batch_size=rows,
-                batch_format="pyarrow",
-                compute=strategy,
-                num_cpus=_CPUS,
-                udf_modifying_row_count=False,
-                max_task_retries=_RETRIES,
-            )
+        # Ray repeats a task until it ends, because each attempt to reach an actor on a
+        # node that was removed counts as one. The ledger counts the deaths of workers.
+        return split.map_batches(
+            SendStage,
+            fn_constructor_args=(plan, self._actor),
+            batch_size=rows,
+            batch_format="pyarrow",
+            compute=strategy,
+            num_cpus=_CPUS,
+            udf_modifying_row_count=False,
+        )
 
     def _tick(self) -> None:
         """Flush the journal and take snapshots, until the run ends."""

@@ -100,16 +100,20 @@ class StandIn:
 
     Attributes:
         actors: All actors that were created.
+        actor_id: The id of the actor that the stages are in; None: each has its own.
         is_initialized_value: False: as before `ray.init()`.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.actors: list[Actor] = []
+        self.actor_id: str | None = None
         self.is_initialized_value = True
         ray, arrow = ModuleType("ray"), ModuleType("pyarrow")
         ray.__dict__.update(
             is_initialized=lambda: self.is_initialized_value,
-            get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "node"),
+            get_runtime_context=lambda: SimpleNamespace(
+                get_node_id=lambda: "node", get_actor_id=lambda: self.actor_id
+            ),
             remote=lambda cls: SimpleNamespace(options=lambda **_: self._maker(cls)),
             get=self._get,
             kill=self._kill,

@@ -21,6 +21,7 @@ from openrouter_async import (
     AsyncOpenRouter,
     AuthenticationError,
     BatchStats,
+    BatchStoppedError,
     ConfigurationError,
     JournalError,
     read_journal,
@@ -221,7 +222,8 @@ def test_blocks_and_batches_fit_the_concurrency(
     assert options["batch_size"] == rows
     assert options["target_num_rows_per_block"] == block
     assert options["compute"] == {"size": 3, "max_concurrent_calls_per_actor": 2}
-    assert (options["max_task_retries"], options["num_cpus"]) == (3, 0.1)
+    assert options["num_cpus"] == 0.1
+    assert "max_task_retries" not in options
 
 
 async def test_client_gives_workers_its_configuration(
@@ -263,6 +265,33 @@ async def test_error_of_a_worker_is_raised_even_if_it_was_caught(
         await execute(ds)
 
     with pytest.raises(ConfigurationError, match="No API key"):
+        run.__exit__(None, None, None)
+
+
+async def test_row_that_kills_its_workers_is_an_error(
+    make_run: MakeRun, stages: list[SendStage], ray: StandIn, server: LocalOpenRouter
+) -> None:
+    ray.actor_id = "actor"
+    server.capacity.latency = 60.0
+    run = make_run().__enter__()
+    ds = run.send_many(dataset(1), prompt="{text}", custom_id="id")
+
+    async def restarted() -> Any:
+        stages.append(ds.stage(*ds.options["fn_constructor_args"]))
+        return await stages[-1](ds.table)
+
+    for number in range(4):
+        sending = asyncio.create_task(restarted())
+        await until(lambda sent=number: server.capacity.admitted > sent)  # type: ignore[misc]
+        assert stages[-1]._worker is not None
+        stages[-1]._worker.close()
+        with pytest.raises(BatchStoppedError, match="worker was closed"):
+            await sending
+    with pytest.raises(BatchStoppedError, match=r"4 workers died .* row 'r0'"):
+        await restarted()
+
+    assert server.capacity.admitted == 4
+    with pytest.raises(BatchStoppedError, match=r"4 workers died .* row 'r0'"):
         run.__exit__(None, None, None)
 
 

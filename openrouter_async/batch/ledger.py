@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from attrs import define, evolve, frozen
 
-from ..errors import JournalError, OpenRouterError
+from ..errors import BatchStoppedError, JournalError, OpenRouterError
 from ..protocol.budget import Budget
 from ..protocol.budget_level import BudgetKind
 from ..protocol.decode import as_object, decode
@@ -29,6 +29,10 @@ _MAX_STARTS: Final = 8
 _MAX_REQUESTS: Final = 64
 # Workers report once a second. One that has missed several has nothing in flight.
 _SILENT_SECONDS: Final = 5.0
+# A row that was being sent when so many workers died is not sent again.
+_MAX_DEATHS: Final = 4
+# An error names at most so many of these rows.
+_NAMED_ROWS: Final = 3
 
 
 @frozen
@@ -62,8 +66,11 @@ class Grant:
 class LedgerCalls(Protocol):
     """The calls of a ledger, as a worker makes them. Threads may make them at once."""
 
-    def known(self, names: Sequence[str]) -> KnownRows:
-        """Return which rows need not be sent."""
+    def join(self, worker: str, place: str) -> None:
+        """Start a worker; the one before it at the same place has died."""
+
+    def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
+        """Return which rows need not be sent; the worker sends the others."""
         ...
 
     def put(self, rows: bytes, failures: bytes) -> None:
@@ -117,12 +124,14 @@ class WorkerAccount:
         spent: US dollars that it has spent, by its last report.
         stats: Its last report; None before the first.
         seen_at: Time of the last report.
+        has_died: If True, another worker has taken its place.
     """
 
     granted: Budget | None = None
     spent: float = 0.0
     stats: BatchStats | None = None
     seen_at: float = 0.0
+    has_died: bool = False
 
     def grant(self, budget: Budget, least: float) -> float:
         """Return the size of another portion of a budget; 0.0 if too little is left."""
@@ -180,6 +189,10 @@ class Ledger:
         self._now = now
         self._lock = threading.Lock()
         self._workers: dict[str, WorkerAccount] = {}
+        self._places: dict[str, str] = {}
+        # The worker that sends a row, and how many have died of it, by the row's key.
+        self._begun: dict[int, str] = {}
+        self._deaths: dict[int, int] = {}
         self._counters = RunCounters()
         self._attempts = 0
         self._started = now()
@@ -200,23 +213,59 @@ class Ledger:
 
     # --- the calls of workers --------------------------------------------------------
 
-    def known(self, names: Sequence[str]) -> KnownRows:
+    def join(self, worker: str, place: str) -> None:
+        """
+        Start a worker.
+
+        Args:
+            worker: The worker.
+            place: What the engine starts again when it dies, such as an actor. An
+                earlier worker at the same place has died.
+        """
+        with self._lock:
+            before = self._places.get(place)
+            self._places[place] = worker
+            if before is None:
+                return
+            self._account(before).has_died = True
+            for key in [k for k, name in self._begun.items() if name == before]:
+                del self._begun[key]
+                self._deaths[key] = self._deaths.get(key, 0) + 1
+
+    def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
         """
         Return which rows need not be sent.
 
+        Args:
+            names: The rows.
+            worker: The worker that sends the others; "" if they are not sent.
+
         Raises:
             JournalError: If the journal cannot be read.
+            BatchStoppedError: If several workers have died while they sent one of the
+                rows.
         """
         journal = self._journal
         lines: dict[str, bytes] = {}
         failed: list[str] = []
+        begun: list[int] = []
+        deadly: list[str] = []
         with self._lock:
             for name in names:
-                offset = journal.done.get(name_key(name))
+                key = name_key(name)
+                offset = journal.done.get(key)
                 if offset is not None:
                     lines[name] = journal.line_at(offset)
-                elif journal.has_failure_of(name):
+                    continue
+                if journal.has_failure_of(name):
                     failed.append(name)
+                if self._deaths.get(key, 0) >= _MAX_DEATHS:
+                    deadly.append(name)
+                begun.append(key)
+            if deadly:
+                raise _deadly_rows(deadly)
+            if worker:
+                self._begun.update(dict.fromkeys(begun, worker))
         return KnownRows(lines, frozenset(failed))
 
     def put(self, rows: bytes, failures: bytes) -> None:
@@ -244,15 +293,17 @@ class Ledger:
                     self._check_repeated(key, line, kept, positions)
                     continue
                 new.add(key)
+                self._end(key)
                 kept.append(text)
                 positions.append((key, position))
                 position += len(text)
                 self._succeeded(line)
-            failed = [
-                text
-                for text in failures.splitlines(keepends=True)
-                if not self._is_done(text, new)
-            ]
+            failed: list[bytes] = []
+            for text in failures.splitlines(keepends=True):
+                key = name_key(as_object(decode(text))["custom_id"])
+                self._end(key)
+                if key not in new and key not in self._journal.done:
+                    failed.append(text)
             self._journal.write(b"".join(kept), b"".join(failed))
             for key, offset in positions:
                 self._journal.done.put(key, offset)
@@ -345,7 +396,8 @@ class Ledger:
     # --- inside ----------------------------------------------------------------------
 
     def _is_live(self, account: WorkerAccount) -> bool:
-        return self._now() - account.seen_at < _SILENT_SECONDS
+        is_silent = self._now() - account.seen_at >= _SILENT_SECONDS
+        return not account.has_died and not is_silent
 
     def _account(self, worker: str) -> WorkerAccount:
         return self._workers.setdefault(worker, WorkerAccount())
@@ -371,9 +423,10 @@ class Ledger:
             if isinstance(count, int):
                 setattr(counters, name, getattr(counters, name) + count)
 
-    def _is_done(self, failure: bytes, new: set[int]) -> bool:
-        key = name_key(as_object(decode(failure))["custom_id"])
-        return key in new or key in self._journal.done
+    def _end(self, key: int) -> None:
+        """Forget which worker sends a row."""
+        self._begun.pop(key, None)
+        self._deaths.pop(key, None)
 
     def _check_repeated(
         self,
@@ -452,4 +505,18 @@ def different_request(name: str) -> JournalError:
         "have changed since it was written, or two rows have the same name.",
         hint="Use a new journal, or the original rows and parameters, and give each "
         "row its own name.",
+    )
+
+
+def _deadly_rows(names: Sequence[str]) -> BatchStoppedError:
+    named = ", ".join(repr(name) for name in names[:_NAMED_ROWS])
+    more = len(names) - _NAMED_ROWS
+    return BatchStoppedError(
+        f"{_MAX_DEATHS} workers died while they sent the "
+        f"{'row' if len(names) == 1 else 'rows'} {named}"
+        f"{f' and {more} others' if more > 0 else ''}. One of them may have more than "
+        "a worker can hold in memory.",
+        reason="deaths",
+        hint="Find out why the processes ended, or run the program again without these "
+        "rows and with the same journal.",
     )

@@ -93,6 +93,7 @@ class BatchWorker:
         open_run: OpenRun,
         options: Mapping[str, Any],
         *,
+        place: str | None = None,
         report_interval: float = 1.0,
     ) -> None:
         """
@@ -103,12 +104,15 @@ class BatchWorker:
             open_run: Creates the client and the run.
             options: `concurrency` and `stall_timeout` of the run; `has_rate` and
                 `has_budget`, which are True if the ledger grants these.
+            place: What the engine starts again when this process dies; None if it
+                starts nothing again.
             report_interval: Seconds between two reports to the ledger.
 
         Raises:
             OpenRouterError: If the run cannot be started.
         """
         self.name = uuid.uuid4().hex
+        self._place = self.name if place is None else place
         self._ledger_calls = ledger
         self._open_run = open_run
         self._options = dict(options)
@@ -232,6 +236,7 @@ class BatchWorker:
             **self._options,
         )
         try:
+            await ledger.call("join", self.name, self._place)
             async with self._open_run(options) as run:
                 self._run = run
                 started.set_result(None)
@@ -307,7 +312,8 @@ class BatchWorker:
         try:
             named = [self._name(item) for item in group.items]
             names = list(dict.fromkeys(name for name, _ in named))
-            known = await self._ledger.call("known", names)
+            sender = "" if self._is_over else self.name
+            known = await self._ledger.call("known", names, sender)
         except Exception as error:  # noqa: BLE001 - raised to the caller
             await self._reject(group, error)
             return

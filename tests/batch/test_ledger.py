@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from openrouter_async import JournalError, read_journal
+from openrouter_async import BatchStoppedError, JournalError, read_journal
 from openrouter_async.batch import BatchStats
 from openrouter_async.batch.ledger import Ledger, StartTimes
 from openrouter_async.batch.rows.stats import RunCounters
@@ -106,6 +106,72 @@ def test_known_rows_are_returned_with_their_lines(path: Path) -> None:
     known = ledger.known(["a", "b", "c", "f"])
     assert known.lines == {"a": line("a"), "b": long}
     assert known.failed == {"f"}
+    ledger.close()
+
+
+def die(ledger: Ledger, *names: str, times: int) -> None:
+    """Let workers at one place die, each of which has begun rows."""
+    for number in range(times):
+        worker = f"dying {number}"
+        ledger.join(worker, "actor")
+        ledger.known(names, worker)
+    ledger.join("last", "actor")
+
+
+def test_row_whose_workers_die_is_not_sent_again(path: Path) -> None:
+    ledger = opened(path)
+    ledger.join("other", "other actor")
+    die(ledger, "a", "b", "c", "d", "e", times=3)
+    assert ledger.known(["a", "b"], "last").lines == {}
+
+    ledger.join("next", "actor")
+
+    assert ledger.known(["c", "d"], "next").lines == {}
+    with pytest.raises(
+        BatchStoppedError, match="4 workers died while they sent the row 'a'"
+    ) as raised:
+        ledger.known(["a", "c"], "next")
+    assert raised.value.reason == "deaths"
+    ledger.join("after", "actor")
+    with pytest.raises(BatchStoppedError, match="the rows 'a', 'b', 'c' and 1 others"):
+        ledger.known(["a", "b", "c", "d", "e"], "after")
+    ledger.close()
+
+
+def test_row_that_has_ended_did_not_kill_its_worker(path: Path) -> None:
+    ledger = opened(path)
+    die(ledger, "a", "f", "open", times=3)
+    ledger.known(["a", "f", "open"], "last")
+    ledger.put(line("a"), failure("f"))
+    ledger.join("next", "actor")
+
+    assert set(ledger.known(["a", "f"], "next").lines) == {"a"}
+    with pytest.raises(BatchStoppedError, match="the row 'open'"):
+        ledger.known(["open"], "next")
+    ledger.close()
+
+
+def test_rows_that_are_only_asked_for_are_not_begun(path: Path) -> None:
+    ledger = opened(path)
+    for number in range(6):
+        ledger.join(f"w{number}", "actor")
+        ledger.known(["a"])
+
+    assert ledger.known(["a"], "w5").lines == {}
+    ledger.close()
+
+
+def test_worker_that_died_has_nothing_in_flight(path: Path) -> None:
+    ledger = opened(path)
+    ledger.join("w1", "actor")
+    ledger.report("w1", stats(in_flight=5))
+    assert ledger.in_flight() == {"w1": 5}
+
+    ledger.join("w2", "actor")
+    ledger.report("w2", stats(in_flight=3))
+
+    assert ledger.in_flight() == {"w2": 3}
+    assert ledger.tick().in_flight == 3
     ledger.close()
 
 

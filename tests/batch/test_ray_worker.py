@@ -101,8 +101,11 @@ class LedgerProxy:
         self.reports = 0
         self.idle_reports = 0
 
-    def known(self, names: Sequence[str]) -> KnownRows:
-        return self.ledger.known(names)
+    def join(self, worker: str, place: str) -> None:
+        self.ledger.join(worker, place)
+
+    def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
+        return self.ledger.known(names, worker)
 
     def put(self, rows: bytes, failures: bytes) -> None:
         self.ledger.put(rows, failures)
@@ -330,7 +333,7 @@ def test_unknown_rows_are_not_sent_if_the_ledger_fails(
 ) -> None:
     proxy = LedgerProxy(ledger)
 
-    def known(names: Sequence[str]) -> KnownRows:
+    def known(names: Sequence[str], worker: str = "") -> KnownRows:
         raise JournalError("The ledger of the run has ended.")
 
     proxy.known = known  # type: ignore[method-assign]
@@ -346,7 +349,7 @@ def test_error_that_is_not_ours_is_raised_too(
 ) -> None:
     proxy = LedgerProxy(ledger)
 
-    def known(names: Sequence[str]) -> KnownRows:
+    def known(names: Sequence[str], worker: str = "") -> KnownRows:
         raise RuntimeError("broken")
 
     proxy.known = known  # type: ignore[method-assign]
@@ -503,10 +506,10 @@ def test_closing_a_worker_ends_its_calls_of_the_ledger(
 ) -> None:
     proxy, release, called = LedgerProxy(ledger), threading.Event(), threading.Event()
 
-    def known(names: Sequence[str]) -> KnownRows:
+    def known(names: Sequence[str], worker: str = "") -> KnownRows:
         called.set()
         release.wait(10)
-        return ledger.known(names)
+        return ledger.known(names, worker)
 
     proxy.known = known  # type: ignore[method-assign]
     worker = make_worker(proxy)
@@ -543,7 +546,7 @@ async def test_caller_that_is_cancelled_is_not_told_of_an_error(
 ) -> None:
     proxy, release, called = LedgerProxy(ledger), threading.Event(), threading.Event()
 
-    def known(names: Sequence[str]) -> KnownRows:
+    def known(names: Sequence[str], worker: str = "") -> KnownRows:
         called.set()
         release.wait(10)
         raise JournalError("The ledger of the run has ended.")
