@@ -58,7 +58,7 @@ class Driver:
     def kill(self) -> None:
         """Kill the driver alone; the processes of Ray notice it."""
         os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.communicate()
         self.end()
 
     def figures(self, timeout: float = 240.0) -> dict[str, Any]:

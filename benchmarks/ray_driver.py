@@ -13,7 +13,6 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from benchmarks.ray_processes import cpu_seconds, stage_workers
+from benchmarks.ray_processes import Deadly, cpu_seconds, stage_workers
 from openrouter_async import BatchStats
 from openrouter_async.ray import RayRun
 
@@ -48,6 +47,7 @@ class Task:
         poison: If True, a response with the text "die" kills its worker.
         nodes: Number of nodes. With more than one, the last is removed when a line
             arrives on standard input.
+        address: The Ray to join; "" to start one.
     """
 
     url: str
@@ -61,26 +61,18 @@ class Task:
     poison: bool = False
     without: str = ""
     nodes: int = 1
+    address: str = ""
     out: str = ""
 
 
-@define
-class Deadly:
-    """An answer whose construction may kill the process."""
-
-    text: str
-
-    def __attrs_post_init__(self) -> None:
-        if self.text == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 @contextmanager
-def started(nodes: int) -> Generator[None]:
-    """Start Ray on this machine, and stop it."""
+def started(nodes: int, address: str) -> Generator[None]:
+    """Start Ray on this machine, and stop it; or join another one."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     cluster: Any = None
-    if nodes == 1:
+    if address:
+        ray.init(address=address, **options)
+    elif nodes == 1:
         options |= {"num_cpus": 4, "object_store_memory": STORE_BYTES}
         ray.init(include_dashboard=False, **options)
     else:
@@ -137,7 +129,7 @@ def main() -> None:
         samples.append((time.time(), dict(runs[0].in_flight), stats.ok, used))
 
     runs: list[RayRun] = []
-    with started(task.nodes):
+    with started(task.nodes, task.address):
         figures["init"] = time.time() - started_at
         run = RayRun(
             journal=task.journal,

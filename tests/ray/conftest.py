@@ -1,13 +1,13 @@
 """One Ray and one server for all tests; skipped where Ray is not installed."""
 
 import logging
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_nodes import Nodes
 
 from openrouter_async.testing import Capacity, LocalOpenRouter
 
@@ -18,8 +18,6 @@ if not hasattr(ray, "init"):
     # Without Ray, this folder is found by its name.
     pytest.skip("ray is not installed", allow_module_level=True)
 
-_STORE_BYTES = 120 * 1024 * 1024
-
 
 @pytest.fixture(scope="session")
 def session_server() -> Iterator[LocalOpenRouter]:
@@ -29,30 +27,29 @@ def session_server() -> Iterator[LocalOpenRouter]:
 
 
 @pytest.fixture(scope="session")
-def cluster(session_server: LocalOpenRouter) -> Iterator[Any]:
+def session_nodes(session_server: LocalOpenRouter) -> Iterator[Nodes]:
     """Ray on this machine, started once: it takes seconds."""
-    environment = {
-        "OPENROUTER_API_KEY": session_server.api_key,
-        "OPENROUTER_BASE_URL": session_server.url,
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    # The processes of Ray inherit them. A runtime_env would do as well, but would have
-    # every process started anew.
-    os.environ.update(environment)
-    ray.init(
-        num_cpus=4,
-        object_store_memory=_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-    )
-    for name in environment:
-        del os.environ[name]
+    nodes = Nodes(session_server)
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture
+def nodes(session_nodes: Nodes, cluster: Any) -> Iterator[Nodes]:
+    """The nodes; those that a test adds are removed after it."""
+    yield session_nodes
+    session_nodes.remove_added()
+
+
+@pytest.fixture(scope="session")
+def cluster(session_nodes: Nodes) -> Iterator[Any]:
+    """Ray, with this process as a driver."""
+    ray.init(address=session_nodes.address, log_to_driver=False, logging_level="error")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # The messages of Ray Data are longer than any other output of a failed test.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     yield ray
     ray.shutdown()
 
