@@ -497,8 +497,11 @@ def _check_types(timeouts: object, retries: object, size_limits: object) -> None
         ("size_limits", size_limits, SizeLimits),
     ):
         if not isinstance(value, kind):
+            remedy = ""
+            if kind is Timeouts and isinstance(value, int | float):
+                remedy = f" Pass Timeouts(total={value!r:.60}) to limit each call."
             raise TypeError(
-                f"{name} must be a {kind.__name__}(...), not {value!r:.60}."
+                f"{name} must be a {kind.__name__}(...), not {value!r:.60}.{remedy}"
             )
 
 

@@ -185,6 +185,9 @@ class Endpoints:
 
     def validate(self, seen: SeenRequest) -> Reply | None:
         """Return the error reply to an invalid request, else None."""
+        if not seen.path.startswith(f"{ROOT}/"):
+            # Other paths belong to OpenRouter's website.
+            return error_reply(404, shape="html", generation_id=False)
         if not self.is_chat(seen) and self._handler(seen) is None:
             return error_reply(404, "Not Found", generation_id=False)
         method = "POST" if self.is_chat(seen) else "GET"

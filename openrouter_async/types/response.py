@@ -6,7 +6,7 @@ are absent, null or of the wrong type are None, lists are empty and nested objec
 empty objects. `raw` has the response as received.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import Factory, define, field
 
@@ -316,6 +316,16 @@ class ChatResponse(Shape):
     user_id: str | None = field(default=None, repr=False)
     raw: dict[str, Any] = field(factory=dict[str, Any], eq=False, repr=False)
     http: Exchange = field(factory=Exchange, eq=False, repr=False)
+
+    # Type checkers reject this mistake because the method does not exist.
+    if not TYPE_CHECKING:
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(
+                "A response without stream=True has no chunks to iterate over. Write: "
+                "async with client.chat.send(..., stream=True) as stream: "
+                "async for chunk in stream: ..."
+            )
 
     @property
     def message(self) -> Message:

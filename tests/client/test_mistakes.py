@@ -21,7 +21,7 @@ from openrouter_async import (
     Retries,
     Timeouts,
 )
-from openrouter_async.testing import LocalOpenRouter, error_reply
+from openrouter_async.testing import LocalOpenRouter
 
 ONCE = Retries(max_attempts=1)
 
@@ -70,10 +70,7 @@ async def test_unknown_host_is_named_with_what_to_check() -> None:
 
 
 async def test_base_url_without_its_path_is_named(server: LocalOpenRouter) -> None:
-    # openrouter.ai responds to other paths with a page of its website.
-    server.reply(error_reply(404, shape="html"), path=None)
-    url = server.origin
-    async with AsyncOpenRouter(server.api_key, base_url=url) as client:
+    async with AsyncOpenRouter(server.api_key, base_url=server.origin) as client:
         with pytest.raises(NotFoundError) as caught:
             await client.chat.send(HELLO)
 
@@ -102,6 +99,23 @@ async def test_loop_over_send_says_how_to_open_a_stream(
     for part in ("async with client.chat.send(", "stream=True", "async for chunk in"):
         assert part in str(caught.value)
     # It is closed: a warning that it was never awaited would be an error here.
+
+
+async def test_loop_over_a_response_asks_for_stream_true(
+    client: AsyncOpenRouter,
+) -> None:
+    response: Any = await client.chat.send(HELLO)
+    with pytest.raises(TypeError, match="stream=True"):
+        async for _ in response:
+            pass
+
+
+def test_number_as_timeouts_of_a_client_says_what_to_pass() -> None:
+    timeouts: Any = 30
+    with pytest.raises(TypeError) as caught:
+        AsyncOpenRouter("k", timeouts=timeouts)
+
+    assert "not 30. Pass Timeouts(total=30)" in str(caught.value)
 
 
 async def test_response_that_was_not_awaited_says_so(client: AsyncOpenRouter) -> None:
