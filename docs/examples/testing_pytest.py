@@ -6,7 +6,7 @@ from testing_app import summarize
 from openrouter_async import RateLimitError
 from openrouter_async.testing import LocalOpenRouter, error_reply
 
-# In conftest.py:
+# Usually in conftest.py, for all tests of a folder.
 pytest_plugins = ["openrouter_async.testing.pytest_plugin"]
 
 
