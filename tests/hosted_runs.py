@@ -40,6 +40,22 @@ async def hosted(
     return results, run.stats
 
 
+async def ended_batch(
+    server: LocalOpenRouter,
+    client: AsyncOpenRouter,
+    journal: Path,
+    count: int,
+    status: str,
+    **end: Any,
+) -> str:
+    """Submit rows, end their batch without collecting it, and return its id."""
+    server.batches.script.running = 100
+    await hosted(client, journal, prompts(count), wait=False)
+    (batch,) = server.batches.all
+    server.batches.end(batch.id, status, **end)
+    return batch.id
+
+
 def journaled(journal: Path) -> list[str]:
     """The names of the rows in a journal, sorted."""
     return sorted(

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import pytest
 from hosted_runs import (
+    ended_batch,
     files,
     hosted,
     items,
@@ -153,11 +154,10 @@ async def test_results_of_any_end_are_taken_and_the_rest_is_sent_again(
     results: bool,
 ) -> None:
     script = server.batches.script
-    script.running = 100
     async with make_client() as client:
-        await hosted(client, journal, prompts(10), wait=False)
-        (batch,) = server.batches.all
-        server.batches.end(batch.id, status, done=0.6, results=results)
+        await ended_batch(
+            server, client, journal, 10, status, done=0.6, results=results
+        )
         script.running = 0.0
         _, stats = await hosted(client, journal, prompts(10))
 
@@ -222,15 +222,12 @@ async def test_refusals_of_every_row_do_not_end_in_a_batch_per_row(
 async def test_withheld_results_wait_for_credits(
     server: LocalOpenRouter, make_client: MakeClient, journal: Path
 ) -> None:
-    server.batches.script.running = 100
     async with make_client() as client:
-        await hosted(client, journal, prompts(4), wait=False)
-        (batch,) = server.batches.all
-        server.batches.end(batch.id, "completed")
-        server.batches.withhold(batch.id)
+        batch_id = await ended_batch(server, client, journal, 4, "completed")
+        server.batches.withhold(batch_id)
         with pytest.raises(PaymentRequiredError):
             await hosted(client, journal, prompts(4))
-        server.batches.release(batch.id)
+        server.batches.release(batch_id)
         results, _ = await hosted(client, journal, prompts(4))
 
     assert len(results) == 4
@@ -241,12 +238,9 @@ async def test_withheld_results_wait_for_credits(
 async def test_purged_results_fail_the_rows(
     server: LocalOpenRouter, make_client: MakeClient, journal: Path
 ) -> None:
-    server.batches.script.running = 100
     async with make_client() as client:
-        await hosted(client, journal, prompts(150), wait=False)
-        (batch,) = server.batches.all
-        server.batches.end(batch.id, "completed")
-        server.batches.purge(batch.id)
+        batch_id = await ended_batch(server, client, journal, 150, "completed")
+        server.batches.purge(batch_id)
         results, stats = await hosted(client, journal, prompts(150))
 
     assert len(results) == stats.failed == 150

@@ -9,6 +9,7 @@ from hosted_runs import (
     MODEL,
     cost_in,
     cut_after,
+    ended_batch,
     events,
     files,
     hosted,
@@ -63,13 +64,10 @@ async def test_crash_before_the_submission_submits_it_once(
     journal: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server.batches.script.running = 100
     async with make_client() as client:
-        await hosted(client, journal, prompts(3), wait=False)
-        (batch,) = server.batches.all
-        server.batches.end(batch.id, "cancelled", done=0)
-        await client.batches.get(batch.id)
-        await client.batches.delete(batch.id)
+        batch_id = await ended_batch(server, client, journal, 3, "cancelled", done=0)
+        await client.batches.get(batch_id)
+        await client.batches.delete(batch_id)
         cut_after(journal, 1)
         server.batches.script.running = 0
         await hosted(client, journal, prompts(3))
@@ -185,11 +183,8 @@ async def test_hosted_calls_and_hosted_again_on_one_journal(
 async def test_rows_that_expired_are_sent_as_calls(
     server: LocalOpenRouter, make_client: MakeClient, journal: Path
 ) -> None:
-    server.batches.script.running = 100
     async with make_client() as client:
-        await hosted(client, journal, prompts(10), wait=False)
-        (batch,) = server.batches.all
-        server.batches.end(batch.id, "expired", done=0.6)
+        await ended_batch(server, client, journal, 10, "expired", done=0.6)
         run = client.batches.run(
             prompts(10), model=MODEL, max_tokens=60, journal=journal, intervals=FAST
         )

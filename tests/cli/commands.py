@@ -7,11 +7,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# Runs a `batch` command in this process: the fixture `run`.
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ON_UNIX = pytest.mark.skipif(os.name == "nt", reason="needs Unix signals")
 
 

@@ -1,11 +1,14 @@
-"""Fixtures: a plain environment, and a local server that the environment names."""
+"""Fixtures: a plain environment, a local server that it names, and `batch` commands."""
 
 import io
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
+from commands import Run
 
+from openrouter_async.cli import app
 from openrouter_async.testing import LocalOpenRouter
 
 
@@ -27,3 +30,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalOpenRouter]:
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.url)
         monkeypatch.setenv("OPENROUTER_API_KEY", server.api_key)
         yield server
+
+
+@pytest.fixture
+def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a `batch` command in this process."""
+    del server
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        code = app.run(["batch", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess((), code, out, err)
+
+    return run

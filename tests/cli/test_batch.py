@@ -13,11 +13,10 @@ from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
-from commands import start
+from commands import Run, start
 from support import custom_ids
 
 from openrouter_async import Chat
-from openrouter_async.cli import app
 from openrouter_async.testing import (
     LocalOpenRouter,
     SeenRequest,
@@ -25,20 +24,7 @@ from openrouter_async.testing import (
     error_reply,
 )
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TEMPLATE = ("--prompt", "Summarise: {text}", "-m", "openai/gpt-4o-mini")
-
-
-@pytest.fixture
-def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a `batch` command in this process."""
-
-    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        code = app.run(["batch", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess((), code, out, err)
-
-    return run
 
 
 @pytest.fixture

@@ -6,22 +6,18 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import ON_UNIX, start
+from commands import ON_UNIX, Run, start
 from support import custom_ids
 
 from openrouter_async.cli import app
 from openrouter_async.cli.batch import _retry_paths
 from openrouter_async.cli.console import Terminal, blocking_streams
 from openrouter_async.testing import LocalOpenRouter, SeenRequest, error_reply
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write_named(path: Path, *rows: tuple[str, str]) -> None:
@@ -37,19 +33,6 @@ def write_named(path: Path, *rows: tuple[str, str]) -> None:
             for name, text in rows
         )
     )
-
-
-@pytest.fixture
-def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a `batch` command in this process."""
-    del server
-
-    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        code = app.run(["batch", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess((), code, out, err)
-
-    return run
 
 
 @pytest.fixture

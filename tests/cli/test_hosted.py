@@ -4,34 +4,18 @@
 
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ON_UNIX, start
+from commands import ON_UNIX, Run, start
 
-from openrouter_async.cli import app
 from openrouter_async.cli.batch import _SignalHandlers
 from openrouter_async.testing import LocalOpenRouter
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 MODEL = ("-m", "openai/gpt-4o-mini", "--max-tokens", "50")
 HOSTED = ("--hosted", "--poll", "0.05", *MODEL)
-
-
-@pytest.fixture
-def run(server: LocalOpenRouter, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a `batch` command in this process."""
-
-    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        code = app.run(["batch", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess((), code, out, err)
-
-    return run
 
 
 @pytest.fixture
