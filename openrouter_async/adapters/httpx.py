@@ -6,6 +6,8 @@ from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from multidict import CIMultiDict
+
 from ..client import AsyncOpenRouter
 from ..errors import (
     APIConnectionError,
@@ -19,6 +21,8 @@ from ..errors import (
 )
 from ..protocol.decode import as_object, decode_finite
 from ..protocol.encode import encode
+from ..protocol.settings import CallOptions
+from ..protocol.templates import encode_event
 from ..stream import ChatStream
 from ..types import ChatResponse
 
@@ -91,14 +95,14 @@ class OpenRouterTransport(_AsyncTransport):
         # The classes come from the package that made the request, so that neither of
         # the two has to be installed.
         package = sys.modules[type(request).__module__.partition(".")[0]]
-        path: str = request.url.path
+        url = request.url
         try:
             if request.method == "GET":
                 value = await self._client.request(
-                    "GET", _below_base_url(path), query=_query(request)
+                    "GET", _below_base_url(url.path), query=_query(url)
                 )
                 return _json_response(package, 200, {}, value)
-            if request.method == "POST" and path.endswith(_CHAT_PATH):
+            if request.method == "POST" and url.path.endswith(_CHAT_PATH):
                 return await self._send(package, request)
         except APIError as error:
             return _error_response(package, error)
@@ -108,23 +112,27 @@ class OpenRouterTransport(_AsyncTransport):
                 return _json_response(package, 400, {}, _error_object(error, 400))
             raise failure from error
         raise package.UnsupportedProtocol(
-            f"OpenRouterTransport does not support {request.method} {path}: it sends "
-            f"POST {_CHAT_PATH} and GET requests. Use another httpx client for other "
-            "requests."
+            f"OpenRouterTransport does not support {request.method} {url.path}: it "
+            f"sends POST {_CHAT_PATH} and GET requests. Use another httpx client for "
+            "other requests."
         )
 
     async def _send(self, package: Any, request: Any) -> Any:
         """Send a chat request, and return the response or the open stream."""
         body = _request_body(await request.aread())
-        headers = _forwarded_headers(request)
-        query = _query(request)
+        # Each option of a call takes some time, and most requests have none.
+        options: CallOptions = {}
+        if headers := _forwarded_headers(request):
+            options["extra_headers"] = headers
+        if request.url.query:
+            options["extra_query"] = _query(request.url)
         send = self._client.chat.send
         call: Awaitable[ChatResponse | ChatStream]
         try:
             call = (
-                send(body, stream=True, extra_headers=headers, extra_query=query)
+                send(body, stream=True, **options)
                 if body.get("stream")
-                else send(body, extra_headers=headers, extra_query=query)
+                else send(body, **options)
             )
         except TypeError as error:
             raise ConfigurationError(str(error)) from None
@@ -135,7 +143,7 @@ class OpenRouterTransport(_AsyncTransport):
             200,
             headers=[
                 *_kept_headers(result.http.headers),
-                ("content-type", "text/event-stream; charset=utf-8"),
+                (b"content-type", b"text/event-stream; charset=utf-8"),
             ],
             stream=_stream_class(package)(result),
         )
@@ -177,7 +185,7 @@ class _EventBytes:
         except OpenRouterError as error:
             raise _read_exception(self._package, error) from error
         if chunks:
-            return b"".join([_event(chunk.raw) for chunk in chunks])
+            return b"".join(map(encode_event, chunks))
         self._ended = True
         return _DONE
 
@@ -233,22 +241,25 @@ def _below_base_url(path: str) -> str:
 
 def _forwarded_headers(request: Any) -> dict[str, str]:
     """Return the headers that concern OpenRouter, and not the caller's library."""
+    # Not `items()`, which decodes and combines all of them.
+    names = {name.lower() for name, _ in request.headers.raw}
     return {
-        name: value
-        for name, value in request.headers.items()
-        if name == "http-referer"
-        or (name.startswith("x-") and not name.startswith("x-stainless-"))
+        name.decode("ascii"): request.headers[name.decode("ascii")]
+        for name in names
+        if name == b"http-referer"
+        or (name.startswith(b"x-") and not name.startswith(b"x-stainless-"))
     }
 
 
-def _query(request: Any) -> dict[str, list[str]]:
-    params = request.url.params
+def _query(url: Any) -> dict[str, list[str]]:
+    params = url.params
     return {name: params.get_list(name) for name in params}
 
 
-def _kept_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+def _kept_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return headers as bytes, which httpx takes as they are."""
     return [
-        (name, value)
+        (name.encode(), value.encode("utf-8", "surrogateescape"))
         for name, value in headers.items()
         if name.lower() not in _DROPPED_HEADERS
     ]
@@ -257,7 +268,7 @@ def _kept_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
 def _json_response(
     package: Any, status: int, headers: Mapping[str, str], value: Any
 ) -> Any:
-    kept = [*_kept_headers(headers), ("content-type", "application/json")]
+    kept = [*_kept_headers(headers), (b"content-type", b"application/json")]
     return package.Response(status, headers=kept, content=encode(value))
 
 
@@ -265,14 +276,15 @@ def _error_response(package: Any, error: APIError) -> Any:
     """Return a response with the status, headers and body of an error."""
     # This client has retried what can be retried. openai, which some frameworks create
     # with retries of its own, reads this header of OpenAI's servers.
-    headers = {**dict(_kept_headers(error.headers)), "x-should-retry": "false"}
-    names = {name.lower() for name in headers}
-    if error.retry_after is not None and "retry-after" not in names:
-        # The server named the time in the body, where the caller does not look.
-        headers["retry-after"] = f"{error.retry_after:g}"
+    headers = CIMultiDict(error.headers)
+    headers["x-should-retry"] = "false"
+    if error.retry_after is not None:
+        # The server may have named it in the body, where the caller does not look.
+        headers.setdefault("retry-after", f"{error.retry_after:g}")
     body = error.body
     if isinstance(body, str) and body:
-        return package.Response(error.status_code, headers=headers, text=body)
+        kept = _kept_headers(headers)
+        return package.Response(error.status_code, headers=kept, text=body)
     if not body:
         body = _error_object(error, error.status_code)
     return _json_response(package, error.status_code, headers, body)

@@ -21,6 +21,7 @@ from ..types.lazy import EMPTY_LIST, Deferred
 from .accumulator.accumulator import Accumulator
 from .accumulator.text_sink import TextSink
 from .decode import read_chunk
+from .encode import encode
 
 Path: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a text in a choice."""
@@ -283,6 +284,13 @@ class Template(Deferred):
         choice.error = None
         return choice
 
+    def encode_event(self, text: str) -> bytes:
+        """Return the event of the chunk that has this text."""
+        body = orjson.dumps(text)[1:-1]
+        if self._infix is not None:
+            body += self._infix + body
+        return self._head + body + self._tail
+
     def _make_raw(self, text: str) -> dict[str, Any]:
         prefix, suffix = self._head[len(_DATA) :], self._tail[: -len(_END)]
         raw = orjson.loads(prefix + (self._infix or b"") + suffix)
@@ -292,6 +300,19 @@ class Template(Deferred):
 
 
 _new: Any = object.__new__
+
+
+def encode_event(chunk: ChatStreamingResponseChunk) -> bytes:
+    """
+    Return the server-sent event of a chunk, with all members that were received.
+
+    That of a template is put together, without creating `chunk.raw`.
+    """
+    source: Any = chunk._raw
+    if source.__class__ is Template:
+        event: bytes = source.encode_event(chunk._new_text)
+        return event
+    return b"%b%b%b" % (_DATA, encode(chunk.raw), _END)
 
 
 def decode_bodies(bodies: Sequence[bytes]) -> list[str] | None:

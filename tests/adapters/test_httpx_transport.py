@@ -10,7 +10,12 @@ from support import MakeClient
 
 from openrouter_async import AsyncOpenRouter, Retries, Timeouts
 from openrouter_async.adapters.httpx import OpenRouterTransport
-from openrouter_async.testing import LocalOpenRouter, StreamError, error_reply
+from openrouter_async.testing import (
+    LocalOpenRouter,
+    StreamError,
+    completion,
+    error_reply,
+)
 
 URL = "https://unused.example/api/v1/chat/completions"
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -96,6 +101,26 @@ async def test_stream_has_all_chunks_and_ends_with_done(
     assert received[-2]["usage"]["total_tokens"] > 0
 
 
+async def test_events_of_a_stream_are_those_that_were_received(
+    http: Any, server: LocalOpenRouter, client: AsyncOpenRouter
+) -> None:
+    """Also those of which the client decodes only the text."""
+    content = completion(
+        'He said "h\u00e9" \u2028 and so on, ' * 3, reasoning="Let me see now. " * 3
+    )
+    server.reply(content, times=2)
+    async with client.chat.send(**BODY, stream=True) as stream:
+        expected = [chunk.raw async for chunk in stream]
+    async with http.stream("POST", URL, json=STREAM) as response:
+        data = await response.aread()
+
+    received = [json.loads(event[6:]) for event in data.split(b"\n\n")[:-2]]
+    assert len(received) > 20
+    for event in (*received, *expected):
+        del event["id"], event["created"]
+    assert received == expected
+
+
 async def test_connection_is_reused_after_a_stream(
     http: Any, server: LocalOpenRouter
 ) -> None:
@@ -160,12 +185,14 @@ async def test_error_has_its_status_headers_and_body(
 ) -> None:
     client = make_client(retries=Retries(max_attempts=1))
     http = package.AsyncClient(transport=OpenRouterTransport(client))
-    server.reply(error_reply(429, "slow down"), headers={"Retry-After": "7"})
+    headers = {"Retry-After": "7", "X-Note": "h\u00e9"}
+    server.reply(error_reply(429, "slow down"), headers=headers)
 
     response = await http.post(URL, json={**BODY, "stream": stream})
 
     assert response.status_code == 429
     assert response.headers["retry-after"] == "7"
+    assert response.headers["x-note"] == "h\u00e9"
     assert response.headers["x-should-retry"] == "false"
     assert response.json()["error"]["message"] == "slow down"
 

@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from openrouter_async.protocol.accumulator.text_sink import TextSink
 from openrouter_async.protocol.decode import parse_chunk
 from openrouter_async.protocol.event_buffer import EventBuffer
-from openrouter_async.protocol.templates import Template, decode_bodies
+from openrouter_async.protocol.templates import (
+    Template,
+    decode_bodies,
+    encode_event,
+)
 
 # Everything that has a meaning in a list of JSON strings, and one letter.
 bodies = st.lists(st.text('",[]\\ x\n', max_size=4), min_size=1, max_size=8)
@@ -99,6 +103,23 @@ def test_both_positions_have_the_same_bytes(pairs: list[tuple[str, str]]) -> Non
     expected = leading_texts([text_of(a) if a == b else None for a, b in pairs])
 
     assert template(*REASONING).match(datas) == expected
+
+
+@given(st.text(max_size=6))
+@example('"\\ \u2028')
+def test_event_of_a_chunk_is_what_it_was_made_of(text: str) -> None:
+    for parts in ((PREFIX, SUFFIX), REASONING):
+        data = json.dumps(text)[1:-1].encode().join(parts)
+        made = template(*parts).make_chunk(text)
+        event = encode_event(made)
+
+        assert event.startswith(b"data: {")
+        assert event.endswith(b"}\n\n")
+        assert json.loads(event[6:]) == json.loads(data)
+        # The event needs none of the values that are created on first access.
+        assert isinstance(made._raw, Template)
+        made.raw["added"] = 1
+        assert json.loads(encode_event(made)[6:]) == {**json.loads(data), "added": 1}
 
 
 def test_short_event_does_not_match() -> None:
