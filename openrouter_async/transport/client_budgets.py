@@ -1,7 +1,6 @@
 """The budgets of a client and of its tags."""
 
 import math
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import partial
@@ -15,7 +14,7 @@ from ..protocol.budget import Budget, BudgetStats, TokenBounds, token_bounds
 from ..protocol.call import Call
 from ..protocol.settings import Settings, check_tag
 from .price_list import PriceList
-from .reservations import BudgetQueue, Reservation
+from .reservations import BudgetLock, BudgetQueue, Reservation
 
 
 def check_limit(name: str, limit: object) -> None:
@@ -98,7 +97,7 @@ class ClientBudgets:
             clock: Measures the time that a call may wait for money.
         """
         self.prices = PriceList(fetch, clock)
-        lock = threading.Lock()
+        lock = BudgetLock()
         self._queue: BudgetQueue | None = None
         self._tags: dict[str, BudgetQueue] = {}
         whole = None

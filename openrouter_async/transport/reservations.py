@@ -2,7 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
 from typing import Final
 
 from attrs import define
@@ -11,6 +15,53 @@ from ..config import Cancellable, Clock
 from ..errors import BudgetExceededError
 from ..protocol.budget import Budget
 from ..protocol.budget_level import BudgetRefusal
+
+
+class BudgetLock:
+    """
+    The lock of budgets that threads share.
+
+    The garbage collector may end an abandoned call at any moment, also in a thread that
+    is changing its budget just then. That call is settled after the change.
+    """
+
+    __slots__ = ("_deferred", "_lock", "_owner")
+
+    def __init__(self) -> None:
+        # Reentrant for the moments in which it is held and there is no owner.
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+        self._deferred: deque[Callable[[], object]] = deque()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._owner = threading.get_ident()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._owner = None
+        self._lock.release()
+        if self._deferred:
+            # All of them are taken first: each takes the lock, and comes here.
+            for function in [*self._take_deferred()]:
+                function()
+
+    def _take_deferred(self) -> Iterator[Callable[[], object]]:
+        with suppress(IndexError):
+            while True:
+                # Not iterated over: other threads may append, and take some.
+                yield self._deferred.popleft()
+
+    def defer(self, function: Callable[[], object]) -> bool:
+        """Call a function later and return True if this thread holds the lock."""
+        if self._owner != threading.get_ident():
+            return False
+        self._deferred.append(function)
+        return True
 
 
 class Reservation:
@@ -24,7 +75,10 @@ class Reservation:
 
     def settle(self, cost: float | None, unclear: int) -> None:
         """Close the reservation, as `Budget.settle` does."""
-        self._budget.settle(self.amount, cost, unclear)
+        settle = partial(self._budget.settle, self.amount, cost, unclear)
+        lock = self._budget.lock
+        if not (isinstance(lock, BudgetLock) and lock.defer(settle)):
+            settle()
 
     def correct(self, cost: float) -> None:
         """Replace the amount, which was counted as spent, by the cost of an attempt."""
@@ -95,8 +149,12 @@ class BudgetQueue:
         self.budget: Final = budget
         self._extend = extend
         self._clock = clock
+        # Never waited for: whoever holds it looks again if `_is_stale` was set. The
+        # garbage collector may end a call in the thread that holds it.
         self._lock = threading.Lock()
-        self._waiters: dict[_Waiter, None] = {}
+        self._is_stale = False
+        # Changed by single operations only, because threads share it.
+        self._waiters: dict[_Waiter, bool] = {}
         budget.watch(self._changed)
 
     def close(self) -> None:
@@ -154,8 +212,7 @@ class BudgetQueue:
         """Wait for money, a refusal, or None if the call has to try again."""
         loop = asyncio.get_running_loop()
         waiter = _Waiter(highest_cost, loop, loop.create_future())
-        with self._lock:
-            self._waiters[waiter] = None
+        self._waiters[waiter] = True
         if self._extend is None:
             # Another thread may have freed the money before the call was in the queue.
             # A budget that is granted in portions is used by one event loop, and its
@@ -170,8 +227,7 @@ class BudgetQueue:
                 give_back(future.result())
             raise
         finally:
-            with self._lock:
-                self._waiters.pop(waiter, None)
+            self._waiters.pop(waiter, None)
             if timer is not None:
                 timer.cancel()
         return outcome
@@ -185,24 +241,24 @@ class BudgetQueue:
         return (call_later or loop.call_later)(seconds, lambda: self._expire(waiter))
 
     def _expire(self, waiter: _Waiter) -> None:
-        with self._lock:
-            if waiter not in self._waiters:
-                return
-            del self._waiters[waiter]
-        waiter.deliver(self.budget.refuse(waiter.highest_cost))
+        if self._waiters.pop(waiter, False):
+            waiter.deliver(self.budget.refuse(waiter.highest_cost))
 
     def _changed(self) -> None:
         """Admit the calls that fit now, and refuse those that never will."""
-        if not self._waiters:
-            return
-        with self._lock:
-            outcomes = self._outcomes()
-            for waiter in outcomes:
-                del self._waiters[waiter]
-        # Outside the lock: a call that is gone gives its money back, which calls this
-        # again.
-        for waiter, outcome in outcomes.items():
-            waiter.deliver(outcome)
+        self._is_stale = True
+        while self._waiters and self._is_stale and self._lock.acquire(blocking=False):
+            try:
+                self._is_stale = False
+                outcomes = self._outcomes()
+                for waiter in outcomes:
+                    self._waiters.pop(waiter, None)
+            finally:
+                self._lock.release()
+            # Outside the lock: a call that is gone gives its money back, which calls
+            # this again.
+            for waiter, outcome in outcomes.items():
+                waiter.deliver(outcome)
 
     def _outcomes(self) -> dict[_Waiter, Outcome]:
         budget = self.budget
@@ -212,7 +268,7 @@ class BudgetQueue:
         refused: set[float | None] = set()
         too_much = float("inf")
         unspent = budget.unspent
-        for waiter in self._waiters:
+        for waiter in [*self._waiters]:
             cost = waiter.highest_cost
             if cost in refused or (cost is not None and too_much <= cost <= unspent):
                 continue

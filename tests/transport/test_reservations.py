@@ -1,15 +1,20 @@
 """BudgetQueue: who waits for money, who is admitted, and who is refused."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from support import VirtualTime, until
 
 from openrouter_async import BudgetExceededError
 from openrouter_async.protocol.budget import Budget
-from openrouter_async.transport.reservations import BudgetQueue, Reservation
+from openrouter_async.transport.reservations import (
+    BudgetLock,
+    BudgetQueue,
+    Reservation,
+)
 
 
 def start(
@@ -190,6 +195,76 @@ def test_money_for_a_closed_event_loop_is_returned() -> None:
     assert not queue.has_waiters
     # Otherwise asyncio logs that it was destroyed while it was pending.
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+class CollectingLock(BudgetLock):
+    """A lock that lets the garbage collector run when it is taken the n-th time."""
+
+    def __init__(self, collect_at: int) -> None:
+        super().__init__()
+        self.countdown = collect_at
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self.countdown -= 1
+        if self.countdown == 0:
+            gc.collect()
+
+
+def abandon(reservation: Reservation) -> None:
+    """Leave a call, as a cycle of objects, to the garbage collector."""
+
+    def call() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            reservation.settle(0.1, 0)
+
+    running = call()
+    next(running)
+    cycle: list[object] = [running]
+    cycle.append(cycle)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Collect no garbage but where a test does."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_call_that_is_collected_during_a_change_is_settled_after_it() -> None:
+    budget = Budget(1.0, lock=CollectingLock(collect_at=2))
+    abandon(Reservation(budget, budget.reserve(0.6) or 0.0))
+    seen: list[float | None] = []
+    # A thread, because without the deferral it would wait for itself for ever.
+    thread = threading.Thread(
+        target=lambda: seen.append(budget.reserve(0.5)), daemon=True
+    )
+    thread.start()
+    thread.join(5)
+
+    assert seen == [None]
+    assert (budget.spent, float(budget.stats().reserved)) == (0.1, 0.0)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_money_of_a_call_that_is_collected_reaches_the_calls_that_wait() -> None:
+    lock = CollectingLock(collect_at=0)
+    queue = BudgetQueue(Budget(1.0, lock=lock))
+    abandon(await queue.reserve(0.5))
+    other = await queue.reserve(0.5)
+    task = start(queue, 0.8)
+    await asyncio.sleep(0)
+
+    # `settle` takes the lock once, and the queue twice until it asks for the money.
+    lock.countdown = 3
+    other.settle(0.0, 0)
+    assert (await task).amount == 0.8
+    assert lock.countdown < 0
+    assert queue.budget.spent == 0.1
 
 
 async def test_correction_replaces_what_was_counted() -> None:
