@@ -172,7 +172,7 @@ async def test_silent_server_is_detected_after_the_block(
         await blocking
 
     assert caught.value.phase == name
-    assert time.monotonic() - late < 0.2
+    assert time.monotonic() - late < 2
 
 
 async def test_total_ends_a_stream_that_goes_on_after_the_block(

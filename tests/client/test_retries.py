@@ -416,7 +416,7 @@ async def test_call_that_waits_after_a_timeout_is_ended_by_closing(
     with pytest.raises(ClosedError):
         await task
 
-    assert time.monotonic() - asked < 0.1
+    assert time.monotonic() - asked < 2
 
 
 async def test_last_error_is_raised_with_all_attempts(

@@ -127,7 +127,7 @@ async def test_data_after_done_is_not_read(
     await server.until(closed=1)
 
     assert text == "hello"
-    assert 0.09 < time.monotonic() - started < 0.6
+    assert 0.09 < time.monotonic() - started < 5
     assert client.stats.in_use == 0
 
 
@@ -303,7 +303,7 @@ async def test_closing_from_another_task_wakes_the_reader(
     with pytest.raises(ClosedError) as caught:
         await reader
 
-    assert time.monotonic() - asked < 0.1
+    assert time.monotonic() - asked < 2
     assert caught.value.partial is not None
     assert caught.value.partial.text == "a"
     assert [record.outcome for record in records] == ["closed"]

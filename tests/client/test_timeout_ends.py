@@ -178,7 +178,7 @@ async def test_each_part_of_a_call_is_timed(
 
     timings = stream.http.timings
     assert timings.queued is not None
-    assert timings.queued < 0.01
+    assert timings.queued < 0.05
     assert timings.connect is not None
     assert timings.headers is not None
     assert timings.first_token is not None

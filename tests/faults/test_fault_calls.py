@@ -298,7 +298,7 @@ async def test_closing_the_client_ends_calls_at_any_stage(
         await client.aclose()
         done = await asyncio.gather(*waiting, return_exceptions=True)
 
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 2
         assert [type(error) for error in done] == [ClosedError] * len(waiting)
         assert_at_rest(client)
         await client.aclose()

@@ -65,7 +65,7 @@ def test_exit_aborts_silent_streams_at_once() -> None:
         server.wait(requests=20)
         start = time.monotonic()
 
-    assert time.monotonic() - start < 0.1
+    assert time.monotonic() - start < 2
     assert server.stats.connections_open == server.stats.in_flight == 0
     assert server.stats.closed_early == 0
     for sock in socks:
@@ -81,7 +81,7 @@ async def test_exit_leaves_no_task() -> None:
         await server.until(requests=1)
         start = time.monotonic()
 
-    assert time.monotonic() - start < 0.1
+    assert time.monotonic() - start < 2
     for writer in (idle, busy):
         writer.transport.abort()
     await asyncio.sleep(0)
