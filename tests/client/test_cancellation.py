@@ -18,7 +18,7 @@ from openrouter_async import (
 )
 from openrouter_async.testing import LocalOpenRouter
 
-AT_ONCE = 0.1
+AT_ONCE = 2.0
 
 
 class LeftError(Exception):

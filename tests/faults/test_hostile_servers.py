@@ -227,7 +227,7 @@ async def test_many_choices_are_read_in_linear_time(kind: Kind, *, long: bool) -
             response = await call(client, kind)
 
             assert len(response.choices) in {count, 1}
-            assert time.monotonic() - began < (60 if long else 5)
+            assert time.monotonic() - began < (60 if long else 30)
 
 
 def with_text(text: bytes, kind: Kind) -> bytes:

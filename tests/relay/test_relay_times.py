@@ -47,7 +47,7 @@ class TestTimes:
         seconds = time.monotonic() - started
 
         # A busy machine sends fewer comments, but never more. The first one is sent at once.
-        assert 3 <= data.count(KEEP_ALIVE) - 1 <= seconds / 0.1
+        assert 1 <= data.count(KEEP_ALIVE) - 1 <= seconds / 0.1
         assert data.replace(KEEP_ALIVE, b"").startswith(b'data: {"text":"he"}\n\n')
 
     async def test_no_comment_is_sent_while_data_flows(
