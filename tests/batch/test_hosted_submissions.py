@@ -24,6 +24,7 @@ from openrouter_async import (
     InternalServerError,
 )
 from openrouter_async.batch.hosted.collector import result_as_line
+from openrouter_async.batch.hosted.submitter import Submitter
 from openrouter_async.protocol.batch_parsing import read_row
 from openrouter_async.testing import LocalOpenRouter, SeenRequest
 
@@ -308,16 +309,64 @@ async def test_list_that_cannot_be_read_is_read_again(
     assert server.batches.stats.stored == 2
 
 
+@pytest.mark.parametrize(
+    ("rows", "taken", "sizes"),
+    [
+        # No other submission is open.
+        (400, [], [200, 200]),
+        # The last row is held back: no more rows follow.
+        (200, [set(), {200}], [200]),
+        # It is left for the next group.
+        (201, [set(), {200}, {200}], [199, 2]),
+        (201, [{199, 200}, {199, 200}, {199, 200}, {199, 200}], [198, 3]),
+        # The other submission was answered meanwhile.
+        (201, [set(), {200}, set()], [200, 1]),
+    ],
+)
 async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
-    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+    server: LocalOpenRouter,
+    make_client: MakeClient,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    taken: list[set[int]],
+    sizes: list[int],
 ) -> None:
     """Otherwise one of them would have to wait until the other one is stored."""
-    server.reply(path="/batches", delay=0.2, when=is_post, times=2)
+    answers = iter(taken)
+    monkeypatch.setattr(Submitter, "open_counts", lambda *_: next(answers, set[int]()))
     async with make_client() as client:
-        await hosted(client, journal, prompts(399), batch_rows=200)
+        await hosted(client, journal, prompts(rows), batch_rows=200)
 
-    assert sorted(len(batch.rows) for batch in server.batches.all) == [199, 200]
-    assert journaled(journal) == named(399)
+    found = sorted((len(batch.rows) for batch in server.batches.all), reverse=True)
+    assert found == sizes
+    assert journaled(journal) == named(rows)
+
+
+async def test_submission_waits_for_another_one_with_as_many_rows(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    """No more rows follow, so that leaving one out would cost another batch."""
+    server.reply(path="/batches", delay=0.3, when=is_post)
+    async with make_client() as client:
+        await hosted(client, journal, prompts(400), batch_rows=200)
+
+    assert [len(batch.rows) for batch in server.batches.all] == [200, 200]
+    assert journaled(journal) == named(400)
+
+
+async def test_rows_that_are_held_back_count_as_bytes(
+    server: LocalOpenRouter,
+    make_client: MakeClient,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Submitter, "open_counts", lambda *_: {199, 200})
+    rows = [*prompts(199), "x" * 50_000, "y" * 40_000]
+    async with make_client() as client:
+        await hosted(client, journal, rows, batch_rows=200, batch_bytes=100_000)
+
+    assert [len(batch.rows) for batch in server.batches.all] == [200, 1]
 
 
 async def test_rows_without_a_name_differ_from_those_of_other_programs(

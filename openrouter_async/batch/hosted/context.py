@@ -21,7 +21,7 @@ from ..rows.items import EXTENSION_KEY, name_key
 from ..rows.results import BatchResult, failure_line, result_line
 from ..rows.stats import RunControl, RunCounters
 from .intervals import HostedIntervals
-from .plan import MAX_BYTES, MAX_ROWS, BatchGroup
+from .plan import MAX_BYTES, MAX_ROWS, BatchGroup, PlannedRow
 from .routes import BatchRoutes
 from .spool import SpoolWriter, name_in, read_spool, request_in
 from .state import HostedBatch, RowEntry, StateFile, spool_path
@@ -78,6 +78,7 @@ class FilledGroup:
         writer: Its spool file.
         rows: Its rows by their name in the submission.
         deadline: Time of the event loop at which it is submitted.
+        held: Its last rows, as long as the next group may get them.
     """
 
     number: int
@@ -85,6 +86,30 @@ class FilledGroup:
     writer: SpoolWriter
     rows: dict[str, RowEntry]
     deadline: float
+    held: list[tuple[PlannedRow, RowEntry]] = field(
+        factory=list["tuple[PlannedRow, RowEntry]"]
+    )
+
+    @property
+    def count(self) -> int:
+        """Number of rows, with those that are held."""
+        return len(self.rows) + len(self.held)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes, with the rows that are held."""
+        return self.writer.size + sum(len(row.line) + 2 for row, _ in self.held)
+
+    def add(self, planned: PlannedRow, entry: RowEntry) -> None:
+        """Add a row."""
+        self.writer.add(planned.line)
+        self.rows[planned.wire_name] = entry
+
+    def add_held(self) -> None:
+        """Add the rows that were held."""
+        held, self.held = self.held, []
+        for planned, entry in held:
+            self.add(planned, entry)
 
 
 @define(eq=False)

@@ -126,7 +126,7 @@ class HostedEngine(RunLifetime):
         """Return a snapshot."""
         context = self._context
         batches = [b for b in context.state.open_batches.values() if b.id is not None]
-        filling = sum(len(group.rows) for group in self._groups.values())
+        filling = sum(group.count for group in self._groups.values())
         self._counters.in_flight = sum(len(batch.rows) for batch in batches)
         expiries = [batch.expires_at for batch in batches if batch.expires_at]
         return self._counters.stats(
@@ -289,36 +289,47 @@ class HostedEngine(RunLifetime):
     async def _add_planned(self, planned: PlannedRow, entry: RowEntry) -> None:
         options, key = self._context.options, planned.group
         filled = self._groups.get(key)
-        if filled is not None and (
-            filled.writer.size + len(planned.line) + 2 > options.batch_bytes
-        ):
-            await self._flush([key])
-            filled = None
+        held: list[tuple[PlannedRow, RowEntry]] = []
+        if filled is not None:
+            if filled.held and not self._has_to_differ(filled):
+                filled.add_held()
+            if filled.size + len(planned.line) + 2 > options.batch_bytes:
+                await self._flush([key])
+                filled = None
+            elif filled.count >= options.batch_rows:
+                # More rows follow, so that leaving some out costs no further batch.
+                held, filled.held = filled.held, []
+                await self._flush([key])
+                filled = None
         if filled is None:
             filled = self._groups[key] = self._context.new_group(key)
-        filled.writer.add(planned.line)
-        filled.rows[planned.wire_name] = entry
-        if self._is_full(filled):
+        for row in (*held, (planned, entry)):
+            if self._has_to_differ(filled):
+                filled.held.append(row)
+            else:
+                filled.add(*row)
+        if filled.count >= options.batch_rows and not filled.held:
             await self._flush([key])
 
-    def _is_full(self, filled: FilledGroup) -> bool:
+    def _has_to_differ(self, filled: FilledGroup) -> bool:
         """
-        Return True if no row is to be added to a group.
+        Return True if submissions that are open have as many rows, or more.
 
-        A few rows before the maximum, it depends on the submissions that are open: with
-        another number of rows, the list can tell them apart, and none has to wait.
+        The last few rows are held back then: with another number of rows, the list can
+        tell the submissions apart, and none has to wait for the other.
         """
         count, most = len(filled.rows), self._context.options.batch_rows
-        left_out = min(_MAX_LEFT_OUT, most // 100)
-        if count >= most or count < most - left_out:
-            return count >= most
+        if not most - min(_MAX_LEFT_OUT, most // 100) <= count < most:
+            return False
         taken = self._submitter.open_counts(filled.group.model)
         return all(larger in taken for larger in range(count + 1, most + 1))
 
     async def _flush(self, keys: list[BatchGroup]) -> None:
         """Queue groups for submission; wait if too many are queued."""
         for key in keys:
-            self._submitter.put(self._groups.pop(key))
+            filled = self._groups.pop(key)
+            filled.add_held()
+            self._submitter.put(filled)
         await self._submitter.wait_for_space()
 
     async def _flush_old(self) -> None:
