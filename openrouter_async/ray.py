@@ -162,7 +162,7 @@ class RayLedger:
 @frozen
 class StagePlan:
     """
-    Everything that a worker is told. It has no key, and Ray shows it in its logs.
+    The configuration of a worker. It has no key, because Ray shows it in its logs.
 
     Attributes:
         client: The client, which is pickled without its key; None for one with the

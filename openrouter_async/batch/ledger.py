@@ -3,7 +3,7 @@ The ledger of a run with several processes: the journal, the money and the rate.
 
 One process has the `Ledger`; the others call it through any object with the methods of
 `LedgerCalls`. Each call takes a group of rows, so that the time of a message is shared
-by many of them. Nothing here knows how the processes are connected.
+by many of them. This module does not depend on how the processes are connected.
 """
 
 import os

@@ -23,7 +23,7 @@ logger = logging.getLogger("openrouter_async")
 
 class RunLifetime(ABC):
     """
-    The parts of an engine that every engine has.
+    Base class of the engines: progress reports, the end of a run, and its reason.
 
     Attributes:
         buffer: The results to be read.
@@ -82,7 +82,7 @@ class RunLifetime(ABC):
 
     @abstractmethod
     def _monitor(self) -> None:
-        """Do what is due twice a second."""
+        """Perform the periodic checks; called twice a second."""
 
     @abstractmethod
     def _cancel(self) -> None:

@@ -2,8 +2,8 @@
 A worker of a run with several processes: an event loop, a client and a run.
 
 Each process has one `BatchWorker`. It sends the rows that it is given through one run,
-whose journal, rate and money are those of the ledger. Nothing here knows the engine
-that distributes the rows: any threads and any event loops may call a worker.
+whose journal, rate and money are those of the ledger. This module does not depend on
+the engine that distributes the rows: any thread or event loop may call a worker.
 """
 
 import asyncio

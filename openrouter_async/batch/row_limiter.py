@@ -90,7 +90,7 @@ class RowLimiter:
             call: The row's call. Its retry rules say how long the backoff is where the
                 server names no wait.
             counters: The run's counters.
-            control: Told when another worker could send a row.
+            control: Notified when another worker could send a row.
         """
         self.admission = admission
         self._rate_limiter = rate_limiter

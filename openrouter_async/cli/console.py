@@ -60,7 +60,7 @@ class _OutConsole(Console):
 
 class _ErrConsole(Console):
     def on_broken_pipe(self) -> None:
-        """Print nothing more; the command goes on without its notes."""
+        """Print no more notes; the command continues."""
         self.quiet = True
 
 

@@ -167,7 +167,7 @@ class CallSpan:
     The span of one call, from its start to the end of its stream.
 
     Args:
-        owner: Has the instruments.
+        owner: The observer, which has the instruments.
         span: The span, which has started.
         attributes: The attributes that the metrics have too.
         details: The part of the event that is known at the start; None if there is no

@@ -384,7 +384,7 @@ def error_of(body: Any) -> Any:
 
 
 def _as_error(error: Any) -> Mapping[str, Any] | None:
-    """Return an error in the form of an object; None if it has nothing to tell."""
+    """Return an error in the form of an object; None if it is empty."""
     if isinstance(error, str) and error:
         parsed = decode_first(error, None) if error.lstrip()[:1] in "{[" else None
         inner = first_object(parsed)

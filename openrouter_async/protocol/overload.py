@@ -35,15 +35,15 @@ _MAX_REPEATED: Final = 20
 _LOCAL_LIMITS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS}
 )
-"""Errors of a machine that has no room for another connection."""
+"""Errors of a machine that cannot open another connection."""
 
 
 def is_local_limit(error: BaseException) -> bool:
     """
-    Return True if this machine, not the server, has no room for a request.
+    Return True if this machine, not the server, cannot send another request now.
 
     It has no file descriptor, local port or buffer left, and nothing was sent. Requests
-    that end make room.
+    that end release theirs.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -59,7 +59,7 @@ def is_local_limit(error: BaseException) -> bool:
 
 def is_overload(error: OpenRouterError) -> bool:
     """
-    Return True if the server asks for fewer requests, or this machine has no room.
+    Return True if the server or this machine cannot take as many requests now.
 
     These are, if they can be retried at all:
 
@@ -73,10 +73,10 @@ def is_overload(error: OpenRouterError) -> bool:
         return False
     if isinstance(error, APIConnectionError):
         return is_local_limit(error)
-    return is_refusal(error) or isinstance(error, PaymentRequiredError)
+    return is_server_overload(error) or isinstance(error, PaymentRequiredError)
 
 
-def is_refusal(error: BaseException) -> TypeGuard[ChatError]:
+def is_server_overload(error: BaseException) -> TypeGuard[ChatError]:
     """
     Return True if the server refuses requests for now, also to other callers.
 

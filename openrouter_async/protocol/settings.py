@@ -50,7 +50,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 @frozen(eq=False)
 class ConcurrencyOption:
     """
-    The concurrency limit of a client, as the identity of whoever set it.
+    The concurrency limit of a client. Clients share a limit if they share this object.
 
     Attributes:
         value: A fixed number for each scope; "auto" for the adaptive limit; None for

@@ -501,12 +501,13 @@ def _verify(
     parts: Sequence[bytes], paths: Sequence[Path], data: bytes
 ) -> ChatStreamingResponseChunk | None:
     """
-    Return the chunk again, if its text is the only thing that the places decide.
+    Return the chunk again, if only its text depends on the data between the parts.
 
-    Another text is put there, and is found where the chunk has its text; with the text
-    in its place, everything is as in the chunk. This fails if a key is repeated, or if
-    a place is elsewhere in the chunk. The data must be accepted by orjson: numbers that
-    another decoder accepts may differ although they compare as equal.
+    A different text is inserted between the parts and decoded. It must appear where the
+    chunk has its text, and everything else must equal the chunk. This fails if a key is
+    repeated, or if a position is not that of the text. The data must be accepted by
+    orjson: numbers that another decoder accepts may differ although they compare as
+    equal.
 
     Returns:
         The chunk as decoded. The accumulator may have changed texts of the other one,

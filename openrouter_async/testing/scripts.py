@@ -13,7 +13,7 @@ Matcher: TypeAlias = Callable[[SeenRequest], bool] | str
 
 
 @define(eq=False)
-class _Step:
+class _ScriptStep:
     """A reply, and the number of times left to send it; None for no limit."""
 
     reply: Reply
@@ -36,7 +36,7 @@ class Script:
     path: str | None
     when: Matcher | None
     requests: list[SeenRequest] = field(factory=list[SeenRequest])
-    _steps: list[_Step] = field(factory=list[_Step])
+    _steps: list[_ScriptStep] = field(factory=list[_ScriptStep])
 
     def then(
         self,
@@ -60,7 +60,7 @@ class Script:
         """
         if times is not None and times < 1:
             raise ValueError(f"Invalid times {times}: use 1 or more, or None.")
-        self._steps.append(_Step(as_reply(content, **fields), times))
+        self._steps.append(_ScriptStep(as_reply(content, **fields), times))
         return self
 
     @property

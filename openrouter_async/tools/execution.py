@@ -49,7 +49,7 @@ async def execute(
         slots: Limits the functions that run at the same time.
         executing: Has the name of the tool while its function runs.
         on_tool_error: The treatment of an exception that the function raises.
-        observer: Is told of the call when its function starts, or when it is found
+        observer: Notified of the call when its function starts, or when it is found
             that there is nothing to execute.
 
     Raises:

@@ -39,7 +39,7 @@ class ToolObservation(Protocol):
 
 class Observer(CallObserver, Protocol):
     """
-    An object that is told of calls and tools: `AsyncOpenRouter(observer=...)`.
+    An observer of calls and tools: `AsyncOpenRouter(observer=...)`.
 
     An exception that it raises is logged, and affects nothing else. Its methods must
     not block.

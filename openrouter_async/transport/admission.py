@@ -19,7 +19,7 @@ from ..config import Cancellable, Clock
 from ..errors import APIError, OpenRouterError
 from ..protocol.concurrency import CubicController, FixedController
 from ..protocol.cooldown import Cooldown
-from ..protocol.overload import is_overload, is_refusal, named_wait
+from ..protocol.overload import is_overload, is_server_overload, named_wait
 from ..protocol.retry import RetryBudget
 from ..protocol.settings import ConcurrencyOption
 from ..protocol.wait_bounds import WaitBounds
@@ -444,7 +444,7 @@ class LimiterScope:
         """
         now = self.now()
         if isinstance(error, OpenRouterError) and (
-            is_overload(error) or is_refusal(error)
+            is_overload(error) or is_server_overload(error)
         ):
             self.refused(entrant, admission, error)
             return
@@ -494,7 +494,7 @@ class LimiterScope:
         entrant: Entrant, admission: Admission, error: OpenRouterError
     ) -> CooldownKey | None:
         """Return whom a refusal holds back; None for nobody."""
-        if is_refusal(error):
+        if is_server_overload(error):
             return entrant.preferences if error.provider_name else _ALL
         return _ROWS if admission.is_row else None
 
@@ -548,7 +548,7 @@ class LimiterScope:
             del self.cooldowns[min(ends, key=ends.__getitem__)]
 
     def _began(self, now: float, key: CooldownKey) -> None:
-        """Tell those whom a cooldown holds."""
+        """Notify the waiting calls that a cooldown holds."""
         if self._adaptive is not None and not isinstance(key, bytes):
             self._adaptive.controller.paused(self.cooldowns[key].until)
         for waiter in [*self._waiters()]:
@@ -560,7 +560,7 @@ class LimiterScope:
     # --- the queue ---------------------------------------------------------------
 
     def pump(self) -> None:
-        """Start whoever may start now, and come back for the others."""
+        """Start the calls that may start now, and schedule the next check."""
         now = self.now()
         if self.cooldowns:
             self._drop_open(now)
@@ -628,7 +628,7 @@ class LimiterScope:
                 cooldown.started(now, entrant)
 
     def _slept(self, waiter: Waiter, until: float) -> None:
-        """Trust a sleep: the clock of a test may stand still meanwhile."""
+        """End cooldowns after a sleep; the clock of a test may not have advanced."""
         now = self.now()
         for cooldown in self._cooldowns_of(waiter):
             if cooldown.until <= until:
@@ -636,7 +636,7 @@ class LimiterScope:
         self.pump()
 
     def _drop_open(self, now: float) -> None:
-        """Forget the cooldowns that hold nobody any more."""
+        """Remove the cooldowns that hold no call any more."""
         is_open = [k for k, c in self.cooldowns.items() if c.is_open(now, self.waiting)]
         for key in is_open:
             del self.cooldowns[key]

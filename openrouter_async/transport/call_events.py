@@ -341,10 +341,10 @@ class LoggedContext:
 
     def __init__(self, observation: _Active | None, name: str) -> None:
         """
-        Prepare the context; it is asked for when this is entered.
+        Prepare the context, which the observation creates on entering.
 
         Args:
-            observation: Has the context; None if there is none.
+            observation: The observation; None if no observer wants one.
             name: The name that the log uses.
         """
         self._observation = observation

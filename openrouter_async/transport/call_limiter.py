@@ -7,7 +7,7 @@ from ..config import Retries, Timeouts
 from ..errors import APIError, APITimeoutError, OpenRouterError
 from ..protocol.call import Call
 from ..protocol.cooldown import preferences_key
-from ..protocol.overload import is_overload, is_refusal, named_wait, unsent
+from ..protocol.overload import is_overload, is_server_overload, named_wait, unsent
 from ..protocol.retry import overload_delay
 from ..protocol.wait_bounds import WaitBounds
 from .admission import Admission, LimiterScope, Waiter
@@ -24,8 +24,8 @@ class CallLimiter:
     """
     Passes the attempts of one call through the limits of its client.
 
-    Of a call without a concurrency limit it only exists if the call has met a cooldown.
-    An open stream keeps it, so it must not refer to the body of the request.
+    A call without a concurrency limit has one only once a cooldown has held the call.
+    An open stream keeps its limiter, so it must not refer to the body of the request.
 
     Attributes:
         admission: The limits that apply to the call.
@@ -202,7 +202,7 @@ class CallLimiter:
         self.scope.refused(self, self.admission, error)
 
     def _note(self, error: BaseException | None) -> None:
-        if error is not None and is_refusal(error):
+        if error is not None and is_server_overload(error):
             # A copy, because the traceback refers to this object.
             self._refusal = copy.copy(error)
 
@@ -219,7 +219,7 @@ class CallLimiter:
             server has refused everything for too long.
         """
         is_absorbed = is_overload(error) and (
-            is_refusal(error) or not isinstance(error, APIError)
+            is_server_overload(error) or not isinstance(error, APIError)
         )
         if not self.admission.absorbs or not is_absorbed:
             self._absorbed = None

@@ -25,11 +25,10 @@ class EventStream:
     """
     The open body of a streamed response: it reads bytes into a buffer of events.
 
-    It knows bytes and timeouts. Of the meaning of events it only asks if they are about
-    the response: heartbeats do not count for the timeouts. It holds a
-    connection slot until it ends, and it ends once, by whichever comes first: the
-    reader at the end of the body, a timeout, `close` from another task, or the end of
-    the client.
+    It handles bytes and timeouts and does not interpret events, except that heartbeats
+    do not count for the timeouts. The stream holds a connection slot until it ends. It
+    ends once, by whichever comes first: the reader at the end of the body, a timeout,
+    `close` from another task, or the end of the client.
 
     Attributes:
         buffer: The events that were received. The reader takes all of them before it

@@ -137,7 +137,7 @@ class LimiterRegistry:
         self.scopes = LRUCache[ScopeKey, LimiterScope](_MAX_SCOPES)
 
     def get(self, key: ScopeKey) -> LimiterScope:
-        """Return a scope; create it when it is asked for the first time."""
+        """Return the scope of a key; create it at the first use."""
         scope = self.scopes.get(key)
         if scope is None:
             for old in [k for k in self.scopes if k[0].is_closed()]:
@@ -153,7 +153,7 @@ class LimiterRegistry:
         Return a snapshot of each scope, as the sum over all event loops.
 
         Args:
-            option: The concurrency limit of the client that asks.
+            option: The concurrency limit of the client.
             in_flight: The number of calls in flight, by scope.
         """
         found: dict[LimiterKey, ScopeStats] = {}

@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 
 class PriceList:
-    """The prices of models; each is read once in ten minutes, by the first who asks."""
+    """The prices of models; each is requested at most once in ten minutes."""
 
     def __init__(
         self, fetch: Callable[[Call[Any]], Awaitable[Any]], clock: Clock

@@ -12,7 +12,7 @@ from ..protocol.base_url import BaseURL
 from ..protocol.call import Call
 from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret
-from ..protocol.overload import is_refusal, named_wait
+from ..protocol.overload import is_server_overload, named_wait
 from ..protocol.retry import RetryBudget, backoff
 from ..types import Exchange
 from .admission import Admission
@@ -208,7 +208,7 @@ class RetryLoop(Generic[T, R]):
         """Return the limiter's delay; None if there is none or the failure counts."""
         limiter = self._runner.limiter
         if limiter is None:
-            if self._admission is not None and is_refusal(error):
+            if self._admission is not None and is_server_overload(error):
                 # The first one that this call meets. The next attempt passes a limiter.
                 opened = self._runner.open_limiter()
                 opened.refused(error, self._watchdog.granted, len(self._http.attempts))
@@ -227,7 +227,7 @@ class RetryLoop(Generic[T, R]):
         # The limiter waits for the end of the cooldown, with a jitter of its own.
         is_cooling = (
             self._admission is not None
-            and is_refusal(error)
+            and is_server_overload(error)
             and named_wait(error) is not None
         )
         wait = backoff(

@@ -42,7 +42,7 @@ class TimerMember(Protocol):
 
 
 class _Overdue:
-    """The state of a member that is due, until it is ended or goes on."""
+    """The state of a member that is due, until it ends or is found active."""
 
     __slots__ = ("_activity", "_until")
 

@@ -70,7 +70,7 @@ class Transport:
             network: Options of connections.
             on_call: Called with the record of each call.
             clock: The source of time and random numbers; None: the machine's.
-            observer: Observer that is told of each call.
+            observer: Observer of each call; None for none.
             make_budgets: Function that makes the budgets of the client; it is called
                 with `fetch`, for the prices, and the clock. None without budgets.
         """

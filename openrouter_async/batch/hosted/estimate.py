@@ -64,7 +64,7 @@ class HostedEstimate:
 
 
 @define
-class _Group:
+class _FilledGroup:
     rows: int = 0
     size: int = 0
     batches: int = 1
@@ -72,14 +72,16 @@ class _Group:
 
 @define
 class _Model:
-    groups: dict[BatchGroup, _Group] = field(factory=dict[BatchGroup, _Group])
+    groups: dict[BatchGroup, _FilledGroup] = field(
+        factory=dict[BatchGroup, _FilledGroup]
+    )
     rows: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     is_bounded: bool = True
 
     def add(self, group: BatchGroup, line: bytes, body: Any, size: int) -> None:
-        found = self.groups.setdefault(group, _Group())
+        found = self.groups.setdefault(group, _FilledGroup())
         if found.rows == MAX_ROWS or found.size + len(line) > MAX_BYTES:
             found.rows = found.size = 0
             found.batches += 1
