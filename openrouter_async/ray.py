@@ -130,9 +130,9 @@ class RayLedger:
             raise error
         return value
 
-    def join(self, worker: str, place: str) -> None:
-        """Start a worker; the one before it at the same place has died."""
-        self.call("join", worker, place)
+    def join(self, worker: str, actor: str) -> None:
+        """Start a worker; an earlier worker of the same actor has died."""
+        self.call("join", worker, actor)
 
     def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
         """Return which rows need not be sent; the worker sends the others."""
@@ -243,7 +243,7 @@ class SendStage:
                 plan = self._plan
                 try:
                     self._worker = BatchWorker(
-                        self._ledger, plan.open_run, plan.options, place=self._actor_id
+                        self._ledger, plan.open_run, plan.options, actor=self._actor_id
                     )
                 except OpenRouterError as error:
                     self._ledger.fail(error)

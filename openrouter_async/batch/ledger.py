@@ -66,8 +66,8 @@ class Grant:
 class LedgerCalls(Protocol):
     """The calls of a ledger, as a worker makes them. Threads may make them at once."""
 
-    def join(self, worker: str, place: str) -> None:
-        """Start a worker; the one before it at the same place has died."""
+    def join(self, worker: str, actor: str) -> None:
+        """Start a worker; an earlier worker of the same actor has died."""
 
     def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
         """Return which rows need not be sent; the worker sends the others."""
@@ -189,7 +189,7 @@ class Ledger:
         self._now = now
         self._lock = threading.Lock()
         self._workers: dict[str, WorkerAccount] = {}
-        self._places: dict[str, str] = {}
+        self._workers_of_actors: dict[str, str] = {}
         # The worker that sends a row, and how many have died of it, by the row's key.
         self._begun: dict[int, str] = {}
         self._deaths: dict[int, int] = {}
@@ -213,18 +213,18 @@ class Ledger:
 
     # --- the calls of workers --------------------------------------------------------
 
-    def join(self, worker: str, place: str) -> None:
+    def join(self, worker: str, actor: str) -> None:
         """
         Start a worker.
 
         Args:
             worker: The worker.
-            place: What the engine starts again when it dies, such as an actor. An
-                earlier worker at the same place has died.
+            actor: The id of its actor, which the engine restarts when the process dies.
+                An earlier worker of the same actor has died.
         """
         with self._lock:
-            before = self._places.get(place)
-            self._places[place] = worker
+            before = self._workers_of_actors.get(actor)
+            self._workers_of_actors[actor] = worker
             if before is None:
                 return
             self._account(before).has_died = True

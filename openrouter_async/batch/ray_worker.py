@@ -93,7 +93,7 @@ class BatchWorker:
         open_run: OpenRun,
         options: Mapping[str, Any],
         *,
-        place: str | None = None,
+        actor: str | None = None,
         report_interval: float = 1.0,
     ) -> None:
         """
@@ -104,15 +104,15 @@ class BatchWorker:
             open_run: Creates the client and the run.
             options: `concurrency` and `stall_timeout` of the run; `has_rate` and
                 `has_budget`, which are True if the ledger grants these.
-            place: What the engine starts again when this process dies; None if it
-                starts nothing again.
+            actor: The id of the actor that the engine restarts when this process dies;
+                None if it restarts none.
             report_interval: Seconds between two reports to the ledger.
 
         Raises:
             OpenRouterError: If the run cannot be started.
         """
         self.name = uuid.uuid4().hex
-        self._place = self.name if place is None else place
+        self._actor = self.name if actor is None else actor
         self._ledger_calls = ledger
         self._open_run = open_run
         self._options = dict(options)
@@ -236,7 +236,7 @@ class BatchWorker:
             **self._options,
         )
         try:
-            await ledger.call("join", self.name, self._place)
+            await ledger.call("join", self.name, self._actor)
             async with self._open_run(options) as run:
                 self._run = run
                 started.set_result(None)

@@ -101,8 +101,8 @@ class LedgerProxy:
         self.reports = 0
         self.idle_reports = 0
 
-    def join(self, worker: str, place: str) -> None:
-        self.ledger.join(worker, place)
+    def join(self, worker: str, actor: str) -> None:
+        self.ledger.join(worker, actor)
 
     def known(self, names: Sequence[str], worker: str = "") -> KnownRows:
         return self.ledger.known(names, worker)
