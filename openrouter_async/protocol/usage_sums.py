@@ -1,6 +1,6 @@
 """Exact sums of tokens and costs, per model and per tag, in bounded memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter, mul
 from typing import TYPE_CHECKING, Any, Final
@@ -173,6 +173,20 @@ def cost_in(usage: Mapping[str, Any]) -> float | None:
         # A cost of less than 0 would be none.
         return cost if 0 <= cost <= _MAX_COST else None
     return None
+
+
+def total_cost(
+    cost: float | None, earlier: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Return the sum of a cost and those in `usage` objects; None if it is unknown."""
+    if not earlier:
+        return cost
+    from .money import add, exact
+
+    total = exact(cost or 0.0)
+    for usage in earlier:
+        total = add(total, exact(cost_in(usage) or 0.0))
+    return float(total)
 
 
 def _count(value: Any) -> int:

@@ -12,7 +12,7 @@ from ..protocol.call import Call, CallAccount, CallRecord, Outcome
 from ..protocol.encode import encode
 from ..protocol.response_parsing import raw_usage, usage_of
 from ..protocol.stream_state import StreamState
-from ..protocol.usage_sums import cost_in
+from ..protocol.usage_sums import cost_in, total_cost
 from ..types import ChatResponse, Exchange
 from .usage_meter import (
     MAX_PENDING,
@@ -180,6 +180,7 @@ class CallReport:
 
     __slots__ = (
         "_account",
+        "_earlier",
         "_events",
         "_model",
         "_started",
@@ -197,6 +198,8 @@ class CallReport:
         self._model = call.model
         self._stream = call.stream
         self._account = call.account
+        # The `usage` objects of failed attempts.
+        self._earlier: tuple[dict[str, Any], ...] = ()
         self.observation = observation
         self.reservation = call.reservation
         self._started = events.now()
@@ -217,6 +220,17 @@ class CallReport:
         except Exception:
             logger.exception(_RAISED, "observer.first_chunk")
         return None if chunk is None else _Guarded(chunk)
+
+    def retried(self, error: OpenRouterError) -> None:
+        """
+        Note a failed attempt that is made again, and what it cost.
+
+        A failure inside a response may have a cost although such failures are usually
+        not billed. One that is billed "maybe" is looked up instead.
+        """
+        usage = raw_usage(error.partial)
+        if cost_in(usage) and self.http.attempts[-1].billing != "maybe":
+            self._earlier += (usage,)
 
     def fail(self, error: BaseException) -> None:
         """
@@ -311,14 +325,16 @@ class CallReport:
             is_cost_known=cost is not None,
             is_chat=is_chat or error is not None,
         )
+        earlier = self._earlier
         if reservation is not None:
-            reservation.settle(cost, len(unknown))
+            reservation.settle(total_cost(cost, earlier), len(unknown))
         self._events.meter.add(
             OddCall(
                 self._model,
                 account.tag,
                 len(http.attempts),
                 usage,
+                earlier=earlier,
                 unknown=len(unknown),
                 lookups=[
                     UnknownCall(found, self._model, account, reservation)

@@ -14,10 +14,10 @@ from ..protocol.error_parsing import with_exchange
 from ..protocol.headers import Secret
 from ..protocol.overload import is_server_overload, named_wait
 from ..protocol.retry import RetryBudget, backoff
-from ..types import Exchange
 from .admission import Admission
 from .aiohttp_compat import UnsolicitedDataError
 from .attempt import AttemptRunner, StaleConnectionError
+from .call_events import CallReport
 from .error_mapping import translate
 from .limiter import AttemptLimiter
 from .pool import Pool
@@ -55,6 +55,7 @@ class RetryLoop(Generic[T, R]):
         "_clock",
         "_http",
         "_pool",
+        "_report",
         "_resent",
         "_runner",
         "_uncounted",
@@ -65,7 +66,7 @@ class RetryLoop(Generic[T, R]):
         self,
         call: Call[T],
         pool: Pool,
-        http: Exchange,
+        report: CallReport,
         clock: Clock,
         budget: RetryBudget,
         authorize: Callable[[object, BaseURL], Secret],
@@ -79,7 +80,7 @@ class RetryLoop(Generic[T, R]):
         Args:
             call: The call.
             pool: The session and the slots of the event loop.
-            http: The exchange of the call, filled in by each attempt.
+            report: The report of the call. Its exchange is filled in by each attempt.
             clock: The source of time and random numbers.
             budget: The retry budget of the call's base URL and key.
             authorize: Returns the Authorization header for a key.
@@ -90,7 +91,8 @@ class RetryLoop(Generic[T, R]):
         """
         self._call = call
         self._pool = pool
-        self._http = http
+        self._report = report
+        http = self._http = report.http
         self._clock = clock
         self._budget = budget
         self._admission = admission
@@ -195,6 +197,7 @@ class RetryLoop(Generic[T, R]):
             wait = self._backoff(error, len(attempts) - self._uncounted)
         if wait is None or wait == math.inf:
             raise error
+        self._report.retried(error)
         logger.info(
             "%s; attempt %d of %d in %.2f s.",
             type(error).__name__,

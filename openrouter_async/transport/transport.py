@@ -210,7 +210,7 @@ class Transport:
         return RetryLoop(
             call,
             pool,
-            report.http,
+            report,
             self.clock,
             budget,
             self._authorize,

@@ -54,6 +54,7 @@ class OddCall:
         tag: The tag of the call.
         attempts: Number of attempts.
         usage: The `usage` object of the response; empty if there was none.
+        earlier: Those of attempts that failed at a known cost and were retried.
         unknown: Number of attempts that may have been billed at an unknown cost.
         lookups: Those of them that have a generation id.
         is_failure: True if the call raised an error.
@@ -61,6 +62,7 @@ class OddCall:
 
     __slots__ = (
         "attempts",
+        "earlier",
         "is_failure",
         "lookups",
         "model",
@@ -76,6 +78,7 @@ class OddCall:
         attempts: int,
         usage: Mapping[str, Any],
         *,
+        earlier: Sequence[Mapping[str, Any]] = (),
         unknown: int = 0,
         lookups: Sequence[UnknownCall] = (),
         is_failure: bool = False,
@@ -84,6 +87,7 @@ class OddCall:
         self.tag = tag
         self.attempts = attempts
         self.usage = usage
+        self.earlier = earlier
         self.unknown = unknown
         self.lookups = lookups
         self.is_failure = is_failure
@@ -208,7 +212,8 @@ class UsageMeter:
         sums.attempts = call.attempts
         sums.failures = int(call.is_failure)
         sums.unknown = call.unknown
-        sums.add_usage(call.usage)
+        for usage in (*call.earlier, call.usage):
+            sums.add_usage(usage)
         self._table.add(call.model, call.tag, sums)
         for lookup in call.lookups:
             self._unknown[lookup.generation_id] = lookup

@@ -210,6 +210,25 @@ async def test_cost_of_a_response_that_is_an_error_counts(
     assert (snapshot.cost > 0) is not stream
 
 
+@pytest.mark.parametrize("usage", [None, {"cost": None}])
+async def test_cost_of_a_failed_attempt_counts_if_it_is_retried(
+    server: LocalOpenRouter, make_client: MakeClient, usage: dict[str, Any] | None
+) -> None:
+    server.reply("a", error=StreamError("in_choice", code=502))
+    server.reply(completion("hi", usage=usage))
+    client = make_client(max_cost=1.0)
+    await client.chat.send(HELLO, max_tokens=5)
+    snapshot = client.usage.snapshot()
+
+    assert counts(snapshot) == (1, 2, 0, 0 if usage is None else 1)
+    failed, last = server.requests[-2:]
+    known = [failed.cost, last.cost if usage is None else 0.0]
+    assert failed.cost > 0
+    assert snapshot.cost == sum(Decimal(repr(cost)) for cost in known)
+    unknown = snapshot.budgets[None].spent - snapshot.cost
+    assert unknown == 0 if usage is None else unknown > 0
+
+
 async def test_output_that_does_not_fit_was_paid_for(
     server: LocalOpenRouter, client: AsyncOpenRouter
 ) -> None:
