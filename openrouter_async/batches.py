@@ -88,7 +88,7 @@ class Batches:
         """
         Submit one batch.
 
-        If the response is lost, the batch may be stored all the same: look for it with
+        If the response is lost, the batch may have been stored: look for it with
         `list()` before you submit it again. `run()` does that.
 
         Args:

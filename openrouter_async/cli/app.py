@@ -477,7 +477,7 @@ def _batch_run(
         typer.Option(
             min=0.01,
             metavar="SECONDS",
-            help="With --hosted: time until the first look at the batches.",
+            help="With --hosted: time before the first check of the batches.",
         ),
     ] = 15.0,
     dry_run: Annotated[
@@ -496,7 +496,7 @@ def _batch_run(
 
     Rows whose response is in OUT.jsonl are skipped, so that the same command resumes
     an interrupted run. Failed rows go to OUT.errors.jsonl. Ctrl-C waits for the
-    requests in flight; a second one cancels them. Hosted batches go on after Ctrl-C.
+    requests in flight; a second one cancels them. Hosted batches continue after Ctrl-C.
     """
     args = BatchArgs(
         source=source,

@@ -77,7 +77,7 @@ class BatchArgs:
         is_retry: If True, the source is the errors file of an earlier run.
         hosted: If True, the rows are sent as hosted batches.
         wait: If False, hosted batches are not waited for.
-        poll: Seconds until the first look at hosted batches.
+        poll: Seconds before the first check of hosted batches.
     """
 
     source: str
@@ -221,7 +221,7 @@ async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> E
     if stats.hosted is not None and stats.hosted.open_batches:
         terminal.note(
             f"{counted(stats.hosted.open_batches, 'batch', 'batches')} with "
-            f"{counted(stats.hosted.rows, 'row')} go on at OpenRouter; the same "
+            f"{counted(stats.hosted.rows, 'row')} continue at OpenRouter; the same "
             "command collects their results.",
             "yellow",
         )
@@ -347,7 +347,7 @@ class _SignalHandlers:
 
     def _explain(self) -> str:
         if self._timeout is not None:
-            return "Stopping: batches that were submitted go on; run it again for them."
+            return "Stopping: submitted batches continue; run it again to collect them."
         count = self._run.stats.in_flight
         return (
             f"Stopping: waiting for {counted(count, 'request')} in flight. A second "

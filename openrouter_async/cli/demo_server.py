@@ -41,7 +41,8 @@ _TEXTS = {
 _CHUNK_DELAY = 0.025
 # Seconds: the range of response times of the concurrent calls.
 _FASTEST, _SLOWEST = 0.15, 0.6
-# One in so many concurrent calls gets a 429 at first, with this Retry-After in seconds.
+# Of this number of concurrent calls, one gets a 429 at first, with this Retry-After in
+# seconds.
 _REJECTED_EVERY = 40
 _RETRY_AFTER = 0.3
 

@@ -363,7 +363,7 @@ class Budget:
             highest_cost: As in `reserve`.
 
         Returns:
-            None if only reservations in flight stand in its way.
+            None if it would fit without the reservations in flight.
         """
         chain, is_estimate = self.chain, highest_cost is None
         with self.lock:

@@ -185,7 +185,7 @@ def repeated_failure(error: OpenRouterError) -> BatchStoppedError:
 
 
 def stalled(seconds: float, refusals: int) -> BatchStoppedError:
-    """Return the error that ends a run refused by the server for so many seconds."""
+    """Return the error that ends a run whose requests were refused for `seconds`."""
     return BatchStoppedError(
         f"The server refused every request for {seconds:.0f} s "
         f"({refusals} refusals in total).",

@@ -34,8 +34,8 @@ _END: Final = b"\n\n"
 _BLOCK: Final = 64
 # The number of chunks that must match a template so that it has saved time.
 _USEFUL: Final = 4
-# After so many useless templates in a row, chunks are skipped before the next one: in
-# some streams, each chunk has a usage or padding of its own.
+# Useless templates in a row after which chunks are skipped before the next one: in some
+# streams, each chunk has a usage or padding of its own.
 _MAX_USELESS: Final = 3
 _MIN_SKIPPED: Final = 16
 _MAX_SKIPPED: Final = 1024

@@ -190,7 +190,7 @@ def total_cost(
 
 
 def _count(value: Any) -> int:
-    """Return a number of tokens, as the response classes read it; 0 if it is none."""
+    """Return a number of tokens as the response classes do, and 0 for other values."""
     if value.__class__ is int:
         return int(value)
     is_whole = isinstance(value, float) and value.is_integer()

@@ -493,7 +493,7 @@ class LimiterScope:
     def _key(
         entrant: Entrant, admission: Admission, error: OpenRouterError
     ) -> CooldownKey | None:
-        """Return whom a refusal holds back; None for nobody."""
+        """Return the key of the calls that a refusal holds back; None for no call."""
         if is_server_overload(error):
             return entrant.preferences if error.provider_name else _ALL
         return _ROWS if admission.is_row else None

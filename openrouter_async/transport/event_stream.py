@@ -161,7 +161,7 @@ class EventStream:
         End the stream after its last event.
 
         One read waits for the end of the body, so that the connection returns to the
-        pool. If the body goes on, the connection is closed.
+        pool. If the body has not ended then, the connection is closed.
         """
         content = self._content
         try:

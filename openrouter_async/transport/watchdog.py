@@ -232,7 +232,7 @@ class Watchdog:
             self.enter(Stage.BODY, now)
 
     def end_attempt(self) -> None:
-        """Stop the timeouts of an attempt; only `total` goes on."""
+        """Stop the timeouts of an attempt; only `total` continues."""
         self.stage = Stage.IDLE
         self.transport = self.protocol = None
 

@@ -113,7 +113,7 @@ class ChatStreamingResponseChunk(Shape, _LazyChunk):
         raw: The chunk as received. Most chunks differ in one text from the chunk
             before them, and only that text is decoded. The first access to `raw`
             decodes all of the chunk, which takes longer than everything else that is
-            done with it: leave `raw` alone if `text` or `choices` will do.
+            done with it: do not read `raw` if `text` or `choices` is enough.
     """
 
     id: str | None = None

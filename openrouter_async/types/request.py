@@ -424,8 +424,8 @@ class ChatGenerationParams(Shape):
         tool_choice: None, optional, required, or one particular tool.
         parallel_tool_calls: If True, the model may call several tools at once.
             Nullable.
-        max_tool_calls: Maximum number of steps of server tools; 30 at most, and by
-            default.
+        max_tool_calls: Maximum number of steps of server tools, at most 30; defaults to
+            30.
         stop_server_tools_when: Conditions that stop server tools; overrides
             `max_tool_calls`.
         deferred_tools: The search for tools that have `defer_loading`.

@@ -62,7 +62,7 @@ def test_hosted_run_without_wait_is_collected_by_the_same_command(
     collected = run("status", out)
 
     assert first.returncode == 7
-    assert "1 batch with 20 rows go on at OpenRouter" in first.stderr
+    assert "1 batch with 20 rows continue at OpenRouter" in first.stderr
     (batch,) = json.loads(waiting.stdout)["batches"]
     assert (batch["rows"], batch["is_collected"]) == (20, False)
     assert "submitted" in waiting.stderr
@@ -138,7 +138,7 @@ def test_interrupted_command_returns_soon_and_its_batches_go_on(
     assert process.returncode == 130
     # 2 s on a machine that is not busy.
     assert seconds < 4
-    assert "1 batch with 20 rows go on at OpenRouter" in err
+    assert "1 batch with 20 rows continue at OpenRouter" in err
     assert again.returncode == 0
     assert len(out.read_text().splitlines()) == 20
     assert server.batches.stats.submissions == 1
@@ -148,4 +148,4 @@ async def test_first_signal_says_that_submitted_batches_go_on() -> None:
     unused: Any = None
     handlers = _SignalHandlers(unused, unused, unused, timeout=1.0)
 
-    assert "batches that were submitted go on" in handlers._explain()
+    assert "submitted batches continue" in handlers._explain()

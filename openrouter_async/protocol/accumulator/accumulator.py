@@ -6,7 +6,8 @@ A chunk may hold any JSON: unexpected types are kept or skipped, and never raise
 """
 
 # Pyright knows nothing about the keys and values of an `Any` that turned out to be a
-# dict. `as_object` would tell it, for a function call at each level of each chunk.
+# dict. `as_object` has the types, but would cost a function call at each level of each
+# chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 

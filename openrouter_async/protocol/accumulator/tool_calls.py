@@ -1,7 +1,8 @@
 """The tool calls of a message, accumulated from their fragments."""
 
 # Pyright knows nothing about the keys and values of an `Any` that turned out to be a
-# dict. `as_object` would tell it, for a function call at each level of each chunk.
+# dict. `as_object` has the types, but would cost a function call at each level of each
+# chunk.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
