@@ -333,8 +333,8 @@ async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
     sizes: list[int],
 ) -> None:
     """Otherwise one of them would have to wait until the other one is stored."""
-    answers = iter(taken)
-    monkeypatch.setattr(Submitter, "open_counts", lambda *_: next(answers, set[int]()))
+    counts = iter(taken)
+    monkeypatch.setattr(Submitter, "open_counts", lambda *_: next(counts, set[int]()))
     async with make_client() as client:
         await hosted(client, journal, prompts(rows), batch_rows=200)
 

@@ -239,7 +239,7 @@ def test_call_that_is_collected_during_a_change_is_settled_after_it() -> None:
     budget = Budget(1.0, lock=CollectingLock(collect_at=2))
     abandon(Reservation(budget, budget.reserve(0.6) or 0.0))
     seen: list[float | None] = []
-    # A thread, because without the deferral it would wait for itself for ever.
+    # A thread, because without the deferral it would wait for itself without end.
     thread = threading.Thread(
         target=lambda: seen.append(budget.reserve(0.5)), daemon=True
     )
