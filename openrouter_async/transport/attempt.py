@@ -329,13 +329,13 @@ class AttemptRunner(Generic[T, R]):
             forget_frames(error, handled)
             raise self._translate(error) from error
         except asyncio.CancelledError:
+            self._note_unsent()
             failure = watchdog.failure
             if watchdog.caught() and failure is not None:
-                if watchdog.connected_at is None:
-                    self._http.attempts[-1].billing = "not_accepted"
                 raise with_exchange(failure, self._http) from None
             raise
         except (OpenRouterError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            self._note_unsent()
             raise
         except BaseException as error:
             # The connector or resolver of a session that belongs to the caller may
@@ -344,6 +344,11 @@ class AttemptRunner(Generic[T, R]):
             if watchdog.connected_at is not None:
                 raise
             raise self._translate(error) from error
+
+    def _note_unsent(self) -> None:
+        """Record that an attempt without a connection has not been billed."""
+        if self._watchdog.connected_at is None:
+            self._http.attempts[-1].billing = "not_accepted"
 
     def _translate(self, error: BaseException) -> Exception:
         """Return the exception for an error before the headers of the response."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 from support import HELLO, MakeClient, prompts, read_results
@@ -369,6 +370,36 @@ async def test_call_that_was_not_sent_is_not_unknown(
     assert counts(client.usage.snapshot()) == (1, 0, 0, 0)
     first.cancel()
     await asyncio.wait([first])
+
+
+class HangingConnector(aiohttp.TCPConnector):
+    """A connector that never grants a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
+        self.asked = asyncio.Event()
+
+    async def connect(self, *_: Any, **__: Any) -> Any:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_call_that_is_cancelled_while_it_connects_is_not_unknown(
+    make_client: MakeClient, *, stream: bool
+) -> None:
+    records: list[CallRecord] = []
+    connector = HangingConnector()
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = make_client(session=session, on_call=records.append)
+        call = asyncio.create_task(client.chat.send(HELLO, stream=stream))
+        await connector.asked.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+    assert call.cancelled()
+    assert counts(client.usage.snapshot()) == (1, 1, 0, 0)
+    assert [attempt.billing for attempt in records[0].http.attempts] == ["not_accepted"]
 
 
 async def test_response_without_a_cost_is_unknown(
