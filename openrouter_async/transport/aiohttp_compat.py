@@ -177,6 +177,63 @@ def _break(content: aiohttp.StreamReader) -> None:
         )
 
 
+def waiting_class(cls: type[Any]) -> type[Any] | None:
+    """Return aiohttp's class for bodies if `wait_for_data` knows it; None otherwise."""
+    needed = [
+        "_buffer",
+        "_eof",
+        "_exception",
+        "_loop",
+        "_protocol",
+        "_read_nowait",
+        "_waiter",
+    ]
+    return cls if all(hasattr(cls, name) for name in needed) else None
+
+
+_WAITING: Final = waiting_class(aiohttp.StreamReader)
+
+
+def wait_for_data(content: Any) -> "asyncio.Future[None] | None":
+    """
+    Return a future for the next bytes, the end or the failure of a body.
+
+    `StreamReader.readany` awaits the same future inside two coroutines of its own,
+    through which each read of a stream would wake its reader. If the wait is cancelled,
+    `stop_waiting` has to be called.
+
+    Args:
+        content: A body. The caller is its only reader.
+
+    Returns:
+        None if `readany` has to be used: it need not wait, or raises, or the body is
+        not one of aiohttp's.
+    """
+    if (
+        content.__class__ is not _WAITING
+        or content._buffer  # noqa: SLF001 - no public way
+        or content._eof  # noqa: SLF001 - no public way
+        or content._exception is not None  # noqa: SLF001 - no public way
+        or content._waiter is not None  # noqa: SLF001 - no public way
+        or not content._protocol.connected  # noqa: SLF001 - no public way
+    ):
+        return None
+    waiter: asyncio.Future[None] = content._loop.create_future()  # noqa: SLF001
+    content._waiter = waiter  # noqa: SLF001 - no public way
+    return waiter
+
+
+def stop_waiting(content: Any) -> None:
+    """Forget the future of `wait_for_data`, because the wait was cancelled."""
+    content._waiter = None  # noqa: SLF001 - no public way
+
+
+def take_received(content: Any) -> bytes:
+    """Return the bytes that have arrived since `wait_for_data`; b"" if none have."""
+    received: bytes = content._read_nowait(-1)  # noqa: SLF001 - no public way
+    return received
+
+
 def take_buffered(content: aiohttp.StreamReader) -> bytes:
     """
     Return the bytes that arrived before a connection broke.

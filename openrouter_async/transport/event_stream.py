@@ -8,6 +8,7 @@ from typing import Final
 from ..errors import APITimeoutError, OpenRouterError
 from ..protocol.event_buffer import EventBuffer
 from ..types import Exchange
+from .aiohttp_compat import stop_waiting, take_received, wait_for_data
 from .decoded_body import Body, take_buffered
 from .direct_request import Response
 from .error_mapping import CAUGHT, broken_body
@@ -94,7 +95,9 @@ class EventStream:
         """Let timeouts end the stream from now on, not the task that opens it."""
         self._watchdog.on_fail = self._fail
 
-    async def read(self, start: bytes = b"") -> bool:
+    async def read(  # noqa: C901 - another coroutine would cost time at each read
+        self, start: bytes = b""
+    ) -> bool:
         """
         Wait until the next events are in the buffer.
 
@@ -132,7 +135,15 @@ class EventStream:
                 data = self._arrived_before(watchdog.failure)
                 continue
             try:
-                data = await content.readany()
+                waiter = wait_for_data(content)
+                if waiter is not None:
+                    try:
+                        await waiter
+                    except asyncio.CancelledError:
+                        stop_waiting(content)
+                        raise
+                    data = take_received(content)
+                data = data or await content.readany()
             except CAUGHT as error:
                 # A timeout aborts the connection, which then breaks.
                 if watchdog.failure is not None:

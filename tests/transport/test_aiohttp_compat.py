@@ -18,6 +18,10 @@ from openrouter_async.transport.aiohttp_compat import (
     close_idle,
     count_idle,
     end_with_connection,
+    stop_waiting,
+    take_received,
+    wait_for_data,
+    waiting_class,
 )
 from openrouter_async.transport.timer import SharedTimer
 from openrouter_async.transport.watchdog import Watchdog
@@ -52,6 +56,71 @@ async def test_exception_of_a_lost_connection_counts_as_retrieved() -> None:
     del failed, cancelled, future
 
     assert reported == []
+
+
+def open_body() -> aiohttp.StreamReader:
+    """Return an empty body on a connection that is open."""
+    loop = asyncio.get_running_loop()
+    protocol = ResponseHandler(loop)
+    protocol.connection_made(asyncio.Transport())
+    return aiohttp.StreamReader(protocol, 2**16, loop=loop)
+
+
+async def test_bytes_end_the_wait_for_data() -> None:
+    body = open_body()
+    waiter = wait_for_data(body)
+    assert waiter is not None
+
+    body.feed_data(b"one")
+    body.feed_data(b"two")
+    await waiter
+
+    assert take_received(body) == b"onetwo"
+    assert take_received(body) == b""
+
+
+async def test_failure_ends_the_wait_for_data() -> None:
+    body = open_body()
+    waiter = wait_for_data(body)
+    assert waiter is not None
+
+    body.set_exception(aiohttp.ClientPayloadError("broken"))
+
+    with pytest.raises(aiohttp.ClientPayloadError, match="broken"):
+        await waiter
+
+
+async def test_body_can_be_read_after_a_cancelled_wait_for_data() -> None:
+    body = open_body()
+    waiter = wait_for_data(body)
+    assert waiter is not None
+    waiter.cancel()
+    stop_waiting(body)
+
+    body.feed_data(b"one")
+
+    assert await body.readany() == b"one"
+
+
+async def test_body_that_has_something_to_report_is_not_waited_for() -> None:
+    received, ended, failed, awaited, lost = (open_body() for _ in range(5))
+    received.feed_data(b"one")
+    ended.feed_eof()
+    failed.set_exception(aiohttp.ClientPayloadError("broken"))
+    reader = asyncio.create_task(awaited.readany())
+    await asyncio.sleep(0)
+    lost._protocol.connection_lost(None)
+
+    for body in (received, ended, failed, awaited, lost, object()):
+        assert wait_for_data(body) is None
+
+    awaited.feed_data(b"two")
+    assert await reader == b"two"
+
+
+def test_unknown_class_of_bodies_is_not_waited_for() -> None:
+    assert waiting_class(aiohttp.StreamReader) is aiohttp.StreamReader
+    assert waiting_class(object) is None
 
 
 def test_closed_session_has_no_idle_connections() -> None:
