@@ -132,7 +132,12 @@ async def run_browser() -> AsyncGenerator[Browser]:
             "--no-sandbox",
             "--disable-gpu",
             "--disable-dev-shm-usage",
+            "--disable-quic",
             "--no-first-run",
+            # No connections of its own, to the servers of its vendor.
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
             "--remote-debugging-port=0",
             f"--user-data-dir={folder}",
             "about:blank",

@@ -273,6 +273,49 @@ class TestErrors:
         assert ends.results[0].response is not None
         assert ends.results[0].response.text == "hello"
 
+    @pytest.mark.parametrize(
+        ("name", "end"),
+        [
+            (
+                "sse",
+                (
+                    b'data: {"text":"he"}\n\n'
+                    + FAILURE
+                    + b'data: {"code":"unavailable",'
+                    b'"message":"The service is unavailable at the moment.",'
+                    b'"retryable":true,"retry_after":null}\n\n'
+                ),
+            ),
+            (
+                "ai-sdk",
+                (
+                    b'data: {"type":"text-delta","id":"1","delta":"he"}\n\n'
+                    b'data: {"type":"text-end","id":"1"}\n\n'
+                    b'data: {"type":"error",'
+                    b'"errorText":"The service is unavailable at the moment."}\n\n'
+                    b"data: [DONE]\n\n"
+                ),
+            ),
+            (
+                "openai",
+                (
+                    b'data: {"error":{"message":'
+                    b'"The service is unavailable at the moment.",'
+                    b'"type":"unavailable","code":"unavailable","param":null}}\n\n'
+                    b"data: [DONE]\n\n"
+                ),
+            ),
+        ],
+    )
+    async def test_stream_that_is_cut_off_ends_with_an_error(
+        self, server: LocalOpenRouter, client: AsyncOpenRouter, name: Any, end: bytes
+    ) -> None:
+        """Otherwise, a client would take the text for complete."""
+        server.reply(Reply(["he", "llo"], stop="end", stop_after=1))
+        data = await read(Relay(stream(client), name))
+
+        assert data.endswith(end)
+
     async def test_text_ends_with_the_exception(
         self, server: LocalOpenRouter, client: AsyncOpenRouter, ends: Ends
     ) -> None:

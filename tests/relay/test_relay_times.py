@@ -16,9 +16,9 @@ from relay_support import (
 )
 from support import until
 
-from openrouter_async import AsyncOpenRouter, UserMessage
+from openrouter_async import AsyncOpenRouter, UserMessage, tool
 from openrouter_async.relay import Relay
-from openrouter_async.testing import LocalOpenRouter, Reply
+from openrouter_async.testing import LocalOpenRouter, Reply, completion, tool_call
 
 pytestmark = pytest.mark.usefixtures("no_errors_are_logged")
 
@@ -49,6 +49,30 @@ class TestTimes:
         # A busy machine sends fewer comments, but never more. The first one is sent at once.
         assert 1 <= data.count(KEEP_ALIVE) - 1 <= seconds / 0.1
         assert data.replace(KEEP_ALIVE, b"").startswith(b'data: {"text":"he"}\n\n')
+
+    async def test_comment_is_sent_while_a_tool_runs(
+        self, server: LocalOpenRouter, client: AsyncOpenRouter
+    ) -> None:
+        comments = 0
+
+        @tool
+        async def wait() -> str:
+            """Wait until comments were sent."""
+            called = comments
+            await until(lambda: comments >= called + 3)
+            return "done"
+
+        server.reply(completion(tool_calls=[tool_call("wait")])).then("hi")
+        relay = Relay(run(client, tools=[wait]), "ai-sdk", heartbeat=0.02)
+        data = b""
+        async for each in relay:
+            data += each
+            # The first comment is sent before anything else.
+            comments = data.count(KEEP_ALIVE) - 1
+
+        waited = data[data.index(b"tool-input-available") :]
+        assert waited[: waited.index(b"tool-output-available")].count(KEEP_ALIVE) >= 1
+        assert b'"delta":"hi"' in data
 
     async def test_no_comment_is_sent_while_data_flows(
         self, server: LocalOpenRouter, client: AsyncOpenRouter
