@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 # file's name, number of the line, and if the line is written before.
 PROGRAM = """
 import asyncio, os, signal, sys
+from attrs import evolve
 from openrouter_async import AsyncOpenRouter
 from openrouter_async.batch.hosted.intervals import HostedIntervals
 from openrouter_async.batch.jsonl import JsonLinesFile
@@ -45,7 +46,7 @@ async def main():
             model="openai/gpt-4o-mini",
             max_tokens=60,
             journal=journal,
-            intervals=HostedIntervals().scaled(0.001),
+            intervals=evolve(HostedIntervals().scaled(0.001), fill=60.0),
         )
         async with run:
             async for _ in run:

@@ -140,7 +140,7 @@ async def test_request_that_may_have_been_accepted_is_retried_only_with_ambiguou
     first: Reply,
     stream: bool,
 ) -> None:
-    timeouts = Timeouts(first_token=0.15)
+    timeouts = Timeouts(first_token=0.3 if first.stop == "silence" else 30)
     server.reply(first)
 
     with pytest.raises(OpenRouterError) as caught:

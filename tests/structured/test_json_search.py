@@ -98,7 +98,7 @@ def test_search_takes_linear_time(text: str) -> None:
     with suppress(ValueError):
         find_candidates(text)
 
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 20
 
 
 @pytest.mark.parametrize(
