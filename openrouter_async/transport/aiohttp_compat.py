@@ -218,7 +218,7 @@ def wait_for_data(content: Any) -> "asyncio.Future[None] | None":
         or not content._protocol.connected  # noqa: SLF001 - no public way
     ):
         return None
-    waiter: asyncio.Future[None] = content._loop.create_future()  # noqa: SLF001
+    waiter: asyncio.Future[None] = content._loop.create_future()  # noqa: SLF001 - private
     content._waiter = waiter  # noqa: SLF001 - no public way
     return waiter
 
