@@ -38,6 +38,7 @@ from benchmarks.ray_processes import ledgers, stage_workers, wait_for
 from openrouter_async import AsyncOpenRouter, read_journal
 from openrouter_async.batch.ledger import Ledger
 from openrouter_async.batch.rows.items import name_key
+from openrouter_async.testing import LocalOpenRouter
 
 MEBIBYTE = 1024 * 1024
 COST = 0.00012
@@ -285,6 +286,37 @@ def actions(*, quick: bool) -> None:
         )
 
 
+def deadly(*, quick: bool) -> None:
+    """(12) A row kills its worker each time; then the same without that row."""
+    rows, limit = (500, 100) if quick else (2000, 200)
+    with (
+        LocalOpenRouter(keep=100) as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        server.capacity.latency = 0.5
+        server.reply('{"text":"die"}', when="row 7.", times=None)
+        journal = Path(folder) / "out.jsonl"
+        task: dict[str, Any] = {"rows": rows, "concurrency": limit, "poison": True}
+        first = start(server.url, journal, **task).figures()
+        calls, done = server.capacity.admitted, journaled(journal)[0]
+        seconds = first["end"] - first["ready"]
+        last = start(server.url, journal, **task, without="r7").figures()
+        again = server.capacity.admitted - calls
+        _, repeated = journaled(journal)
+        highest = done + 4 * 2 * limit
+        show(
+            "deadly",
+            f"ended after {seconds:.0f} s, {calls - done:+} calls, "
+            f"{first.get('error')!r:.60}; then {last.get('rows')} rows with {again} "
+            f"calls for {rows - 1 - done}, {repeated} twice",
+            f"60 s, at most {highest - done:+}, nothing again",
+            ok=seconds <= 60.0
+            and "error" in first
+            and calls <= highest
+            and (last.get("rows"), again, repeated) == (rows - 1, rows - 1 - done, 0),
+        )
+
+
 # --- limits ---------------------------------------------------------------------------
 
 
@@ -453,7 +485,7 @@ def _kill(pid: int) -> None:
 CASES: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        *(speed, worker, node, driver, actions),
+        *(speed, worker, node, driver, actions, deadly),
         *(hidden, rate, budget, ledger, dead),
     )
 }

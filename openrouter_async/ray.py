@@ -110,11 +110,11 @@ class RayLedger:
         """
         ray = _ray()
         try:
-            value, error = ray.get(
-                self._actor.call.remote(name, arguments, options),
-                timeout=self._timeout,
-            )
-        except ray.exceptions.GetTimeoutError:
+            # Not `ray.get`: in a process that loses its node, it never returns, and the
+            # process waits for this thread before it ends.
+            reply = self._actor.call.remote(name, arguments, options).future()
+            value, error = reply.result(self._timeout)
+        except TimeoutError:
             raise JournalError(
                 f"The ledger of the run did not respond within {self._timeout:g} "
                 "seconds.",

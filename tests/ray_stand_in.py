@@ -11,6 +11,7 @@ need it: processes that die, and datasets that are executed.
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
@@ -21,10 +22,6 @@ class StandInError(Exception):
     """The base class of Ray's errors."""
 
 
-class StandInTimeoutError(StandInError):
-    """No response in time."""
-
-
 class Actor:
     """The handle of an actor, whose methods are called at once."""
 
@@ -32,7 +29,19 @@ class Actor:
         self.instance = instance
         self.is_dead = False
         self.is_slow = False
-        self.call = SimpleNamespace(remote=lambda *a: (self, lambda: instance.call(*a)))
+        self.call = SimpleNamespace(remote=self._remote)
+
+    def _remote(self, *arguments: Any) -> Any:
+        """Return what stands in for a reference to the result of `call`."""
+        return SimpleNamespace(future=lambda: self._future(arguments))
+
+    def _future(self, arguments: Sequence[Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.is_dead:
+            future.set_exception(StandInError("The actor died."))
+        elif not self.is_slow:
+            future.set_result(self.instance.call(*arguments))
+        return future
 
 
 class Table:
@@ -115,11 +124,8 @@ class StandIn:
                 get_node_id=lambda: "node", get_actor_id=lambda: self.actor_id
             ),
             remote=lambda cls: SimpleNamespace(options=lambda **_: self._maker(cls)),
-            get=self._get,
             kill=self._kill,
-            exceptions=SimpleNamespace(
-                RayError=StandInError, GetTimeoutError=StandInTimeoutError
-            ),
+            exceptions=SimpleNamespace(RayError=StandInError),
         )
         arrow.__dict__.update(
             array=_array,
@@ -143,14 +149,6 @@ class StandIn:
             return self.actors[-1]
 
         return SimpleNamespace(remote=make)
-
-    def _get(self, call: tuple[Actor, Callable[[], Any]], timeout: float | None) -> Any:
-        actor, function = call
-        if actor.is_slow and timeout is not None:
-            raise StandInTimeoutError
-        if actor.is_dead:
-            raise StandInError("The actor died.")
-        return function()
 
     def _kill(self, actor: Actor) -> None:
         actor.is_dead = True

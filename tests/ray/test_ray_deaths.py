@@ -29,6 +29,14 @@ REPEATED = 2 * LIMIT
 PATIENCE = 120.0
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every worker have rows, before any of them sends one."""
+    monkeypatch.setattr("openrouter_async.ray._BLOCK_ROWS", 1)
+    context = cluster.data.DataContext.get_current()
+    monkeypatch.setattr(context, "wait_for_min_actors_s", int(PATIENCE))
+
+
 def run_of(journal: Path, **options: Any) -> RayRun:
     usual: dict[str, Any] = {
         "journal": journal,
