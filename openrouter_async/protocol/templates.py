@@ -11,8 +11,8 @@ text. Everything else is left to the ordinary path.
 # ruff: noqa: SLF001 - the slots under lazy fields are set; properties take longer
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import orjson
 
@@ -47,6 +47,9 @@ _REASONING: Final[Path] = ("delta", "reasoning")
 _DETAIL: Final[Path] = ("delta", "reasoning_details", 0)
 _ARGUMENTS: Final[Path] = ("delta", "tool_calls", 0, "function", "arguments")
 
+# Stands for the text in another form of an event; it must not occur elsewhere in it.
+_RARE_TEXT: Final = "\x00text\x00"
+
 # Members that no chunk may have that a template is learnt from.
 _RARE: Final = (
     "usage",
@@ -66,6 +69,7 @@ class Template(Deferred):
     Attributes:
         sink: The end of the text in the response.
         matches: The number of chunks that it has matched.
+        kind: What a chunk has of the first choice, if it has nothing else of it.
     """
 
     __slots__ = (
@@ -75,6 +79,7 @@ class Template(Deferred):
         "_paths",
         "_tail",
         "_values",
+        "kind",
         "matches",
         "sink",
     )
@@ -121,6 +126,11 @@ class Template(Deferred):
             delta.refusal,
             delta.reasoning,
         )
+        self.kind: Literal["text", "reasoning"] | None = None
+        if not choice.index and paths[0] is _REASONING:
+            self.kind = "reasoning"
+        elif not choice.index and paths[0] is _CONTENT and not delta.reasoning:
+            self.kind = "text"
 
     # --- bytes -> texts --------------------------------------------------------------
 
@@ -291,6 +301,23 @@ class Template(Deferred):
             body += self._infix + body
         return self._head + body + self._tail
 
+    def split_event(
+        self, encode_event: Callable[[dict[str, Any]], bytes]
+    ) -> list[bytes] | None:
+        """
+        Return what is around the texts in another form of the chunks' events.
+
+        Args:
+            encode_event: Returns the event of a chunk's `raw`, which it may change.
+
+        Returns:
+            The bytes that the JSON string body of a text joins to its event; None if
+            the event does not have the texts of the chunk and no others like them.
+        """
+        event = encode_event(self._make_raw(_RARE_TEXT))
+        parts = event.split(orjson.dumps(_RARE_TEXT)[1:-1])
+        return parts if len(parts) == len(self._paths) + 1 else None
+
     def _make_raw(self, text: str) -> dict[str, Any]:
         prefix, suffix = self._head[len(_DATA) :], self._tail[: -len(_END)]
         raw = orjson.loads(prefix + (self._infix or b"") + suffix)
@@ -300,6 +327,14 @@ class Template(Deferred):
 
 
 _new: Any = object.__new__
+
+
+def find_template(chunk: ChatStreamingResponseChunk) -> tuple[Template, str] | None:
+    """Return the template of a chunk that nobody may have changed, and its text."""
+    source: Any = chunk._raw
+    if source.__class__ is Template and chunk._choices is source:
+        return source, chunk._new_text
+    return None
 
 
 def encode_event(chunk: ChatStreamingResponseChunk) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from ..protocol.encode import encode
+from ..protocol.templates import Template, find_template
 from ..tools.events import ReasoningDelta, TextDelta, ToolCallStarted, ToolEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk
 from .public_errors import PublicError
@@ -176,6 +177,9 @@ class OpenAIFormat:
             "model": "",
         }
         self._is_run = False
+        # The template of the last chunk that had one, and what joins its texts.
+        self._template: Template | None = None
+        self._around: list[bytes] | None = None
 
     def begin(self) -> bytes:
         """Return no bytes: the format has no opening event."""
@@ -183,16 +187,19 @@ class OpenAIFormat:
 
     def chunk(self, chunk: ChatStreamingResponseChunk) -> bytes:
         """Return a chunk of a stream; nothing for one that has only usage."""
+        found = find_template(chunk)
+        if found is not None:
+            template, text = found
+            if template is not self._template:
+                self._note_origin(chunk)
+                self._template = template
+                self._around = template.split_event(self._public_event)
+            if self._around is not None:
+                return encode(text)[1:-1].join(self._around)
         if not chunk.choices:
             return b""
-        head = self._head
-        public = {k: v for k, v in chunk.raw.items() if k not in _PRIVATE}
-        public["id"] = head["id"]
-        if chunk.model:
-            head["model"] = chunk.model
-        if chunk.created:
-            head["created"] = chunk.created
-        return data_event(public)
+        self._note_origin(chunk)
+        return self._public_event(chunk.raw)
 
     def event(self, event: ToolEvent) -> bytes:
         """Return a chunk with the new text of a run of tools."""
@@ -222,6 +229,18 @@ class OpenAIFormat:
             "param": None,
         }
         return data_event({"error": described}) + DONE_EVENT
+
+    def _note_origin(self, chunk: ChatStreamingResponseChunk) -> None:
+        """Keep the model and the time of a chunk for the events made here."""
+        if chunk.model:
+            self._head["model"] = chunk.model
+        if chunk.created:
+            self._head["created"] = chunk.created
+
+    def _public_event(self, raw: Mapping[str, Any]) -> bytes:
+        public = {k: v for k, v in raw.items() if k not in _PRIVATE}
+        public["id"] = self._head["id"]
+        return data_event(public)
 
     def _choice(self, delta: Mapping[str, Any], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import define, evolve
 
 from ..protocol.accumulator.tool_calls import ToolCallAccumulator
+from ..protocol.templates import find_template
 from ..types import (
     Annotation,
     ChatResponse,
@@ -200,6 +201,12 @@ class EventBuilder:
 
     def feed(self, chunk: ChatStreamingResponseChunk) -> list[ToolEvent]:
         """Return the events of a chunk's first choice; other choices have none."""
+        found = find_template(chunk)
+        if found is not None and found[0].kind is not None:
+            # Nearly all chunks of a stream: their `choices` need not be created.
+            template, text = found
+            event = TextDelta if template.kind == "text" else ReasoningDelta
+            return [event(text, self._turn)] if text else []
         events: list[ToolEvent] = []
         for choice in chunk.choices:
             if choice.index:

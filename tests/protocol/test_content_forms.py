@@ -99,6 +99,7 @@ def test_parts_are_in_one_list() -> None:
         "a",
         [THINKING],
         "b",
+        [{"type": "text", "text": "e"}],
         [part],
         [{"type": "text", "text": "c"}],
         "d",
@@ -108,7 +109,7 @@ def test_parts_are_in_one_list() -> None:
     assert response.message.raw["content"] == [
         {"type": "text", "text": "a"},
         THINKING,
-        {"type": "text", "text": "b"},
+        {"type": "text", "text": "be"},
         part,
         {"type": "text", "text": "cd"},
     ]
