@@ -69,7 +69,8 @@ class Template(Deferred):
     Attributes:
         sink: The end of the text in the response.
         matches: The number of chunks that it has matched.
-        kind: What a chunk has of the first choice, if it has nothing else of it.
+        kind: "text" or "reasoning" if each chunk has only that, for the first choice;
+            otherwise None.
     """
 
     __slots__ = (
