@@ -332,9 +332,10 @@ _new: Any = object.__new__
 
 def find_template(chunk: ChatStreamingResponseChunk) -> tuple[Template, str] | None:
     """Return the template of a chunk that nobody may have changed, and its text."""
-    source: Any = chunk._raw
-    if source.__class__ is Template and chunk._choices is source:
-        return source, chunk._new_text
+    shape: Any = chunk
+    source = shape._raw
+    if source.__class__ is Template and shape._choices is source:
+        return source, shape._new_text
     return None
 
 
@@ -344,9 +345,10 @@ def encode_event(chunk: ChatStreamingResponseChunk) -> bytes:
 
     That of a template is put together, without creating `chunk.raw`.
     """
-    source: Any = chunk._raw
+    shape: Any = chunk
+    source = shape._raw
     if source.__class__ is Template:
-        event: bytes = source.encode_event(chunk._new_text)
+        event: bytes = source.encode_event(shape._new_text)
         return event
     return b"%b%b%b" % (_DATA, encode(chunk.raw), _END)
 

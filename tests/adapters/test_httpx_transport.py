@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support import MakeClient
 
-from openrouter_async import AsyncOpenRouter, Retries, Timeouts
+from openrouter_async import AsyncOpenRouter, ChatStream, Retries, Timeouts
 from openrouter_async.adapters.httpx import OpenRouterTransport
 from openrouter_async.testing import (
     LocalOpenRouter,
@@ -109,7 +109,9 @@ async def test_events_of_a_stream_are_those_that_were_received(
         'He said "h\u00e9" \u2028 and so on, ' * 3, reasoning="Let me see now. " * 3
     )
     server.reply(content, times=2)
-    async with client.chat.send(**BODY, stream=True) as stream:
+    send: Any = client.chat.send
+    stream: ChatStream = await send(**BODY, stream=True)
+    async with stream:
         expected = [chunk.raw async for chunk in stream]
     async with http.stream("POST", URL, json=STREAM) as response:
         data = await response.aread()

@@ -309,18 +309,21 @@ async def test_list_that_cannot_be_read_is_read_again(
     assert server.batches.stats.stored == 2
 
 
+NONE: set[int] = set()
+
+
 @pytest.mark.parametrize(
     ("rows", "taken", "sizes"),
     [
         # No other submission is open.
-        (400, [], [200, 200]),
+        (400, [NONE], [200, 200]),
         # The last row is held back: no more rows follow.
-        (200, [set(), {200}], [200]),
+        (200, [NONE, {200}], [200]),
         # It is left for the next group.
-        (201, [set(), {200}, {200}], [199, 2]),
+        (201, [NONE, {200}, {200}], [199, 2]),
         (201, [{199, 200}, {199, 200}, {199, 200}, {199, 200}], [198, 3]),
         # The other submission was answered meanwhile.
-        (201, [set(), {200}, set()], [200, 1]),
+        (201, [NONE, {200}, NONE], [200, 1]),
     ],
 )
 async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
@@ -334,7 +337,11 @@ async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
 ) -> None:
     """Otherwise one of them would have to wait until the other one is stored."""
     counts = iter(taken)
-    monkeypatch.setattr(Submitter, "open_counts", lambda *_: next(counts, set[int]()))
+
+    def open_counts(*_: object) -> set[int]:
+        return next(counts, NONE)
+
+    monkeypatch.setattr(Submitter, "open_counts", open_counts)
     async with make_client() as client:
         await hosted(client, journal, prompts(rows), batch_rows=200)
 
@@ -361,7 +368,11 @@ async def test_rows_that_are_held_back_count_as_bytes(
     journal: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Submitter, "open_counts", lambda *_: {199, 200})
+
+    def open_counts(*_: object) -> set[int]:
+        return {199, 200}
+
+    monkeypatch.setattr(Submitter, "open_counts", open_counts)
     rows = [*prompts(199), "x" * 50_000, "y" * 40_000]
     async with make_client() as client:
         await hosted(client, journal, rows, batch_rows=200, batch_bytes=100_000)
