@@ -177,7 +177,7 @@ class OpenAIFormat:
             "model": "",
         }
         self._is_run = False
-        # The template of the last chunk that had one, and what joins its texts.
+        # The template of the last chunk that had one, and the bytes around its texts.
         self._template: Template | None = None
         self._around: list[bytes] | None = None
 

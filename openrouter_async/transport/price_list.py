@@ -117,7 +117,7 @@ class PriceList:
     async def _read(
         self, settings: Settings, model: str, seconds: float
     ) -> tuple[Price | None, float]:
-        """Read a price; return it, and the seconds for which that is the answer."""
+        """Read a price; return it, and for how many seconds it is valid."""
         path = f"/models/{model}/endpoints"
         limited = settings.with_options(
             {"timeouts": evolve(settings.timeouts, total=seconds)}
