@@ -68,18 +68,23 @@ def _milliseconds(value: Any) -> float | None:
     return None if milliseconds is None else milliseconds * 0.001
 
 
+def read_date(value: str) -> float | None:
+    """Return the Unix time of an HTTP date; None if it is not one."""
+    try:
+        date = parsedate_to_datetime(value)
+        # A date without a zone is GMT; the asctime form has none (RFC 9110, 5.6.7).
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _delay(value: Any, wall_time: float) -> float | None:
     """Parse `Retry-After`: seconds, or an HTTP date; a date in the past is 0."""
     seconds = _seconds(value)
     if seconds is not None or not isinstance(value, str):
         return seconds
-    try:
-        date = parsedate_to_datetime(value)
-        # A date without a zone is GMT; the asctime form has none (RFC 9110, 5.6.7).
-        epoch = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, epoch - wall_time)
+    epoch = read_date(value)
+    return None if epoch is None else max(0.0, epoch - wall_time)
 
 
 def _until(value: Any, wall_time: float) -> float | None:

@@ -1,8 +1,12 @@
 """Runs with hosted batches that crash and are continued, also by another engine."""
 
+import json
+import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hosted_runs import (
     FAST,
@@ -21,7 +25,7 @@ from hosted_runs import (
 )
 from support import MakeClient
 
-from openrouter_async.testing import LocalOpenRouter
+from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
@@ -74,6 +78,62 @@ async def test_crash_before_the_submission_submits_it_once(
 
     assert journaled(journal) == named(3)
     assert "an earlier run ended before it was stored" in caplog.text
+
+
+async def test_submission_that_is_still_being_stored_is_not_repeated(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    """
+    The intent is old: an earlier run sent it again, and was killed at once.
+
+    So the age of the intent does not say when the submission was sent.
+    """
+    script = server.batches.script
+    script.running, script.list_lag = 100, 1000
+    looks = 0
+
+    def store(seen: SeenRequest) -> bool:
+        """List the batch from the second look on."""
+        nonlocal looks
+        looks += seen.method == "GET"
+        if looks == 2:
+            script.list_lag = script.running = 0
+        return False
+
+    async with make_client() as client:
+        await hosted(client, journal, prompts(3), wait=False, intervals=FAST)
+        cut_after(journal, 1)
+        intent = json.loads(state_file(journal).read_bytes().splitlines()[0])
+        intent["t"] -= 30
+        state_file(journal).write_text(json.dumps(intent) + "\n")
+        server.reply(status=500, path="/batches", when=store)
+        await hosted(client, journal, prompts(3))
+
+    assert looks >= 2
+    assert server.batches.stats.stored == 1
+    assert journaled(journal) == named(3)
+
+
+async def test_batches_are_found_although_the_time_of_this_machine_is_wrong(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    """It is two hours ahead: no batch is younger than its intent."""
+
+    async def respond(seen: SeenRequest) -> Reply:
+        date = formatdate(time.time() - 7200, usegmt=True)
+        return attrs.evolve(await server.batches.respond(seen), headers={"Date": date})
+
+    server.batches.script.running = 100
+    async with make_client() as client:
+        await hosted(client, journal, prompts(3), wait=False)
+        server.batches.all[0].created -= 7200
+        server.batches.script.running = 0
+        cut_after(journal, 1)
+        server.reply(respond, path="/batches", times=None)
+        await hosted(client, journal, prompts(3))
+
+    assert journaled(journal) == named(3)
+    assert server.batches.stats.stored == 1
 
 
 async def test_intent_without_its_file_is_planned_again(

@@ -324,6 +324,10 @@ NONE: set[int] = set()
         (201, [{199, 200}, {199, 200}, {199, 200}, {199, 200}], [198, 3]),
         # The other submission was answered meanwhile.
         (201, [NONE, {200}, NONE], [200, 1]),
+        # Another batch for the row that is held back would have that row alone.
+        (400, [NONE, *[{200}] * 9], [200, 200]),
+        (400, [{200, 199}] * 9, [200, 200]),
+        (399, [{200}] * 9, [200, 199]),
     ],
 )
 async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
@@ -348,6 +352,25 @@ async def test_open_submissions_of_a_model_have_different_numbers_of_rows(
     found = sorted((len(batch.rows) for batch in server.batches.all), reverse=True)
     assert found == sizes
     assert journaled(journal) == named(rows)
+
+
+async def test_rows_are_held_back_if_their_number_is_not_known(
+    server: LocalOpenRouter,
+    make_client: MakeClient,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def open_counts(*_: object) -> set[int]:
+        return {200}
+
+    monkeypatch.setattr(Submitter, "open_counts", open_counts)
+    async with make_client() as client:
+        await hosted(client, journal, iter(prompts(400)), batch_rows=200)
+        rows = (text for text in prompts(400))
+        await hosted(client, journal.with_name("o.jsonl"), rows, batch_rows=200)
+
+    sizes = sorted(len(batch.rows) for batch in server.batches.all)
+    assert sizes == [2, 199, 199, 200, 200]
 
 
 async def test_submission_waits_for_another_one_with_as_many_rows(

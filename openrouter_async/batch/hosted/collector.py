@@ -132,10 +132,11 @@ class Collector:
         missing = {cast("str", batch.id) for batch in self.watched}
         found: dict[str, Batch] = {}
         first = min((batch.time for batch in self.watched), default=0.0)
-        query = {"created_after": first - _MAX_AGE_DIFFERENCE}
+        routes = self._context.routes
+        since = first - routes.behind - _MAX_AGE_DIFFERENCE
         after: str | None = None
         while missing:
-            page = await self._context.routes.page({**query, "after": after})
+            page = await routes.page({"created_after": since, "after": after})
             for batch in page.batches:
                 if batch.id in missing:
                     found[batch.id] = batch

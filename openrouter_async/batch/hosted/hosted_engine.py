@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
@@ -111,6 +112,8 @@ class HostedEngine(RunLifetime):
         self._groups: dict[BatchGroup, FilledGroup] = {}
         self._prices: dict[str, Price | None] = {}
         self._is_read = False
+        # Rows after the one that was read last; None as long as it is unknown.
+        self._left: int | None = None
         self._changed = asyncio.Event()
         self._submitter = Submitter(context, self._batch_changed)
         self._collector = Collector(context, self._submitter)
@@ -246,6 +249,8 @@ class HostedEngine(RunLifetime):
 
     async def _add(self, job: Job) -> None:
         context = self._context
+        total = self._source.total
+        self._left = None if total is None else max(0, total - job.index - 1)
         key = name_key(job.name)
         known = self._submitted.get(key) if job.call is not None else None
         if known is not None:
@@ -297,7 +302,6 @@ class HostedEngine(RunLifetime):
                 await self._flush([key])
                 filled = None
             elif filled.count >= options.batch_rows:
-                # More rows follow, so that leaving some out costs no further batch.
                 held, filled.held = filled.held, []
                 await self._flush([key])
                 filled = None
@@ -316,11 +320,17 @@ class HostedEngine(RunLifetime):
         Return True if submissions that are open have as many rows, or more.
 
         The last few rows are held back then: with another number of rows, the list can
-        tell the submissions apart, and none has to wait for the other.
+        tell the submissions apart, and none has to wait for the other. It waits if the
+        rows that are held back are known to need a further batch.
         """
         count, most = len(filled.rows), self._context.options.batch_rows
         if not most - min(_MAX_LEFT_OUT, most // 100) <= count < most:
             return False
+        if self._left is not None:
+            # Those that are held, the one that was read last, and those after it.
+            rows = len(filled.held) + 1 + self._left
+            if math.ceil(rows / most) > math.ceil((rows - (most - count)) / most):
+                return False
         taken = self._submitter.open_counts(filled.group.model)
         return all(larger in taken for larger in range(count + 1, most + 1))
 

@@ -17,8 +17,10 @@ from ...errors import (
 )
 from ...protocol.batch_parsing import batch_of, objects_in, read_batch, read_batch_json
 from ...protocol.call import Call
+from ...protocol.retry_after import read_date
 from ...protocol.settings import Settings
 from ...transport.transport import Transport
+from ...types import Exchange
 from ...types.hosted import Batch
 
 T = TypeVar("T")
@@ -59,11 +61,18 @@ def is_unsent(error: OpenRouterError) -> bool:
 
 
 class BatchRoutes:
-    """The calls of `/batches`, with the settings of one client."""
+    """
+    The calls of `/batches`, with the settings of one client.
+
+    Attributes:
+        behind: Seconds by which the server's time is behind that of this machine, as
+            the last list had it; 0.0 if it is ahead, or not known.
+    """
 
     def __init__(self, settings: Settings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
+        self.behind = 0.0
 
     async def submit(self, body: bytes | Path) -> Batch:
         """
@@ -79,10 +88,9 @@ class BatchRoutes:
 
     async def page(self, query: Mapping[str, Any]) -> BatchPage:
         """Return one page of the list."""
+        query = {"limit": _LIST_LIMIT, **query}
         found = await self._transport.fetch(
-            self._call(
-                "GET", _PATH, read_batch_json, query={"limit": _LIST_LIMIT, **query}
-            )
+            self._call("GET", _PATH, self._read_page, query=query)
         )
         batches = [batch_of(raw) for raw in objects_in(found.get("data"))]
         last = found.get("last_id") or (batches[-1].id if batches else None)
@@ -124,6 +132,13 @@ class BatchRoutes:
         return await self._transport.fetch(
             self._call("DELETE", _path(batch_id), read_batch_json)
         )
+
+    def _read_page(
+        self, body: bytes, http: Exchange, wall_time: float
+    ) -> dict[str, Any]:
+        time = read_date(http.headers.get("Date", ""))
+        self.behind = 0.0 if time is None else max(0.0, wall_time - time)
+        return read_batch_json(body, http, wall_time)
 
     def _call(
         self,

@@ -21,7 +21,7 @@ from .state import HostedBatch
 _MAX_AT_ONCE: Final = 4
 # A submission that fails so often, and is not stored, will not succeed.
 _MAX_UNANSWERED: Final = 10
-# Seconds by which the server's time may be behind ours.
+# Seconds by which a batch may seem to be older than its intent.
 _MAX_TIME_DIFFERENCE: Final = 60.0
 # Anthropic's dated slugs, such as `claude-sonnet-5-20260101`, and OpenAI's.
 _DATE: Final = re.compile(r"-?(\d{8}|\d{4}-\d{2}-\d{2})$")
@@ -228,7 +228,9 @@ class Submitter:
     async def _resume(self, batch: HostedBatch) -> None:
         """Find a batch that an earlier run, or a wrong match, left without an id."""
         context = self._context
-        if await self._search(batch, since=batch.time) or context.stopping.is_set():
+        # However old the intent is: the submission may have been sent again just
+        # before the earlier run was killed, and the service may still be storing it.
+        if await self._search(batch) or context.stopping.is_set():
             return
         if not context.spool(batch.number).exists():
             logger.warning("Hosted batch %d was never submitted.", batch.number)
@@ -252,22 +254,17 @@ class Submitter:
             batch.number,
             type(failure).__name__,
         )
-        found = await self._search(batch, since=time.time())
-        return found or self._context.stopping.is_set()
+        return await self._search(batch) or self._context.stopping.is_set()
 
-    async def _search(self, batch: HostedBatch, *, since: float) -> bool:
-        """
-        Search the list until a batch is found; return False after `search_for`.
-
-        Args:
-            batch: The batch.
-            since: Unix time from which on it is searched for.
-        """
+    async def _search(self, batch: HostedBatch) -> bool:
+        """Search the list until a batch is found; return False after `search_for`."""
         context, intervals = self._context, self._context.options.intervals
+        clock = asyncio.get_running_loop().time
+        end = clock() + intervals.search_for
         while True:
             # Taken before the request: a batch that was stored before it is then
             # listed, unless the list lags.
-            now = time.time()
+            now = clock()
             try:
                 found = await self._look(batch)
             except OpenRouterError as error:
@@ -280,7 +277,7 @@ class Submitter:
                     logger.info("Found hosted batch %d: %s.", batch.number, found.id)
                     await self._stored(batch, found)
                     return True
-                if now - since >= intervals.search_for:
+                if now >= end:
                     return False
             await first_of(context.stopping, timeout=intervals.search)
             if context.stopping.is_set():
@@ -288,11 +285,14 @@ class Submitter:
 
     async def _look(self, batch: HostedBatch) -> Batch | None:
         """Return a batch in the list that could be this one."""
+        routes = self._context.routes
         known = self._context.state.known_ids | batch.wrong_ids
-        query = {"created_after": batch.time - _MAX_TIME_DIFFERENCE}
+        # If nothing is found, there are at least two looks, and the second one knows
+        # how far the server's time is behind.
+        since = batch.time - routes.behind - _MAX_TIME_DIFFERENCE
         after: str | None = None
         while True:
-            page = await self._context.routes.page({**query, "after": after})
+            page = await routes.page({"created_after": since, "after": after})
             for found in page.batches:
                 if (
                     found.id
