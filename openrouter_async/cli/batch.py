@@ -8,7 +8,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,6 +32,7 @@ from openrouter_async.batch.journal import count_failures, journals_of
 from openrouter_async.batch.line_readers import check_stdin
 from openrouter_async.batch.progress import ProgressLine, ProgressRecords
 from openrouter_async.batch.rows.items import read_item, row_name
+from openrouter_async.batch.rows.stats import HostedStats
 from openrouter_async.batch.source import JsonLinesSource
 from openrouter_async.errors import (
     BatchStoppedError,
@@ -218,13 +219,9 @@ async def _send(args: BatchArgs, rows: JsonLinesSource, terminal: Terminal) -> E
         end_progress()
     stats = run.stats
     terminal.note(_summary(stats, args.out))
-    if stats.hosted is not None and stats.hosted.open_batches:
-        terminal.note(
-            f"{counted(stats.hosted.open_batches, 'batch', 'batches')} with "
-            f"{counted(stats.hosted.rows, 'row')} continue at OpenRouter; the same "
-            "command collects their results.",
-            "yellow",
-        )
+    if stats.hosted is not None:
+        for note in _notes_on_batches(stats.hosted):
+            terminal.note(note, "yellow")
     if error is not None:
         terminal.error(str(error))
         return _exit_code(error)
@@ -389,6 +386,24 @@ def _concurrency(text: str) -> int | Literal["auto"]:
             f"Invalid value for --concurrency: {text!r} is not 'auto' or a number.",
             ExitCode.USAGE,
         ) from None
+
+
+def _notes_on_batches(hosted: HostedStats) -> Iterator[str]:
+    """Yield what happens to the batches that a run leaves behind."""
+    if hosted.open_batches:
+        reserved = ""
+        if hosted.reserved is not None:
+            reserved = f" (${hosted.reserved:.6g} reserved)"
+        yield (
+            f"{counted(hosted.open_batches, 'batch', 'batches')} with "
+            f"{counted(hosted.rows, 'row')}{reserved} continue at OpenRouter, and are "
+            "billed; the same command collects their results."
+        )
+    if hosted.unanswered:
+        yield (
+            f"{counted(hosted.unanswered, 'submission')} had no response; the same "
+            "command looks in the list of batches."
+        )
 
 
 def _summary(stats: BatchStats, out: Path) -> str:

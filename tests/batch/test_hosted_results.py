@@ -1,11 +1,13 @@
 """Results of hosted batches, and batches with other ends than "completed"."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from hosted_runs import (
+    FAST,
     ended_batch,
     files,
     hosted,
@@ -20,7 +22,7 @@ from openrouter_async import (
     BatchItem,
     PaymentRequiredError,
 )
-from openrouter_async.testing import LocalOpenRouter, completion
+from openrouter_async.testing import LocalOpenRouter, SeenRequest, completion
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
@@ -248,14 +250,41 @@ async def test_purged_results_fail_the_rows(
     assert stats.spent == pytest.approx(server.stats.cost)
 
 
-async def test_batch_that_the_list_lacks_five_times_is_gone(
-    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+@pytest.mark.parametrize("absent_for", [0.0, 0.2])
+async def test_batch_that_the_list_lacks_for_long_is_gone(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path, absent_for: float
 ) -> None:
     server.batches.script.running = 100
+    intervals = attrs.evolve(FAST, absent_for=absent_for)
     async with make_client() as client:
         await hosted(client, journal, prompts(2), wait=False)
         server.batches.script.list_lag = 100
-        results, _ = await hosted(client, journal, prompts(2))
+        begin = time.monotonic()
+        results, _ = await hosted(client, journal, prompts(2), intervals=intervals)
 
     assert all("not in the list" in str(result.error) for result in results)
     assert server.batches.stats.list_reads >= 6
+    assert time.monotonic() - begin >= absent_for
+
+
+async def test_batch_that_the_list_lacks_for_a_while_is_not_gone(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    script = server.batches.script
+    script.list_lag = 1000
+    looks = 0
+
+    def list_late(seen: SeenRequest) -> bool:
+        nonlocal looks
+        looks += seen.method == "GET"
+        if looks == 8:
+            script.list_lag = 0
+        return False
+
+    server.reply(status=500, path="/batches", when=list_late)
+    intervals = attrs.evolve(FAST, absent_for=600)
+    async with make_client() as client:
+        await hosted(client, journal, prompts(2), intervals=intervals)
+
+    assert looks >= 8
+    assert journaled(journal) == named(2)

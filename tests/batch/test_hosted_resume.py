@@ -214,6 +214,8 @@ async def test_cancelled_submission_is_found_by_the_next_run(
             await server.until(requests=3)
             await run.stop(drain=True, timeout=0.05)
             assert events(journal) == ["intent"]
+        assert run.stats.hosted is not None
+        assert (run.stats.hosted.unanswered, run.stats.hosted.open_batches) == (1, 0)
         server.clear()
         await hosted(client, journal, prompts(3))
 

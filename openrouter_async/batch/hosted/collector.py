@@ -147,10 +147,15 @@ class Collector:
         return found
 
     async def _absent(self, batch: HostedBatch, now: float) -> None:
-        """Take a batch as gone if the list lacks it five times in ten minutes."""
-        since = now - self._context.options.intervals.absent_for
-        batch.absences = [time for time in batch.absences if time > since] + [now]
-        if len(batch.absences) >= _MAX_ABSENCES:
+        """
+        Take a batch as gone if the list lacks it for ten minutes, and in five looks.
+
+        The first looks are seconds apart, and later ones minutes.
+        """
+        batch.absences.append(now)
+        seconds = now - batch.absences[0]
+        is_long = seconds >= self._context.options.intervals.absent_for
+        if is_long and len(batch.absences) >= _MAX_ABSENCES:
             await self._lose(batch, f"{batch.id} is not in the list of batches")
 
     async def _lose(self, batch: HostedBatch, reason: str) -> None:

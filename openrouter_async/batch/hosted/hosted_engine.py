@@ -128,7 +128,8 @@ class HostedEngine(RunLifetime):
     def stats(self) -> BatchStats:
         """Return a snapshot."""
         context = self._context
-        batches = [b for b in context.state.open_batches.values() if b.id is not None]
+        found = list(context.state.open_batches.values())
+        batches = [batch for batch in found if batch.id is not None]
         filling = sum(group.count for group in self._groups.values())
         self._counters.in_flight = sum(len(batch.rows) for batch in batches)
         expiries = [batch.expires_at for batch in batches if batch.expires_at]
@@ -147,6 +148,10 @@ class HostedEngine(RunLifetime):
                     (time.time() - batch.time for batch in batches), default=None
                 ),
                 next_expiry=min(expiries, default=None),
+                reserved=sum(batch.reserved for batch in batches)
+                if self._has_limit
+                else None,
+                unanswered=len(found) - len(batches),
             ),
         )
 

@@ -15,8 +15,8 @@ class HostedIntervals:
         search: Time between two searches for a batch whose submission was not
             answered.
         search_for: Time after which such a batch is submitted again.
-        absent_for: Time in which the list must lack a batch five times before it is
-            taken as gone.
+        absent_for: Time for which the list must lack a batch, in at least five looks,
+            before it is taken as gone.
     """
 
     fill: float = 60.0

@@ -90,7 +90,7 @@ class HostedBatch:
         status: Its last known status; None before the first.
         cost: Its cost in US dollars; None if it is not known.
         expires_at: Unix time at which it expires; None if it is not known.
-        absences: Times at which the list did not contain it.
+        absences: Times of the looks since the list last contained it.
         slug: Form of the model's slug that is submitted; None for `model` itself.
         wrong_ids: Ids that looked like it, but have other rows.
     """

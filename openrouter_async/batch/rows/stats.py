@@ -51,12 +51,17 @@ class HostedStats:
         rows: Rows in these batches.
         oldest_seconds: Age of the oldest one; None if there are none.
         next_expiry: Unix time at which the first one expires; None if unknown.
+        reserved: US dollars reserved for their rows; None without `max_cost`.
+        unanswered: Further batches whose submission has had no response, so that it is
+            not known if they run.
     """
 
     open_batches: int
     rows: int
     oldest_seconds: float | None
     next_expiry: int | None
+    reserved: float | None = None
+    unanswered: int = 0
 
 
 @frozen
