@@ -57,8 +57,10 @@ def decode(data: bytes | bytearray | str) -> Any:
         # Leave this block first: an exception raised in it would refer to this
         # error, which holds the whole body.
         value = _UNDECODED
+    # To search a short text takes less time than to look at the messages.
     if value is _UNDECODED or (
-        not _is_without_calls(value) and _has_json_arguments(data)
+        (len(data) <= _SHORT or not _is_without_calls(value))
+        and _has_json_arguments(data)
     ):
         return _decode_leniently(data)
     return value
@@ -100,6 +102,7 @@ def decode_finite(data: bytes | bytearray | str) -> Any:
 
 
 _UNDECODED: Final = object()
+_SHORT: Final = 16 * 1024
 # Servers in C and C++ write `-nan` and `inf`, which `json` does not know. Not compiled
 # here: `re` caches, and few programs ever receive one.
 _NOT_FINITE: Final = r"(?i)[-+]?(?:nan|inf(?:inity)?)\b"
@@ -405,6 +408,25 @@ _COMMON_FIELDS: Final[Mapping[type[Any], int]] = {
     Delta: 2,
 }
 
+# The same for whole responses, whose common fields may be absent or null: fields that
+# are only looked up if an object has other keys than those that are common.
+_RARE_FIELDS: Final[Mapping[type[Any], frozenset[str]]] = {
+    ChatResponse: frozenset(
+        ("openrouter_metadata", "alignment", "safeguard_results", "error", "user_id")
+    ),
+    Message: frozenset(
+        (
+            "reasoning_details",
+            "tool_calls",
+            "annotations",
+            "images",
+            "audio",
+            "name",
+            "model",
+        )
+    ),
+}
+
 
 @_converter.register_structure_hook_factory(attrs.has)
 def _make_reader(cls: type[_T]) -> Callable[..., _T]:
@@ -438,8 +460,8 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
             self.raw = raw
             return self
 
-    For a class in _COMMON_FIELDS, the common fields are followed by an `if`: one
-    branch sets all other fields to their defaults, the other looks them up.
+    For a class in _COMMON_FIELDS or _RARE_FIELDS, the common fields are followed by an
+    `if`: one branch sets all other fields to their defaults, the other looks them up.
     """
     namespace: dict[str, Any] = {
         "cls": cls,
@@ -447,27 +469,18 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
         "Exchange": Exchange,
         "EMPTY": EMPTY_LIST,
     }
-    fields = attrs.fields(cls)  # type: ignore[arg-type]
-    common = _COMMON_FIELDS.get(cls, 0)
+    common, others = _split_fields(cls)
     lines = ["def read(raw, http=None):", " get = raw.get", " self = new(cls)"]
-    for field in fields[:common]:
+    for field in common:
         lines += (f" {line}" for line in _lookup_lines(cls, field, namespace))
-    indent = " "
-    if common:
-        present = " and ".join(
-            f"self.{_slot(cls, field.name)}"
-            + (" is not None" if field.default is None else "")
-            for field in fields[:common]
-        )
-        lines.append(f" if len(raw) == {common} and {present}:")
+    if others:
+        lines.append(f" if {_is_usual(cls, common, namespace)}:")
         lines += (
-            f"  self.{_slot(cls, f.name)} = {_default_source(cls, f)}"
-            for f in fields[common:]
+            f"  self.{_slot(cls, f.name)} = {_default_source(cls, f)}" for f in others
         )
         lines.append(" else:")
-        indent = "  "
-    for field in fields[common:]:
-        lines += (f"{indent}{line}" for line in _lookup_lines(cls, field, namespace))
+    for field in others:
+        lines += (f"  {line}" for line in _lookup_lines(cls, field, namespace))
     if cls is Choice:
         namespace["add_text"] = _add_text
         lines.append(" if not self.message.content: add_text(self.message, raw)")
@@ -475,6 +488,36 @@ def _make_reader(cls: type[_T]) -> Callable[..., _T]:
     exec("\n".join(lines), namespace)  # noqa: S102 - consists of our own field names
     reader: Callable[..., _T] = namespace["read"]
     return reader
+
+
+def _split_fields(
+    cls: type[Any],
+) -> tuple[list["attrs.Attribute[Any]"], list["attrs.Attribute[Any]"]]:
+    """Return the fields that are always looked up, and the others."""
+    fields = [*attrs.fields(cls)]
+    rare = _RARE_FIELDS.get(cls, frozenset())
+    if rare:
+        common = [field for field in fields if field.name not in rare]
+        return common, [field for field in fields if field.name in rare]
+    count = _COMMON_FIELDS.get(cls, len(fields))
+    return fields[:count], fields[count:]
+
+
+def _is_usual(
+    cls: type[Any],
+    common: "list[attrs.Attribute[Any]]",
+    namespace: dict[str, Any],
+) -> str:
+    """Return the source of a condition: the object has no other known keys."""
+    if cls in _RARE_FIELDS:
+        namespace["usual"] = frozenset(field.name for field in common)
+        return "usual.issuperset(raw)"
+    present = " and ".join(
+        f"self.{_slot(cls, field.name)}"
+        + (" is not None" if field.default is None else "")
+        for field in common
+    )
+    return f"len(raw) == {len(common)} and {present}"
 
 
 def _default_source(cls: type[Any], field: "attrs.Attribute[Any]") -> str:

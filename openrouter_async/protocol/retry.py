@@ -26,6 +26,8 @@ _MAX_EXPONENT: Final = 1000
 _MAX_DOUBLINGS: Final = 16
 _BUDGET_WINDOW: Final = 10.0
 _BUDGET_MINIMUM: Final = 10
+# `try_retry` forgets old calls too; without retries, so many of them are kept.
+_EXPIRED_EVERY: Final = 64
 
 
 def is_retryable(
@@ -136,8 +138,10 @@ class RetryBudget:
 
     def record_call(self, now: float) -> None:
         """Count the first attempt of a call."""
-        self._calls.append(now)
-        self._expire(now)
+        calls = self._calls
+        calls.append(now)
+        if len(calls) % _EXPIRED_EVERY == 0:
+            self._expire(now)
 
     def try_retry(self, now: float, share: float) -> bool:
         """Count a retry and return True, or return False if the budget is used up."""

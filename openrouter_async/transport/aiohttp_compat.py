@@ -177,18 +177,31 @@ def _break(content: aiohttp.StreamReader) -> None:
         )
 
 
-def waiting_class(cls: type[Any]) -> type[Any] | None:
-    """Return aiohttp's class for bodies if `wait_for_data` knows it; None otherwise."""
+def waiting_class(
+    cls: type[Any], protocol: type[Any] = ResponseHandler
+) -> type[Any] | None:
+    """
+    Return aiohttp's class for bodies if the functions below know it; None otherwise.
+
+    Args:
+        cls: aiohttp's class for bodies.
+        protocol: aiohttp's class for the protocol of a connection.
+    """
     needed = [
         "_buffer",
+        "_buffer_offset",
+        "_cursor",
         "_eof",
         "_exception",
+        "_http_chunk_splits",
         "_loop",
         "_protocol",
         "_read_nowait",
+        "_size",
         "_waiter",
     ]
-    return cls if all(hasattr(cls, name) for name in needed) else None
+    is_known = all(hasattr(cls, name) for name in needed)
+    return cls if is_known and hasattr(protocol, "_reading_paused") else None
 
 
 _WAITING: Final = waiting_class(aiohttp.StreamReader)
@@ -229,9 +242,38 @@ def stop_waiting(content: Any) -> None:
 
 
 def take_received(content: Any) -> bytes:
-    """Return the bytes that have arrived since `wait_for_data`; b"" if none have."""
-    received: bytes = content._read_nowait(-1)  # noqa: SLF001 - no public way
-    return received
+    """
+    Return the bytes that have arrived since `wait_for_data`; b"" if none have.
+
+    `StreamReader` resumes the connection and calls its parser after each read, also if
+    they were not paused, which takes longer than the read itself.
+    """
+    buffer = content._buffer  # noqa: SLF001 - no public way
+    if (
+        len(buffer) != 1
+        or content._buffer_offset  # noqa: SLF001 - no public way
+        or content._protocol._reading_paused  # noqa: SLF001 - no public way
+    ):
+        rest: bytes = content._read_nowait(-1)  # noqa: SLF001 - no public way
+        return rest
+    data: bytes = buffer.popleft()
+    content._size = 0  # noqa: SLF001 - no public way
+    cursor = content._cursor = content._cursor + len(data)  # noqa: SLF001 - no public way
+    splits = content._http_chunk_splits  # noqa: SLF001 - no public way
+    while splits and splits[0] < cursor:
+        splits.popleft()
+    return data
+
+
+def take_whole(content: Any) -> bytes:
+    """Return a body that has arrived up to its end; b"" if more has to be awaited."""
+    if (
+        content.__class__ is not _WAITING
+        or not content._eof  # noqa: SLF001 - no public way
+        or content._exception is not None  # noqa: SLF001 - no public way
+    ):
+        return b""
+    return take_received(content)
 
 
 def take_buffered(content: aiohttp.StreamReader) -> bytes:

@@ -378,14 +378,15 @@ class AttemptRunner(Generic[T, R]):
         attempt = http.attempts[-1]
         attempt.status = http.status
         attempt.generation_id = http.generation_id
-        logger.debug(
-            "%s %s: %d, attempt %d, generation %s.",
-            self._call.method,
-            self._call.base_url.address,
-            http.status,
-            len(http.attempts),
-            http.generation_id,
-        )
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s: %d, attempt %d, generation %s.",
+                self._call.method,
+                self._call.base_url.address,
+                http.status,
+                len(http.attempts),
+                http.generation_id,
+            )
 
 
 async def _resolve(key: Callable[[], str | Awaitable[str]]) -> str:

@@ -58,33 +58,47 @@ class DirectRequests:
         logger.debug("Requests go through aiohttp's session: %s is missing.", missing)
         return None
 
-    def find(self, call: Call[Any], url: URL, key: Secret) -> "DirectRequest | None":
+    def find(self, call: Call[Any], key: Secret) -> "DirectRequest | None":
         """
-        Return the request of a call, which has no proxy.
+        Return the request of a call like an earlier one; None if there was none.
 
         Args:
-            call: The call, whose headers must not change.
-            url: Its URL.
+            call: A call that `accepts` returns True for.
             key: The Authorization header.
-
-        Returns:
-            None if the session has to send it: a large body or a file, which is sent in
-            steps, or another method than POST, because the session repeats some.
         """
-        if (
-            call.method != "POST"
-            or call.body is None
-            or call.body_path is not None
-            or len(call.body) > MAX_BODY_BYTES
-        ):
-            return None
         # Comparing the headers would take as long as sending them. The request holds
         # them, so that no others have this id while it is in the cache.
-        scope = (call.url, id(call.headers), key)
-        found = self._requests.get(scope)
-        if found is None:
-            found = self._requests[scope] = DirectRequest(self._session, call, url, key)
-        return found
+        return self._requests.get((call.url, id(call.headers), key))
+
+    def add(self, call: Call[Any], url: URL, key: Secret) -> "DirectRequest":
+        """
+        Return the request of a call, and keep it.
+
+        Args:
+            call: A call that `accepts` returns True for, and that has no proxy. Its
+                headers must not change.
+            url: Its URL.
+            key: The Authorization header.
+        """
+        request = DirectRequest(self._session, call, url, key)
+        self._requests[call.url, id(call.headers), key] = request
+        return request
+
+
+def accepts(call: Call[Any]) -> bool:
+    """
+    Return False if the session has to send a call.
+
+    It sends a large body or a file, in steps, and other methods than POST, because it
+    repeats some of them.
+    """
+    body = call.body
+    return (
+        body is not None
+        and len(body) <= MAX_BODY_BYTES
+        and call.method == "POST"
+        and call.body_path is None
+    )
 
 
 class DirectRequest:

@@ -29,7 +29,7 @@ from .aiohttp_compat import (
 )
 from .concurrency_limiter import ScopeStats
 from .connector import make_connector
-from .direct_request import DirectRequests, Response
+from .direct_request import DirectRequests, Response, accepts
 from .limiter import LimiterKey
 from .proxies import Proxies, Proxy
 from .slots import Slots
@@ -223,12 +223,16 @@ class Pool:
         """
         if self._session.closed:
             raise _session_closed()
+        direct = self._direct if accepts(call) else None
+        if direct is not None:
+            request = direct.find(call, key)
+            if request is not None:
+                # Neither the proxies nor the URL of the request change.
+                return request.send(call.body or b"", watchdog)
         url = self._urls.get(call.url) or self._parse(call.url)
         proxy = self._proxies.choose(url)
-        if proxy is None and self._direct is not None:
-            request = self._direct.find(call, url, key)
-            if request is not None:
-                return request.send(call.body or b"", watchdog)
+        if proxy is None and direct is not None:
+            return direct.add(call, url, key).send(call.body or b"", watchdog)
         return self._send_by_session(call, url, proxy, key, watchdog)
 
     async def _send_by_session(

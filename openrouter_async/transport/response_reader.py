@@ -25,6 +25,7 @@ from ..protocol.response_parsing import (
 )
 from ..protocol.stream_state import StreamState
 from ..types import ChatResponse, Exchange
+from .aiohttp_compat import take_whole
 from .decoded_body import Body, open_body, take_buffered
 from .direct_request import Response
 from .error_mapping import CAUGHT
@@ -284,7 +285,7 @@ class ResponseReader(Generic[T]):
         now = self._pool.now
         parts = self._parts
         size = 0
-        data = start or await content.readany()
+        data = start or take_whole(content) or await content.readany()
         while data:
             if not size:
                 data = data.lstrip()

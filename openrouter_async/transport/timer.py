@@ -69,6 +69,7 @@ class SharedTimer:
     data is read, for as long as the timer was late. Then the call is checked again.
 
     Attributes:
+        loop: The event loop.
         now: Returns the time.
     """
 
@@ -79,10 +80,12 @@ class SharedTimer:
         "_handle",
         "_members",
         "_overdue",
+        "loop",
         "now",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self.loop = loop
         self.now = clock.now
         self._call_later = clock.call_later or loop.call_later
         self._call_soon = loop.call_soon

@@ -141,7 +141,7 @@ class Watchdog:
         self._timer = timer
         self.now = timer.now
         self._timeouts = timeouts
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(timer.loop)
         # Cancellations that somebody else requested before.
         self._cancelling = self._task.cancelling() if self._task else 0
         self._cancelled = False

@@ -268,6 +268,14 @@ def test_budget_is_exact_for_random_calls_and_retries(
             granted.append(now)
 
 
+def test_budget_without_retries_forgets_old_calls() -> None:
+    budget = RetryBudget()
+    for second in range(1000):
+        budget.record_call(float(second))
+
+    assert len(budget._calls) < 100
+
+
 def test_budget_survives_a_thread_that_empties_it_meanwhile() -> None:
     class Emptied(deque[float]):
         """A queue whose items another thread has just removed."""

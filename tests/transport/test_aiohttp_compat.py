@@ -20,6 +20,7 @@ from openrouter_async.transport.aiohttp_compat import (
     end_with_connection,
     stop_waiting,
     take_received,
+    take_whole,
     wait_for_data,
     waiting_class,
 )
@@ -121,6 +122,65 @@ async def test_body_that_has_something_to_report_is_not_waited_for() -> None:
 def test_unknown_class_of_bodies_is_not_waited_for() -> None:
     assert waiting_class(aiohttp.StreamReader) is aiohttp.StreamReader
     assert waiting_class(object) is None
+    assert waiting_class(aiohttp.StreamReader, object) is None
+
+
+async def test_taking_what_was_received_leaves_the_body_as_reading_it_does() -> None:
+    taken, read = open_body(), open_body()
+    for body in (taken, read):
+        body.begin_http_chunk_receiving()
+        for data in (b"one", b"two", b"three"):
+            body.feed_data(data)
+            body.end_http_chunk_receiving()
+            if body is taken:
+                assert take_received(body) == data
+            else:
+                assert body.read_nowait() == data
+
+    state = ["_size", "_cursor", "_buffer_offset", "_http_chunk_splits"]
+    assert [getattr(taken, name) for name in state] == [
+        getattr(read, name) for name in state
+    ]
+    assert len(taken._http_chunk_splits or ()) == 1
+
+
+async def test_taking_what_was_received_resumes_a_paused_connection() -> None:
+    body = open_body()
+    body._protocol._reading_paused = True
+    body.feed_data(b"one")
+
+    assert take_received(body) == b"one"
+    assert not body._protocol._reading_paused
+
+
+async def test_rest_of_bytes_that_were_read_in_part_is_taken() -> None:
+    body = open_body()
+    body.feed_data(b"one two")
+
+    assert await body.readexactly(4) == b"one "
+    assert take_received(body) == b"two"
+
+
+async def test_whole_body_is_taken_only_once_it_has_ended() -> None:
+    body, other, failed = (open_body() for _ in range(3))
+    body.feed_data(b"one")
+    assert take_whole(body) == b""
+
+    body.feed_eof()
+    assert take_whole(body) == b"one"
+    assert body.at_eof()
+    assert take_whole(body) == b""
+
+    for data in (b"one", b"two"):
+        other.feed_data(data)
+    other.feed_eof()
+    assert take_whole(other) == b"onetwo"
+
+    failed.feed_data(b"one")
+    failed.feed_eof()
+    failed.set_exception(aiohttp.ClientPayloadError("broken"))
+    assert take_whole(failed) == b""
+    assert take_whole(object()) == b""
 
 
 def test_closed_session_has_no_idle_connections() -> None:
