@@ -47,9 +47,11 @@ class EventBuffer:
         template = self.template
         if template is not None:
             decoder = self._decoder
-            if not decoder.is_idle and b"\n\n" in data:
+            is_idle = decoder.is_idle
+            if not is_idle and b"\n\n" in data:
                 data = decoder.take_line() + data
-            if decoder.is_idle:
+                is_idle = decoder.is_idle
+            if is_idle:
                 text = template.match_event(data)
                 if text is not None:
                     self.texts.append(text)

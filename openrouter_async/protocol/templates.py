@@ -77,6 +77,7 @@ class Template(Deferred):
         "_delta",
         "_head",
         "_infix",
+        "_is_content",
         "_paths",
         "_tail",
         "_values",
@@ -107,6 +108,7 @@ class Template(Deferred):
         self._infix = parts[1] if len(parts) > 2 else None
         self._tail = parts[-1] + _END
         self._paths = paths
+        self._is_content = paths[0] is _CONTENT
         self.sink = sink
         self.matches = 0
         self._values = (
@@ -130,19 +132,21 @@ class Template(Deferred):
         self.kind: Literal["text", "reasoning"] | None = None
         if not choice.index and paths[0] is _REASONING:
             self.kind = "reasoning"
-        elif not choice.index and paths[0] is _CONTENT and not delta.reasoning:
+        elif not choice.index and self._is_content and not delta.reasoning:
             self.kind = "text"
 
     # --- bytes -> texts --------------------------------------------------------------
 
     def match_event(self, received: bytes) -> str | None:
         """Return the text of received bytes that are one event; None if they differ."""
-        if not (received.startswith(self._head) and received.endswith(self._tail)):
+        head, tail = self._head, self._tail
+        if not (received.startswith(head) and received.endswith(tail)):
             return None
+        start, end = len(head), len(received) - len(tail)
         # In a short event, the two may overlap.
-        if len(received) < len(self._head) + len(self._tail):
+        if end < start:
             return None
-        body = received[len(self._head) : -len(self._tail)]
+        body = received[start:end]
         # Many events together are common, and an exception takes longer than a search.
         if b"\n" in body:
             return None
@@ -247,10 +251,14 @@ class Template(Deferred):
             chunk.service_tier,
             chunk.user_id,
         ) = self._values
-        path = self._paths[0]
         chunk._new_text = text
-        chunk._text = text if path is _CONTENT else ""
-        chunk._reasoning = text if path is _REASONING else self._delta[3]
+        if self._is_content:
+            chunk._text = text
+            chunk._reasoning = self._delta[3]
+        else:
+            chunk._text = ""
+            is_reasoning = self._paths[0] is _REASONING
+            chunk._reasoning = text if is_reasoning else self._delta[3]
         chunk._choices = chunk._raw = self
         chunk._safeguard_results = EMPTY_LIST
         chunk._usage = None
@@ -269,14 +277,14 @@ class Template(Deferred):
         that both are created together then.
         """
         if name == "choices":
-            if self._paths[0] is _CONTENT:
+            if self._is_content:
                 return [self._make_choice(shape._new_text)]
             raw = self._make_raw(shape._new_text)
             if shape._raw is self:
                 shape._raw = raw
             return read_chunk(raw).choices
         raw = self._make_raw(shape._new_text)
-        if self._paths[0] is not _CONTENT and shape._choices is self:
+        if not self._is_content and shape._choices is self:
             shape._choices = read_chunk(raw).choices
         return raw
 

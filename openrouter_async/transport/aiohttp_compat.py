@@ -250,13 +250,16 @@ def take_received(content: Any) -> bytes:
     """
     buffer = content._buffer  # noqa: SLF001 - no public way
     if (
-        len(buffer) != 1
-        or content._buffer_offset  # noqa: SLF001 - no public way
+        content._buffer_offset  # noqa: SLF001 - no public way
         or content._protocol._reading_paused  # noqa: SLF001 - no public way
     ):
         rest: bytes = content._read_nowait(-1)  # noqa: SLF001 - no public way
         return rest
-    data: bytes = buffer.popleft()
+    if len(buffer) == 1:
+        data: bytes = buffer.popleft()
+    else:
+        data = b"".join(buffer)
+        buffer.clear()
     content._size = 0  # noqa: SLF001 - no public way
     cursor = content._cursor = content._cursor + len(data)  # noqa: SLF001 - no public way
     splits = content._http_chunk_splits  # noqa: SLF001 - no public way
