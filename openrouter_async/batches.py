@@ -29,7 +29,7 @@ from .batch.hosted.routes import (
     BatchRoutes,
     submission_wait,
 )
-from .batch.journal import Journal, RunJournal, local_path
+from .batch.journal import Journal, RunJournal
 from .batch.options import BatchOptions, Items, OnError, Progress
 from .batch.request_builder import RequestBuilder
 from .batch.rows.items import read_item
@@ -192,10 +192,9 @@ class Batches:
             TypeError: If an argument is unknown or has the wrong type.
             ConfigurationError: If an option is invalid.
         """
-        path = local_path(journal)
         options = BatchOptions(
             items=rows,
-            journal=path,
+            journal=journal,
             max_cost=max_cost,
             on_error=on_error,
             progress=progress,

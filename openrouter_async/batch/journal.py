@@ -10,6 +10,7 @@ the disk within a second; a power cut loses later ones.
 import collections
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _ROW_STARTS: Final = (b'{"id":',)
 _FAILURE_STARTS: Final = (b'{"custom_id":',)
-
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 _ERRORS: Final = ".errors.jsonl"
 
@@ -69,7 +70,8 @@ def local_path(journal: str | os.PathLike[str]) -> str | os.PathLike[str]:
     Raises:
         ConfigurationError: If it is a URL: nothing can be appended to an object.
     """
-    if "://" in os.fspath(journal):
+    # A `Path` of a URL has one slash. A drive on Windows has one letter.
+    if _URL.match(os.fspath(journal)):
         raise ConfigurationError(
             f"journal must be a file on this machine or on a shared mount, not a URL "
             f"({os.fspath(journal)!r})."

@@ -10,7 +10,7 @@ from attrs import frozen
 from ..errors import ConfigurationError
 from ..protocol.budget import Budget
 from ..protocol.settings import Concurrency, check_concurrency
-from .journal import RunJournal
+from .journal import RunJournal, local_path
 from .row_limiter import RateLimiter
 from .rows.items import Item
 from .rows.stats import BatchStats
@@ -92,9 +92,10 @@ class BatchOptions:
                 f"on_error must be 'capture' or 'raise', not {self.on_error!r}."
             )
         items, journal = self.items, self.journal
-        if not isinstance(items, os.PathLike):
-            return
         if not isinstance(journal, str | os.PathLike):
+            return
+        journal = local_path(journal)
+        if not isinstance(items, os.PathLike):
             return
         if Path(items).absolute() == Path(journal).absolute():
             raise ConfigurationError(

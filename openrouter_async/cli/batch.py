@@ -539,19 +539,26 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
     return ExitCode.OK
 
 
+def _state(summary: BatchSummary) -> str:
+    """Return the state of a batch in one word or two."""
+    if summary.is_collected:
+        return "rejected" if summary.id is None else "collected"
+    return summary.status or ("no response" if summary.id is None else "submitted")
+
+
 def _batch_table(summaries: list[BatchSummary]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("", "batch", "model", "rows", "status", "cost", "submitted"):
-        table.add_column(name)
+        # Nothing is cut off: the id is needed to ask the service about a batch.
+        table.add_column(name, overflow="fold")
     for summary in summaries:
-        state = "collected" if summary.is_collected else summary.status or "submitted"
         when = dt.datetime.fromtimestamp(summary.time).astimezone()
         table.add_row(
             str(summary.number),
             summary.id or "unknown",
             summary.model,
             f"{summary.rows:,}",
-            state,
+            _state(summary),
             dollars(summary.cost),
             f"{when:%Y-%m-%d %H:%M}",
         )

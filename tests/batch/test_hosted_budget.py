@@ -118,6 +118,7 @@ async def test_batch_price_above_the_live_price_is_reported(
         ({"max_open": 0}, "max_open must be 1 to 1000"),
         ({"callback_url": "http://x"}, "callback_url must start with https"),
         ({"journal": "s3://bucket/out.jsonl"}, "not a URL"),
+        ({"journal": Path("gs://bucket/out.jsonl")}, "shared mount, not a URL"),
         ({"max_cost": 0}, "max_cost must be greater than 0"),
     ],
 )

@@ -258,6 +258,12 @@ async def test_journal_that_is_the_input_file_is_rejected(
         client.chat.send_many(out, model="m", journal=out)
 
 
+async def test_journal_at_a_url_is_rejected(client: AsyncOpenRouter) -> None:
+    for journal in ("s3://bucket/out.jsonl", Path("s3://bucket/out.jsonl")):
+        with pytest.raises(ConfigurationError, match="shared mount, not a URL"):
+            client.chat.send_many(["a"], model="m", journal=journal)
+
+
 async def test_full_disk_ends_the_run_after_results_that_were_paid(
     server: LocalOpenRouter,
     client: AsyncOpenRouter,

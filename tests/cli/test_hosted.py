@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from commands import ON_UNIX, Run, start
 
+from openrouter_async.batch.hosted.state import BatchSummary
 from openrouter_async.batch.rows.stats import HostedStats
-from openrouter_async.cli.batch import _notes_on_batches, _SignalHandlers
+from openrouter_async.cli.batch import _notes_on_batches, _SignalHandlers, _state
 from openrouter_async.testing import LocalOpenRouter
 
 MODEL = ("-m", "openai/gpt-4o-mini", "--max-tokens", "50")
@@ -67,6 +68,9 @@ def test_hosted_run_without_wait_is_collected_by_the_same_command(
     assert "reserved) continue at OpenRouter" in first.stderr
     (batch,) = json.loads(waiting.stdout)["batches"]
     assert (batch["rows"], batch["is_collected"]) == (20, False)
+    # The id is on several lines, but complete.
+    assert batch["id"][:8] in waiting.stderr
+    assert "…" not in waiting.stderr
     assert "submitted" in waiting.stderr
     assert second.returncode == 0
     assert "20 ok" in second.stderr
@@ -159,3 +163,28 @@ def test_submissions_without_a_response_are_named() -> None:
     (note,) = _notes_on_batches(hosted)
 
     assert note.startswith("2 submissions had no response; the same command looks in")
+
+
+@pytest.mark.parametrize(
+    ("batch_id", "status", "is_collected", "state"),
+    [
+        (None, None, False, "no response"),
+        (None, None, True, "rejected"),
+        ("batch-1", None, False, "submitted"),
+        ("batch-1", "expired", False, "expired"),
+        ("batch-1", "expired", True, "collected"),
+    ],
+)
+def test_status_names_the_state_of_each_batch(
+    batch_id: str | None, status: str | None, is_collected: bool, state: str
+) -> None:
+    summary = BatchSummary(1, "m", 2, 0.0, batch_id, status, None, is_collected)
+
+    assert _state(summary) == state
+
+
+def test_output_at_a_url_is_rejected(run: Run, rows: Path) -> None:
+    done = run("run", rows, "-o", "s3://bucket/out.jsonl", *MODEL)
+
+    assert done.returncode == 2
+    assert "not a URL" in done.stderr
