@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -148,7 +149,8 @@ def speed(*, quick: bool, plot: Path | None = None) -> None:
             ok=span <= 1.3 * wall and per_row * rows <= 2.0 * cpu and around <= 12.0,
         )
     if plot is not None:
-        draw(plot, samples)
+        offset = time.time() - stats["now"]
+        draw(plot, samples, [at + offset for at in arrivals])
 
 
 def steady_cpu(samples: Sequence[Any], rows: int) -> float:
@@ -181,20 +183,38 @@ def one_process(url: str, journal: Path, rows: int) -> tuple[float, float]:
     return wall, used
 
 
-def draw(path: Path, samples: Sequence[Any]) -> None:
-    """Draw the requests in flight over time, for each worker."""
+def draw(path: Path, samples: Sequence[Any], arrivals: Sequence[float]) -> None:
+    """
+    Draw the requests in flight over time, for each worker and as the server saw them.
+
+    Args:
+        path: The file.
+        samples: What the workers reported, once a second.
+        arrivals: Times of all requests, each of which is answered after 0.5 s.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
+    first = arrivals[0]
     workers = list(dict.fromkeys(name for _, found, _, _ in samples for name in found))
-    times = [sample[0] - samples[0][0] for sample in samples]
+    times = [at - first for at, _, _, _ in samples]
+    counts = [[found.get(name, 0) for _, found, _, _ in samples] for name in workers]
+    labels = [f"worker {number}, reported" for number in range(1, len(workers) + 1)]
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes: Any = figure.add_subplot()
-    counts = [[found.get(name, 0) for _, found, _, _ in samples] for name in workers]
-    labels = [f"worker {number}" for number in range(1, len(workers) + 1)]
-    axes.stackplot(times, *counts, labels=labels, step="post")
-    axes.set_xlabel("seconds since the journal was opened")
+    axes.stackplot(
+        times, *counts, labels=labels, step="post", colors=("#8ab8dc", "#e3b778")
+    )
+    grid = [0.05 * step for step in range(int((arrivals[-1] - first + 1) / 0.05))]
+    seen = [
+        bisect_right(arrivals, first + at) - bisect_right(arrivals, first + at - 0.5)
+        for at in grid
+    ]
+    axes.plot(grid, seen, color="#333333", lw=1, label="both, at the server")
+    axes.set_xlim(-0.5, grid[-1] + 0.5)
+    axes.set_ylim(0, 1250)
+    axes.set_xlabel("seconds since the first request")
     axes.set_ylabel("requests in flight")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper center", ncols=3, frameon=False)
     figure.savefig(path)
 
 
