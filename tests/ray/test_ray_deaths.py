@@ -1,5 +1,6 @@
 """Processes of a real Ray that are killed while rows are sent."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -17,7 +18,7 @@ from benchmarks.ray_data import Driver, start
 from benchmarks.ray_processes import Deadly, ledgers, stage_workers, wait_for
 from openrouter_async import BatchStoppedError, JournalError, read_journal
 from openrouter_async.ray import RayRun
-from openrouter_async.testing import LocalOpenRouter
+from openrouter_async.testing import LocalOpenRouter, Reply, SeenRequest
 
 pytestmark = [pytest.mark.filterwarnings("default")]
 
@@ -88,6 +89,35 @@ def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
 
 
+class Gate:
+    """Holds the requests after the first ones, so that no run ends before a kill."""
+
+    def __init__(self, server: LocalOpenRouter, passing: int) -> None:
+        self._server = server
+        self._passing = passing
+        self._is_open = False
+        server.reply(self._respond, times=None)
+
+    async def _respond(self, _: SeenRequest) -> Reply:
+        if self._server.capacity.admitted > self._passing:
+            while not self._is_open:  # noqa: ASYNC110 - it is opened by another thread
+                await asyncio.sleep(0.01)
+        return Reply()
+
+    def is_reached(self) -> bool:
+        """True if requests are held."""
+        return self._server.capacity.admitted > self._passing
+
+    def open(self) -> None:
+        """Let all requests go on."""
+        self._is_open = True
+
+    def kill_and_open(self, process: int) -> None:
+        """Kill a process while requests are held."""
+        kill(process)
+        self.open()
+
+
 def stopped(server: LocalOpenRouter) -> int:
     """Return the number of calls when no worker is left."""
     # The error of a dataset refers to its actors, which live as long.
@@ -99,12 +129,9 @@ def stopped(server: LocalOpenRouter) -> int:
 def test_killed_worker_costs_no_more_than_its_requests_in_flight(
     cluster: Any, journal: Path, ray_server: LocalOpenRouter
 ) -> None:
-    ray_server.capacity.latency = 0.5
+    gate = Gate(ray_server, 150)
     with (
-        when(
-            lambda: ray_server.capacity.admitted >= 150,
-            lambda: kill(stage_workers()[0]),
-        ),
+        when(gate.is_reached, lambda: gate.kill_and_open(stage_workers()[0])),
         run_of(journal) as run,
     ):
         ds = run.send_many(table(cluster), prompt="{text}", custom_id="id")
@@ -118,9 +145,11 @@ def test_killed_worker_costs_no_more_than_its_requests_in_flight(
 def test_killed_ledger_stops_every_worker(
     cluster: Any, journal: Path, ray_server: LocalOpenRouter
 ) -> None:
+    # More time than a worker takes to notice it.
     ray_server.capacity.latency = 0.5
+    gate = Gate(ray_server, 100)
     with (
-        when(lambda: ray_server.capacity.admitted >= 100, lambda: kill(ledgers()[0])),
+        when(gate.is_reached, lambda: gate.kill_and_open(ledgers()[0])),
         pytest.raises(JournalError, match="ledger of the run has ended"),
         run_of(journal) as run,
     ):
@@ -158,17 +187,18 @@ def test_row_that_kills_its_worker_ends_the_job(
 def test_removed_node_costs_no_more_than_its_requests_in_flight(
     cluster: Any, nodes: Nodes, journal: Path, ray_server: LocalOpenRouter
 ) -> None:
-    ray_server.capacity.latency = 1.0
+    gate = Gate(ray_server, 150)
     nodes.add(2)
 
     def busy() -> list[int]:
         return [node for node in nodes.processes() if stage_workers(node)]
 
+    def remove() -> None:
+        nodes.kill(busy()[0])
+        gate.open()
+
     with (
-        when(
-            lambda: ray_server.capacity.admitted >= 150 and busy(),
-            lambda: nodes.kill(busy()[0]),
-        ),
+        when(lambda: gate.is_reached() and busy(), remove),
         run_of(journal, workers=3) as run,
     ):
         ds = run.send_many(table(cluster), prompt="{text}", custom_id="id")
@@ -193,25 +223,26 @@ def drive(
     return start_one
 
 
-def test_killed_driver_is_continued(
+def test_driver_that_is_killed_twice_is_continued(
     cluster: Any,
     drive: Callable[..., Driver],
     journal: Path,
     ray_server: LocalOpenRouter,
 ) -> None:
     ray_server.capacity.latency = 0.5
-    first = drive()
-    wait_for(lambda: ray_server.capacity.admitted >= 150, PATIENCE)
-    first.kill()
-    wait_for(lambda: not ledgers(), PATIENCE)
-    # The driver numbers its rows in the same way.
+    for calls in (120, 240):
+        killed = drive()
+        wait_for(lambda n=calls: ray_server.capacity.admitted >= n, PATIENCE)  # type: ignore[misc]
+        killed.kill()
+        wait_for(lambda: not ledgers(), PATIENCE)
+    # The driver names its rows in the same way.
     with run_of(journal) as run:
         ds = run.send_many(table(cluster), prompt="{text}", custom_id="id")
         assert len(ds.take_all()) == ROWS
 
     assert is_complete(journal)
-    # A second of work of two workers, with 0.5 s for each call.
-    assert ray_server.capacity.admitted <= ROWS + 2 * REPEATED + 2 * 2 * LIMIT
+    # The requests in flight, and a second of work: two calls of 0.5 s for each of them.
+    assert ray_server.capacity.admitted <= ROWS + 2 * (2 * LIMIT + 2 * 2 * LIMIT)
 
 
 def test_second_driver_is_refused(

@@ -90,7 +90,9 @@ def test_actions_and_runs_with_one_journal_send_each_row_once(
         ds = run.send_many(table(cluster, 200), prompt="{text}", custom_id="id")
         assert ds.schema().names == ["id", "text", *COLUMNS]
         assert len(ds.take(5)) == 5
+        assert ds.count() == 200
         ds.write_parquet(str(tmp_path / "first"))
+        ds.write_parquet(str(tmp_path / "again"))
     with make_run() as run:
         ds = run.send_many(table(cluster, 200), prompt="{text}", custom_id="id")
         ds.write_parquet(str(tmp_path / "second"))
@@ -98,12 +100,12 @@ def test_actions_and_runs_with_one_journal_send_each_row_once(
     assert ray_server.capacity.admitted <= 200 + 64
     assert len(names(journal)) == 200
     parquet: Any = importlib.import_module("pyarrow.parquet")
-    first, second = (
-        parquet.read_table(tmp_path / name).sort_by("id")
-        for name in ("first", "second")
+    first, again, second = (
+        parquet.read_table(tmp_path / name).sort_by("id").select(["id", "response"])
+        for name in ("first", "again", "second")
     )
     assert first.num_rows == 200
-    assert first.select(["id", "response"]) == second.select(["id", "response"])
+    assert first == again == second
     assert (run.stats.resumed, run.stats.ok) == (200, 0)
 
 
