@@ -189,7 +189,7 @@ def draw(path: Path, samples: Sequence[Any], arrivals: Sequence[float]) -> None:
 
     Args:
         path: The file.
-        samples: What the workers reported, once a second.
+        samples: Reports of the workers, one in each second.
         arrivals: Times of all requests, each of which is answered after 0.5 s.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import

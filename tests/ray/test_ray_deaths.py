@@ -89,7 +89,7 @@ def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
 
 
-class Gate:
+class Barrier:
     """Holds the requests after the first ones, so that no run ends before a kill."""
 
     def __init__(self, server: LocalOpenRouter, passing: int) -> None:
@@ -129,9 +129,9 @@ def stopped(server: LocalOpenRouter) -> int:
 def test_killed_worker_costs_no_more_than_its_requests_in_flight(
     cluster: Any, journal: Path, ray_server: LocalOpenRouter
 ) -> None:
-    gate = Gate(ray_server, 150)
+    barrier = Barrier(ray_server, 150)
     with (
-        when(gate.is_reached, lambda: gate.kill_and_open(stage_workers()[0])),
+        when(barrier.is_reached, lambda: barrier.kill_and_open(stage_workers()[0])),
         run_of(journal) as run,
     ):
         ds = run.send_many(table(cluster), prompt="{text}", custom_id="id")
@@ -147,9 +147,9 @@ def test_killed_ledger_stops_every_worker(
 ) -> None:
     # More time than a worker takes to notice it.
     ray_server.capacity.latency = 0.5
-    gate = Gate(ray_server, 100)
+    barrier = Barrier(ray_server, 100)
     with (
-        when(gate.is_reached, lambda: gate.kill_and_open(ledgers()[0])),
+        when(barrier.is_reached, lambda: barrier.kill_and_open(ledgers()[0])),
         pytest.raises(JournalError, match="ledger of the run has ended"),
         run_of(journal) as run,
     ):
@@ -187,7 +187,7 @@ def test_row_that_kills_its_worker_ends_the_job(
 def test_removed_node_costs_no_more_than_its_requests_in_flight(
     cluster: Any, nodes: Nodes, journal: Path, ray_server: LocalOpenRouter
 ) -> None:
-    gate = Gate(ray_server, 150)
+    barrier = Barrier(ray_server, 150)
     nodes.add(2)
 
     def busy() -> list[int]:
@@ -195,10 +195,10 @@ def test_removed_node_costs_no_more_than_its_requests_in_flight(
 
     def remove() -> None:
         nodes.kill(busy()[0])
-        gate.open()
+        barrier.open()
 
     with (
-        when(lambda: gate.is_reached() and busy(), remove),
+        when(lambda: barrier.is_reached() and busy(), remove),
         run_of(journal, workers=3) as run,
     ):
         ds = run.send_many(table(cluster), prompt="{text}", custom_id="id")
