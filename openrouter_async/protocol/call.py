@@ -55,7 +55,7 @@ class CallReservation(Protocol):
         """Replace what was counted for an unclear attempt by its cost."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Call(Generic[T]):
     """
     Everything needed to send one request, any number of times.

@@ -15,6 +15,7 @@ from ..errors import (
 )
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import ChatResponse, Exchange
+from ..types.shape import Value
 from .decode import as_object, decode, decode_first
 from .retry import billing, is_retryable
 from .retry_after import parse_retry_after
@@ -200,8 +201,8 @@ FIELD_LINE: Final = r"[\s\ufeff]*(?::|(?:data|event|id|retry)(?::|\r|\n|\Z))"
 _HTML: Final = r"(?i)[\s\ufeff]*<(!doctype|!--|html|head|title|body|center|\?xml)"
 
 
-@frozen
-class ErrorDetails:
+@frozen(eq=False, repr=False)
+class ErrorDetails(Value):
     """
     The contents of an error body, whatever its envelope.
 

@@ -6,14 +6,15 @@ from attrs import frozen
 
 from ..errors import APIError, OpenRouterError
 from ..protocol.concurrency import Controller, CubicController
+from ..types.shape import Value
 
 # Seconds without a refusal after which the next one begins a new period of refusals. A
 # call that is refused again and again comes back sooner: a cooldown lasts 120 s.
 _MAX_GAP: Final = 180.0
 
 
-@frozen
-class LimiterStats:
+@frozen(eq=False, repr=False)
+class LimiterStats(Value):
     """
     A snapshot of the concurrency limit of a run for one model.
 
@@ -35,8 +36,8 @@ class LimiterStats:
     latency: float | None
 
 
-@frozen
-class ScopeStats:
+@frozen(eq=False, repr=False)
+class ScopeStats(Value):
     """
     A snapshot of the calls of a client with one base URL, key and model.
 

@@ -1,6 +1,7 @@
 """Proxies: which proxy a URL goes through."""
 
 import base64
+from typing import TYPE_CHECKING
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from attrs import frozen
@@ -10,7 +11,9 @@ from ..errors import ConfigurationError
 from ..protocol.base_url import is_loopback
 from ..protocol.headers import Secret
 from ..types.shape import Value
-from .no_proxy import NoProxy
+
+if TYPE_CHECKING:
+    from .no_proxy import NoProxy
 
 
 @frozen(eq=False, repr=False)
@@ -27,6 +30,13 @@ class Proxy(Value):
 
     url: URL
     authorization: Secret | None = None
+
+
+def _read_no_proxy(entries: str) -> "NoProxy":
+    # Imported here: few programs have a proxy.
+    from .no_proxy import NoProxy
+
+    return NoProxy(entries)
 
 
 def _parse_proxy(text: str) -> Proxy:
@@ -72,7 +82,7 @@ class Proxies:
         if environment and not explicit:
             self._environment = getproxies_environment()
             if self._environment:
-                self._no_proxy = NoProxy(self._environment.get("no", ""))
+                self._no_proxy = _read_no_proxy(self._environment.get("no", ""))
             else:
                 # macOS and Windows have system settings, which the variables override.
                 self._environment = getproxies()

@@ -85,6 +85,7 @@ DEFERRED: dict[tuple[str, ...], set[str]] = {
         GENERATION,
     },
     ("transport", "transport"): {"openrouter_async.transport.client_budgets"},
+    ("transport", "proxies"): {"openrouter_async.transport.no_proxy"},
     ("batch", "journal"): {"filelock"},
     ("types", "parts"): {"openrouter_async.files"},
     ("types", "request"): LONG_TAIL,
