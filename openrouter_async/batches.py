@@ -321,7 +321,7 @@ class Batches:
             try:
                 return await self._routes.submit(body)
             except OpenRouterError as error:
-                wait = submission_wait(error)
+                wait = submission_wait(error, attempts)
                 attempts += 1
                 if wait is None or attempts == _MAX_SUBMISSIONS:
                     raise

@@ -5,8 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+
+from openrouter_async import APIConnectionError
 from openrouter_async.batch.hosted.context import FilledGroup, RunContext
 from openrouter_async.batch.hosted.plan import BatchGroup
+from openrouter_async.batch.hosted.routes import submission_wait
 from openrouter_async.batch.hosted.spool import SpoolWriter
 from openrouter_async.batch.hosted.submitter import Submitter
 from openrouter_async.batch.rows.stats import RunCounters
@@ -28,6 +32,16 @@ async def test_discard_deletes_the_files_of_queued_groups(tmp_path: Path) -> Non
     assert existed
     assert not path.exists()
     assert (submitter.active, finished) == (0, [1])
+
+
+@pytest.mark.parametrize(("failures", "wait"), [(0, 0.3), (3, 2.4), (5000, 30.0)])
+def test_wait_for_a_connection_doubles_up_to_half_a_minute(
+    failures: int, wait: float
+) -> None:
+    found = submission_wait(APIConnectionError("Cannot connect."), failures)
+
+    assert found is not None
+    assert 0.5 * wait <= found <= 1.5 * wait
 
 
 def test_money_that_a_batch_lost_is_spent_from_the_budget() -> None:

@@ -30,8 +30,9 @@ PAGE_ROWS: Final = 200
 
 _PATH: Final = "/batches"
 _LIST_LIMIT: Final = 100
-# Seconds: the wait after a failure to connect, before the next attempt.
+# Seconds: the wait after the first failure to connect. It doubles with each one.
 _CONNECT_WAIT: Final = 0.3
+_MAX_CONNECT_WAIT: Final = 30.0
 
 
 @frozen
@@ -152,12 +153,16 @@ class BatchRoutes:
         return self._settings.call(method, path, parse, query=query, retry=retry)
 
 
-def submission_wait(error: OpenRouterError) -> float | None:
+def submission_wait(error: OpenRouterError, failures: int) -> float | None:
     """
     Return the seconds to wait before a submission is sent again; None: never.
 
     Only if it was certainly not stored, and a wait helps: after 429, and if no
     connection was made.
+
+    Args:
+        error: The error.
+        failures: Number of submissions of the batch that failed before.
     """
     if isinstance(error, APIError):
         if error.status_code != 429:
@@ -165,7 +170,8 @@ def submission_wait(error: OpenRouterError) -> float | None:
         return (error.retry_after or 1.0) * (1.0 + 0.2 * random.random())  # noqa: S311 - jitter
     if isinstance(error, APITimeoutError) or not is_unsent(error):
         return None
-    return _CONNECT_WAIT * (0.5 + random.random())  # noqa: S311 - jitter
+    wait = min(_CONNECT_WAIT * 2.0 ** min(failures, 10), _MAX_CONNECT_WAIT)
+    return wait * (0.5 + random.random())  # noqa: S311 - jitter
 
 
 def _path(batch_id: str) -> str:

@@ -171,7 +171,7 @@ class Submitter:
     async def _submit(self, batch: HostedBatch) -> None:
         """Submit a batch until it is stored or rejected."""
         context = self._context
-        unanswered = 0
+        failures = unanswered = 0
         while True:
             try:
                 found = await context.routes.submit(context.spool(batch.number))
@@ -184,14 +184,17 @@ class Submitter:
             if unanswered == _MAX_UNANSWERED:
                 context.control.stop("error", failure)
                 return
-            if not await self._may_submit_again(batch, failure):
+            if not await self._may_submit_again(batch, failure, failures):
                 return
+            failures += 1
 
     async def _may_submit_again(
-        self, batch: HostedBatch, failure: OpenRouterError
+        self, batch: HostedBatch, failure: OpenRouterError, failures: int
     ) -> bool:
         """
         Handle a failed submission; return True if the batch is to be submitted again.
+
+        `failures` is the number of those before it.
 
         The cases:
         1. The batch was not stored, and the failure is temporary: wait, then retry.
@@ -200,8 +203,14 @@ class Submitter:
         4. The batch was rejected: no retry.
         """
         context = self._context
-        wait = submission_wait(failure)
+        wait = submission_wait(failure, failures)
         if wait is not None:
+            logger.warning(
+                "Hosted batch %d was not accepted; it is submitted again in %.1f s: %s",
+                batch.number,
+                wait,
+                failure,
+            )
             await first_of(context.stopping, timeout=wait)
             if not context.stopping.is_set():
                 return True
