@@ -395,9 +395,10 @@ def _notes_on_batches(hosted: HostedStats) -> Iterator[str]:
         if hosted.reserved is not None:
             reserved = f" (${hosted.reserved:.6g} reserved)"
         yield (
+            "Still running at OpenRouter, and billed: "
             f"{counted(hosted.open_batches, 'batch', 'batches')} with "
-            f"{counted(hosted.rows, 'row')}{reserved} continue at OpenRouter, and are "
-            "billed; the same command collects their results."
+            f"{counted(hosted.rows, 'row')}{reserved}. The same command collects the "
+            "results."
         )
     if hosted.unanswered:
         yield (
@@ -542,7 +543,7 @@ def status(out: Path, terminal: Terminal) -> ExitCode:
 def _state(summary: BatchSummary) -> str:
     """Return the state of a batch in one word or two."""
     if summary.is_collected:
-        return "rejected" if summary.id is None else "collected"
+        return "not stored" if summary.id is None else "collected"
     return summary.status or ("no response" if summary.id is None else "submitted")
 
 

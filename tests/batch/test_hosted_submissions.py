@@ -84,7 +84,15 @@ async def test_late_list_costs_one_more_batch_which_the_log_reports(
     journal: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server.batches.script.list_lag = 0.3
+    script = server.batches.script
+    script.list_lag = 1000
+
+    def list_the_second(seen: SeenRequest) -> bool:
+        if is_post(seen) and server.batches.stats.stored:
+            script.list_lag = 0
+        return False
+
+    server.reply(status=500, path="/batches", when=list_the_second)
     server.batches.fail_next("stored_reset")
     async with make_client() as client:
         results, _ = await hosted(client, journal, prompts(3))

@@ -64,8 +64,8 @@ def test_hosted_run_without_wait_is_collected_by_the_same_command(
     collected = run("status", out)
 
     assert first.returncode == 7
-    assert "1 batch with 20 rows ($0.000" in first.stderr
-    assert "reserved) continue at OpenRouter" in first.stderr
+    assert "Still running at OpenRouter, and billed: 1 batch with" in first.stderr
+    assert " 20 rows ($0.000" in first.stderr
     (batch,) = json.loads(waiting.stdout)["batches"]
     assert (batch["rows"], batch["is_collected"]) == (20, False)
     # The id is on several lines, but complete.
@@ -144,7 +144,7 @@ def test_interrupted_command_returns_soon_and_its_batches_go_on(
     assert process.returncode == 130
     # 2 s on a machine that is not busy; the batch takes 100.
     assert seconds < 30
-    assert "1 batch with 20 rows continue at OpenRouter" in err
+    assert "billed: 1 batch with 20 rows. The same command collects" in err
     assert again.returncode == 0
     assert len(out.read_text().splitlines()) == 20
     assert server.batches.stats.submissions == 1
@@ -169,7 +169,7 @@ def test_submissions_without_a_response_are_named() -> None:
     ("batch_id", "status", "is_collected", "state"),
     [
         (None, None, False, "no response"),
-        (None, None, True, "rejected"),
+        (None, None, True, "not stored"),
         ("batch-1", None, False, "submitted"),
         ("batch-1", "expired", False, "expired"),
         ("batch-1", "expired", True, "collected"),
