@@ -32,7 +32,7 @@ from openrouter_async.errors import (
     ToolTimeoutError,
     status_class,
 )
-from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.types import (
     Attempt,
     ChatResponse,

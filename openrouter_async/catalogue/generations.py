@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import ConfigurationError, MalformedResponseError, NotFoundError
-from ..protocol.decode import as_object, read_object
+from ..protocol.decode import as_object
+from ..protocol.response_objects import read_object
 from ..protocol.response_parsing import read_json
 from ..protocol.settings import Settings
 from ..transport.transport import Transport

@@ -6,8 +6,9 @@ from typing import Any, Final
 from ..errors import APIError, MalformedResponseError, OpenRouterError
 from ..types import ChatResponse, Exchange
 from ..types.hosted import Batch
-from .decode import as_object, decode, read_object, read_response
+from .decode import as_object, decode
 from .error_parsing import error_from_body, find_error
+from .response_objects import read_object, read_response
 
 # Types of OpenAI's errors, for rows without OpenRouter's own `error_type`.
 _TYPE_STATUS: Final[Mapping[str, int]] = {

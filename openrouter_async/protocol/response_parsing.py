@@ -6,7 +6,7 @@ from typing import Any, Final
 from ..errors import MalformedResponseError, OpenRouterError
 from ..sse import SSEDecoder
 from ..types import ChatResponse, Exchange, Usage
-from .decode import as_object, choice_usage, decode, read_response
+from .decode import as_object, decode
 from .error_parsing import (
     FIELD_LINE,
     error_from_body,
@@ -14,6 +14,7 @@ from .error_parsing import (
     page_title,
     with_exchange,
 )
+from .response_objects import choice_usage, read_response
 from .stream_state import DONE, NO_CHOICES, StreamState, is_whole
 
 _EVENT_STREAM: Final = "text/event-stream"

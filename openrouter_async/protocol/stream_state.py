@@ -9,15 +9,7 @@ from ..errors import APIError, MalformedResponseError, StreamInterruptedError
 from ..sse import ReceivedEvent, ServerSentEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
 from .accumulator.accumulator import Accumulator, has_token
-from .decode import (
-    decode,
-    decode_first,
-    parse_chunk,
-    parse_exact_chunk,
-    read_chunk,
-    read_response,
-    to_text,
-)
+from .decode import decode, decode_first, to_text
 from .error_parsing import (
     error_from_body,
     find_error,
@@ -26,6 +18,7 @@ from .error_parsing import (
     with_exchange,
 )
 from .headers import Secret, redact
+from .response_objects import parse_chunk, parse_exact_chunk, read_chunk, read_response
 from .templates import Template, TemplateLearner
 
 DONE: Final = "[DONE]"

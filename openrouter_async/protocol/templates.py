@@ -20,8 +20,8 @@ from ..types import ChatStreamingResponseChunk, Delta, StreamingChoice
 from ..types.lazy import EMPTY_LIST, Deferred
 from .accumulator.accumulator import Accumulator
 from .accumulator.text_sink import TextSink
-from .decode import read_chunk
 from .encode import encode
+from .response_objects import read_chunk
 
 Path: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a text in a choice."""

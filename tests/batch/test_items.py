@@ -21,7 +21,7 @@ from openrouter_async.batch.rows.items import (
     read_item,
 )
 from openrouter_async.batch.rows.results import failure_line, result_line
-from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.testing import completion
 
 MESSAGES = [{"role": "user", "content": "hi"}]

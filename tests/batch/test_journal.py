@@ -28,8 +28,8 @@ from openrouter_async.batch.jsonl import JsonLinesFile
 from openrouter_async.batch.rows.hash_index import HashMap64
 from openrouter_async.batch.rows.items import name_key
 from openrouter_async.batch.rows.results import failure_line, result_line
-from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.encode import encode
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.testing import completion
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import attrs
 import pytest
 
-from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.decode import decode
 from openrouter_async.protocol.encode import encode
+from openrouter_async.protocol.response_objects import read_chunk, read_response
 from openrouter_async.types.shape import Shape
 
 FOLDER = os.environ.get("OPENROUTER_WIRE")

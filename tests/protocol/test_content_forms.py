@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from openrouter_async.errors import MalformedResponseError
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
-from openrouter_async.protocol.decode import (
-    decode,
-    decode_finite,
+from openrouter_async.protocol.decode import decode, decode_finite
+from openrouter_async.protocol.encode import encode
+from openrouter_async.protocol.response_objects import (
     parse_chunk,
     read_chunk,
     read_response,
 )
-from openrouter_async.protocol.encode import encode
 from openrouter_async.protocol.stream_state import StreamState
 from openrouter_async.sse import ServerSentEvent
 from openrouter_async.types import ChatResponse, Exchange

@@ -12,11 +12,12 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given
-from test_decode import CALL, JSON
+from json_values import JSON
+from test_response_objects import CALL
 
 from openrouter_async.errors import ConfigurationError
-from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.encode import encode, unstructure
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.types import (
     NULL,
     Annotation,

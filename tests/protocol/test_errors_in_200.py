@@ -21,11 +21,11 @@ from openrouter_async.errors import (
     ServiceUnavailableError,
     status_class,
 )
-from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.error_parsing import (
     error_from_body,
     find_error,
 )
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.protocol.response_parsing import (
     read_chat,
     read_json,

@@ -19,7 +19,7 @@ from from_schema import Document, mutated, seeded
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from test_decode import assert_sound
+from test_response_objects import assert_sound
 
 from openrouter_async.errors import (
     APIError,
@@ -29,9 +29,10 @@ from openrouter_async.errors import (
 )
 from openrouter_async.protocol.accumulator.accumulator import Accumulator
 from openrouter_async.protocol.body import chat_body
-from openrouter_async.protocol.decode import decode, read_chunk, read_response
+from openrouter_async.protocol.decode import decode
 from openrouter_async.protocol.encode import encode
 from openrouter_async.protocol.error_parsing import error_from_response
+from openrouter_async.protocol.response_objects import read_chunk, read_response
 from openrouter_async.protocol.response_parsing import read_chat
 from openrouter_async.protocol.retry_after import parse_retry_after
 from openrouter_async.types import NULL, ChatGenerationParams, Exchange

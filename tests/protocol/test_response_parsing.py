@@ -14,8 +14,8 @@ from openrouter_async.errors import (
     PaymentRequiredError,
     StreamInterruptedError,
 )
-from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.error_parsing import with_exchange
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.protocol.response_parsing import (
     is_decisive,
     is_empty,

@@ -14,8 +14,8 @@ from openrouter_async.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from openrouter_async.protocol.decode import read_response
 from openrouter_async.protocol.headers import Secret
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.protocol.stream_state import (
     DONE,
     StreamState,

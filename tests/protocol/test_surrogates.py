@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_async.protocol.decode import decode, read_response
+from openrouter_async.protocol.decode import decode
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.protocol.stream_state import StreamState
 from openrouter_async.protocol.surrogates import (
     SurrogateText,

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openrouter_async.protocol.accumulator.text_sink import TextSink
-from openrouter_async.protocol.decode import parse_chunk
 from openrouter_async.protocol.event_buffer import EventBuffer
+from openrouter_async.protocol.response_objects import parse_chunk
 from openrouter_async.protocol.templates import (
     Template,
     decode_bodies,

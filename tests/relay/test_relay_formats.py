@@ -18,7 +18,7 @@ from openrouter_async import (
     ToolArgumentsError,
     ToolCall,
 )
-from openrouter_async.protocol.decode import read_chunk
+from openrouter_async.protocol.response_objects import read_chunk
 from openrouter_async.relay import (
     AISDKFormat,
     OpenAIFormat,

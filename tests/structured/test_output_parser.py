@@ -15,7 +15,7 @@ from openrouter_async import (
     OutputTruncatedError,
     OutputValidationError,
 )
-from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.structured.output_parser import parser_of
 
 

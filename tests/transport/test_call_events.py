@@ -11,7 +11,7 @@ from openrouter_async.config import Retries, SizeLimits, Timeouts
 from openrouter_async.errors import APIError, ClosedError
 from openrouter_async.protocol.base_url import parse_base_url
 from openrouter_async.protocol.call import Call, CallAccount, CallRecord
-from openrouter_async.protocol.decode import read_response
+from openrouter_async.protocol.response_objects import read_response
 from openrouter_async.transport.call_events import CallEvents
 from openrouter_async.transport.usage_meter import OddCall, UsageMeter
 

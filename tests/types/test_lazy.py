@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from openrouter_async.protocol.decode import read_chunk, read_response
+from openrouter_async.protocol.response_objects import read_chunk, read_response
 from openrouter_async.types import ChatResponse, Delta, Message, Usage
 from openrouter_async.types.lazy import Deferred
 

@@ -8,8 +8,9 @@ import typing_extensions
 from attrs import define
 
 from ...errors import APIError, OpenRouterError
-from ...protocol.decode import as_object, read_response
+from ...protocol.decode import as_object
 from ...protocol.encode import canonical
+from ...protocol.response_objects import read_response
 from ...protocol.response_parsing import usage_of
 from ...types import ChatResponse, Usage
 from .items import EXTENSION_KEY, fingerprint_of, name_key

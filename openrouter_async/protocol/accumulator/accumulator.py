@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...types import ChatResponse, ChatStreamingResponseChunk
-from ..decode import as_object, index_number, read_response
+from ..decode import as_object
+from ..response_objects import index_number, read_response
 from .choices import ChoiceAccumulator
 from .partial_object import as_list, as_string, deep_copy, keep_first, keep_last
 from .text_sink import TextSink

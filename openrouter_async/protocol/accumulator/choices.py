@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ...types import ChatStreamingResponseChunk, Delta, Usage
-from ..decode import as_object, content_text, read_object
+from ..decode import as_object
+from ..response_objects import content_text, read_object
 from ..surrogates import join_halves, mark, release
 from .other_forms import OtherForms
 from .partial_object import (

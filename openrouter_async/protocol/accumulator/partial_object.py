@@ -9,7 +9,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..decode import id_digits, index_number
+from ..response_objects import id_digits, index_number
 from ..surrogates import join_halves, mark
 
 
