@@ -12,6 +12,7 @@ import typing_extensions
 from .errors import ClosedError, ConfigurationError, OpenRouterError
 from .protocol.error_parsing import with_exchange
 from .protocol.stream_state import DONE_EVENT, StreamState
+from .protocol.templates import ChunkRun, Template
 from .transport.event_stream import EventStream
 from .types import ChatResponse, ChatStreamingResponseChunk, Exchange
 
@@ -87,20 +88,10 @@ class ChatStream:
             OpenRouterError: As iterating raises; its `partial` has what was received.
         """
         while await anext(self, None) is not None:
-            self._add_texts()
+            template = self._buffer.template
+            if template is not None and self._buffer.texts:
+                self._take_texts(template)
         return self.response
-
-    def _add_texts(self) -> None:
-        """Add the texts that wait to the response, without creating their chunks."""
-        texts, template = self._buffer.texts, self._buffer.template
-        if not texts or template is None:
-            return
-        self._buffer.texts = []
-        texts.reverse()
-        template.sink.extend(texts)
-        if self._on_chunk is not None:
-            for _ in texts:
-                self._on_chunk()
 
     async def read_available(self) -> list[ChatStreamingResponseChunk]:
         """
@@ -117,24 +108,93 @@ class ChatStream:
             OpenRouterError: As iterating raises. The chunks that were received before
                 an error are returned first, and the next call raises it.
         """
-        try:
-            chunks = [await anext(self)]
-        except StopAsyncIteration:
-            return []
+        chunks: list[ChatStreamingResponseChunk] = []
+        for run in await self.read_runs():
+            if isinstance(run, ChunkRun):
+                chunks += run.make_chunks()
+            else:
+                chunks.append(run)
+        return chunks
+
+    async def read_runs(self) -> list[ChatStreamingResponseChunk | ChunkRun]:
+        """
+        Do what `read_available` does, without creating the chunks of templates.
+
+        It is for code of this package that writes the texts of chunks somewhere, which
+        takes a small part of the time of creating the chunks.
+        """
+        runs: list[ChatStreamingResponseChunk | ChunkRun] = []
+        buffer = self._buffer
+        while not runs:
+            if not (buffer.events or buffer.texts) and self._must_read():
+                await self._read_events()
+            self._take_runs(runs)
+            if self._state.done:
+                if runs:
+                    # The next call waits for the end of the body, and returns [].
+                    buffer.clear()
+                    break
+                await self._finish()
+                return runs
+        return runs
+
+    def _take_runs(self, runs: list[ChatStreamingResponseChunk | ChunkRun]) -> None:
+        """
+        Add all chunks that were received.
+
+        Raises:
+            OpenRouterError: As `StreamState.feed` raises, if there is no chunk before
+                the error. If there is one, the next read raises it.
+        """
+        if self._first is not None:
+            first, self._first = self._first, None
+            runs.append(first)
         buffer = self._buffer
         while buffer.texts or buffer.events:
+            template = buffer.template
+            if template is not None and (
+                buffer.texts or buffer.match_waiting(template)
+            ):
+                runs.append(ChunkRun(template, self._take_texts(template)))
+                continue
             try:
-                chunk = self._next_waiting()
+                chunk = self._feed_event()
             except OpenRouterError as error:
-                # The next call raises it, because it is now the end of the stream.
-                self._fail(error)
-                break
+                failure = self._fail(error)
+                if runs:
+                    # The next call raises it, because it is now the end of the stream.
+                    return
+                raise failure from error.__cause__
             if chunk is not None:
-                chunks.append(chunk)
+                runs.append(chunk)
             elif self._state.done:
-                # The next call waits for the end of the body, and returns [].
-                buffer.clear()
-        return chunks
+                return
+
+    def _take_texts(self, template: Template) -> list[str]:
+        """Return the texts that wait, and add them to the response."""
+        texts, self._buffer.texts = self._buffer.texts, []
+        texts.reverse()
+        template.sink.extend(texts)
+        if self._on_chunk is not None:
+            for _ in texts:
+                self._on_chunk()
+        return texts
+
+    async def _read_events(self) -> None:
+        """
+        Wait until events are in the buffer.
+
+        Raises:
+            OpenRouterError: As iterating raises.
+        """
+        self._reading = True
+        try:
+            if not await self._event_stream.read():
+                self._end_body()
+        except (asyncio.CancelledError, OpenRouterError) as error:
+            self._end_at(error)
+        finally:
+            self._reading = False
 
     async def aclose(self) -> None:
         """
@@ -225,19 +285,26 @@ class ChatStream:
             return first
         buffer = self._buffer
         template = buffer.template
-        if template is not None and (buffer.texts or buffer.match_waiting(template)):
-            text = buffer.texts.pop()
-            template.sink.add(text)
-            chunk = template.make_chunk(text)
-        else:
-            # The event is not bound to a name: a traceback that shows local variables
-            # must not show a key that the server echoed.
-            received = self._state.feed(buffer.events.pop())
-            buffer.template = self._state.template
-            if received is None:
-                return None
-            chunk = received
+        if template is None or not (buffer.texts or buffer.match_waiting(template)):
+            return self._feed_event()
+        text = buffer.texts.pop()
+        template.sink.add(text)
         if self._on_chunk is not None:
+            self._on_chunk()
+        return template.make_chunk(text)
+
+    def _feed_event(self) -> ChatStreamingResponseChunk | None:
+        """
+        Return the chunk of the next event, which no template matches; None without one.
+
+        Raises:
+            OpenRouterError: As `StreamState.feed` raises.
+        """
+        # The event is not bound to a name: a traceback that shows local variables must
+        # not show a key that the server echoed.
+        chunk = self._state.feed(self._buffer.events.pop())
+        self._buffer.template = self._state.template
+        if chunk is not None and self._on_chunk is not None:
             self._on_chunk()
         return chunk
 

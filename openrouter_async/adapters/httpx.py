@@ -22,7 +22,7 @@ from ..errors import (
 from ..protocol.decode import as_object, decode_finite
 from ..protocol.encode import encode
 from ..protocol.settings import CallOptions
-from ..protocol.templates import encode_event
+from ..protocol.templates import encode_run
 from ..stream import ChatStream
 from ..types import ChatResponse
 
@@ -178,14 +178,14 @@ class _EventBytes:
         if self._ended:
             raise StopAsyncIteration
         try:
-            chunks = await self._stream.read_available()
+            runs = await self._stream.read_runs()
         except APIError as error:
             self._ended = True
             return _event(_stream_error(error))
         except OpenRouterError as error:
             raise _read_exception(self._package, error) from error
-        if chunks:
-            return b"".join(map(encode_event, chunks))
+        if runs:
+            return b"".join(map(encode_run, runs))
         self._ended = True
         return _DONE
 

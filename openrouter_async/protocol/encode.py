@@ -101,6 +101,28 @@ def encode(value: Any) -> bytes:
         return _encode_slowly(value)
 
 
+def join_texts(texts: list[str], separator: bytes) -> bytes:
+    r"""
+    Return texts as the bodies of JSON strings, joined by a separator.
+
+    This is faster than encoding each of them. `","` in the JSON of the list is between
+    two texts, unless its first quotation mark is one of a text: it then has a backslash
+    in front, as in the JSON of `x",`.
+
+    Args:
+        texts: At least one text.
+        separator: The separator.
+    """
+    try:
+        bodies = orjson.dumps(texts)[2:-2]
+    except TypeError:
+        # A lone surrogate.
+        return separator.join([encode(text)[1:-1] for text in texts])
+    if b'\\","' in bodies:
+        return separator.join([orjson.dumps(text)[1:-1] for text in texts])
+    return bodies.replace(b'","', separator)
+
+
 # The hooks of the classes seen so far, without the converter's dispatch: a request of
 # 50 messages has about a hundred objects.
 _writers: Final[dict[type[Any], Callable[[Any], dict[str, Any]]]] = {}

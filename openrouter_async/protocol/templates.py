@@ -20,7 +20,7 @@ from ..types import ChatStreamingResponseChunk, Delta, StreamingChoice
 from ..types.lazy import EMPTY_LIST, Deferred
 from .accumulator.accumulator import Accumulator
 from .accumulator.text_sink import TextSink
-from .encode import encode
+from .encode import encode, join_texts
 from .response_objects import read_chunk
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -303,12 +303,14 @@ class Template(Deferred):
         choice.error = None
         return choice
 
-    def encode_event(self, text: str) -> bytes:
-        """Return the event of the chunk that has this text."""
-        body = orjson.dumps(text)[1:-1]
-        if self._infix is not None:
-            body += self._infix + body
-        return self._head + body + self._tail
+    def encode_events(self, texts: list[str]) -> bytes:
+        """Return the events of the chunks that have these texts, at least one."""
+        head, infix, tail = self._head, self._infix, self._tail
+        if infix is None:
+            return head + join_texts(texts, tail + head) + tail
+        # A line feed is not part of the body of a JSON string.
+        bodies = join_texts(texts, b"\n").split(b"\n")
+        return b"".join([head + body + infix + body + tail for body in bodies])
 
     def split_event(
         self, encode_event: Callable[[dict[str, Any]], bytes]
@@ -335,6 +337,26 @@ class Template(Deferred):
         return raw  # type: ignore[no-any-return]
 
 
+class ChunkRun:
+    """
+    Chunks of one template that follow one another, and were not created yet.
+
+    Attributes:
+        template: The template.
+        texts: The texts of the chunks; at least one.
+    """
+
+    __slots__ = ("template", "texts")
+
+    def __init__(self, template: Template, texts: list[str]) -> None:
+        self.template = template
+        self.texts = texts
+
+    def make_chunks(self) -> list[ChatStreamingResponseChunk]:
+        """Return the chunks."""
+        return [*map(self.template.make_chunk, self.texts)]
+
+
 _new: Any = object.__new__
 
 
@@ -347,18 +369,15 @@ def find_template(chunk: ChatStreamingResponseChunk) -> tuple[Template, str] | N
     return None
 
 
-def encode_event(chunk: ChatStreamingResponseChunk) -> bytes:
+def encode_run(run: ChatStreamingResponseChunk | ChunkRun) -> bytes:
     """
-    Return the server-sent event of a chunk, with all members that were received.
+    Return the server-sent events of chunks, with all members that were received.
 
-    That of a template is put together, without creating `chunk.raw`.
+    Those of a template are put together, without creating the chunks.
     """
-    shape: Any = chunk
-    source = shape._raw
-    if source.__class__ is Template:
-        event: bytes = source.encode_event(shape._new_text)
-        return event
-    return b"%b%b%b" % (_DATA, encode(chunk.raw), _END)
+    if isinstance(run, ChunkRun):
+        return run.template.encode_events(run.texts)
+    return b"%b%b%b" % (_DATA, encode(run.raw), _END)
 
 
 def decode_bodies(bodies: Sequence[bytes]) -> list[str] | None:

@@ -8,6 +8,7 @@ from attrs import define
 from ..errors import MalformedResponseError, ToolArgumentsError
 from ..protocol.decode import as_object, decode
 from ..protocol.encode import encode
+from ..protocol.templates import ChunkRun
 from ..tools.events import (
     CitationReceived,
     ImageReceived,
@@ -22,7 +23,7 @@ from ..tools.events import (
 )
 from ..types import ChatResponse, ToolCall
 from .public_errors import PublicError
-from .relay_formats import DONE_EVENT, SSE_HEADERS, data_event
+from .relay_formats import DONE_EVENT, SSE_HEADERS, data_event, text_events
 
 _FINISH_REASONS: Final = {
     "stop": "stop",
@@ -72,8 +73,9 @@ class AISDKFormat:
         self._turn = 0
         # The kind of the open part, "text" or "reasoning"; None between parts.
         self._part: str | None = None
-        self._part_id = b""
         self._parts = 0
+        # The event of a delta of the part, before the body of its text.
+        self._head = b""
         self._sources = 0
         # The calls of the message by their id, and those of the turn by their index.
         self._calls: dict[str, _RelayedCall] = {}
@@ -99,6 +101,15 @@ class AISDKFormat:
         """Return the client's events for an event; often one, sometimes several."""
         return self._writers[event.__class__](event)
 
+    def run(self, run: ChunkRun) -> bytes | None:
+        """Return the bytes of chunks that have only text, or only reasoning."""
+        kind = run.template.kind
+        texts = [*filter(None, run.texts)]
+        if kind is None or not texts:
+            return None if kind is None else b""
+        start = self._begin_delta(kind, 1)
+        return start + text_events(self._head, texts, b'"}\n\n')
+
     def end(self, response: ChatResponse, usage: Mapping[str, Any] | None) -> bytes:
         """Return `finish` and `[DONE]`."""
         reason = _FINISH_REASONS.get(response.finish_reason or "", "other")
@@ -119,16 +130,15 @@ class AISDKFormat:
         return self._delta("reasoning", event.text, event.turn)
 
     def _delta(self, kind: str, text: str, turn: int) -> bytes:
-        start = b""
-        if kind != self._part or turn != self._turn:
-            start = self._begin_step(turn) + self._begin_part(kind)
+        start = self._begin_delta(kind, turn)
         # Written by hand, because it is the event of every token.
-        return b'%bdata: {"type":"%b-delta","id":"%b","delta":%b}\n\n' % (
-            start,
-            kind.encode(),
-            self._part_id,
-            encode(text),
-        )
+        return b'%b%b%b"}\n\n' % (start, self._head, encode(text)[1:-1])
+
+    def _begin_delta(self, kind: str, turn: int) -> bytes:
+        """Return what has to precede a delta of a part: often nothing."""
+        if kind == self._part and turn == self._turn:
+            return b""
+        return self._begin_step(turn) + self._begin_part(kind)
 
     def _call_started(self, event: ToolCallStarted) -> bytes:
         start = self._begin_step(event.turn) + self._end_part()
@@ -219,7 +229,11 @@ class AISDKFormat:
     def _begin_part(self, kind: str) -> bytes:
         ended = self._end_part()
         self._parts += 1
-        self._part, self._part_id = kind, b"%d" % self._parts
+        self._part = kind
+        self._head = b'data: {"type":"%b-delta","id":"%d","delta":"' % (
+            kind.encode(),
+            self._parts,
+        )
         return ended + data_event({"type": f"{kind}-start", "id": f"{self._parts}"})
 
     def _end_part(self) -> bytes:

@@ -11,10 +11,10 @@ from attrs import field, frozen
 from ..errors import APIError, ClosedError, OpenRouterError
 from ..protocol.call import Outcome
 from ..stream import ChatStream, PendingStream
-from ..tools.events import EventBuilder, TurnFinished
 from ..tools.tool_run import ToolStream
 from ..types import ChatResponse
 from ..types.shape import Value
+from .chunk_writer import ChunkWriter
 from .public_errors import PublicError, public_error, reader_timeout_error
 from .relay_formats import RelayFormat
 
@@ -279,28 +279,22 @@ class Pump:
         self._write(self._format.end(source.response, self._usage(source.response)))
 
     async def _forward_chunks(self, stream: ChatStream) -> None:
-        builder = EventBuilder(1)
-        buffer, event_bytes = self._buffer, self._format.event
-        chunk_bytes = getattr(self._format, "chunk", None)
-        while chunks := await stream.read_available():
+        buffer = self._buffer
+        writer = ChunkWriter(self._format, buffer)
+        while runs := await stream.read_runs():
             before = len(buffer)
             try:
-                for chunk in chunks:
-                    if chunk_bytes is not None:
-                        buffer += chunk_bytes(chunk)
-                    else:
-                        for event in builder.feed(chunk):
-                            buffer += event_bytes(event)
+                for run in runs:
+                    writer.write(run)
             finally:
+                # An error does not overtake the chunks before it.
                 if len(buffer) > before:
                     self._notify()
             if len(buffer) >= _BUFFER_BYTES:
                 await self._wait_for_space()
-        if chunk_bytes is None:
-            response = stream.response
-            for event in builder.finish(response.tool_calls):
-                self._write(event_bytes(event))
-            self._write(event_bytes(TurnFinished(1, response)))
+        writer.finish(stream.response)
+        if buffer:
+            self._notify()
 
     async def _forward_events(self, run: ToolStream[Any]) -> None:
         event_bytes = self._format.event

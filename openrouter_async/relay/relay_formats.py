@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from ..protocol.encode import encode
-from ..protocol.templates import Template, find_template
+from ..protocol.encode import encode, join_texts
+from ..protocol.templates import ChunkRun, Template, find_template
 from ..tools.events import ReasoningDelta, TextDelta, ToolCallStarted, ToolEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk
 from .public_errors import PublicError
@@ -88,6 +88,13 @@ class SSEFormat:
             return data_event({"tool": event.name, "id": event.id})
         return b""
 
+    def run(self, run: ChunkRun) -> bytes | None:
+        """Return the bytes of chunks that have only text, or only reasoning."""
+        kind = run.template.kind
+        if kind is None:
+            return None
+        return text_events(b'data: {"%b":"' % kind.encode(), run.texts, b'"}\n\n')
+
     def end(self, response: ChatResponse, usage: Mapping[str, Any] | None) -> bytes:
         """Return the event `done`."""
         last = {"finish_reason": response.finish_reason, "usage": usage}
@@ -134,6 +141,12 @@ class PlainTextFormat:
             # Half of a surrogate pair cannot be encoded.
             return event.text.encode("utf-8", "replace")
         return b""
+
+    def run(self, run: ChunkRun) -> bytes | None:
+        """Return the text of chunks that have only text."""
+        if run.template.kind == "text":
+            return "".join(run.texts).encode("utf-8", "replace")
+        return None if run.template.kind is None else b""
 
     def end(
         self,
@@ -190,16 +203,31 @@ class OpenAIFormat:
         found = find_template(chunk)
         if found is not None:
             template, text = found
-            if template is not self._template:
-                self._note_origin(chunk)
-                self._template = template
-                self._around = template.split_event(self._public_event)
-            if self._around is not None:
-                return encode(text)[1:-1].join(self._around)
+            written = OpenAIFormat.run(self, ChunkRun(template, [text]))
+            if written is not None:
+                return written
         if not chunk.choices:
             return b""
         self._note_origin(chunk)
         return self._public_event(chunk.raw)
+
+    def run(self, run: ChunkRun) -> bytes | None:
+        """Return the bytes of chunks, unless their texts are hard to find in them."""
+        template = run.template
+        if template is not self._template:
+            self._template = template
+            # The chunk is decoded once for all chunks of the template.
+            self._note_origin(template.make_chunk(""))
+            self._around = template.split_event(self._public_event)
+        around = self._around
+        if around is None:
+            return None
+        if len(around) == 2:
+            head, tail = around
+            return b"%b%b%b" % (head, join_texts(run.texts, tail + head), tail)
+        # A line feed is not part of the body of a JSON string.
+        bodies = join_texts(run.texts, b"\n").split(b"\n")
+        return b"".join([body.join(around) for body in bodies])
 
     def event(self, event: ToolEvent) -> bytes:
         """Return a chunk with the new text of a run of tools."""
@@ -245,6 +273,22 @@ class OpenAIFormat:
     def _choice(self, delta: Mapping[str, Any], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return data_event({**self._head, "choices": [choice]})
+
+
+def text_events(head: bytes, texts: list[str], tail: bytes) -> bytes:
+    """
+    Return the event of each text that is not empty.
+
+    Args:
+        head: The event before the body of the JSON string.
+        texts: The texts.
+        tail: The event after it.
+    """
+    if not all(texts):
+        texts = [*filter(None, texts)]
+        if not texts:
+            return b""
+    return b"%b%b%b" % (head, join_texts(texts, tail + head), tail)
 
 
 def data_event(value: Mapping[str, Any]) -> bytes:

@@ -13,12 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openrouter_async.protocol.accumulator.text_sink import TextSink
+from openrouter_async.protocol.encode import encode, join_texts
 from openrouter_async.protocol.event_buffer import EventBuffer
 from openrouter_async.protocol.response_objects import parse_chunk
 from openrouter_async.protocol.templates import (
+    ChunkRun,
     Template,
     decode_bodies,
-    encode_event,
+    encode_run,
 )
 
 # Everything that has a meaning in a list of JSON strings, and one letter.
@@ -111,15 +113,30 @@ def test_event_of_a_chunk_is_what_it_was_made_of(text: str) -> None:
     for parts in ((PREFIX, SUFFIX), REASONING):
         data = json.dumps(text)[1:-1].encode().join(parts)
         made = template(*parts).make_chunk(text)
-        event = encode_event(made)
+        event = encode_run(ChunkRun(template(*parts), [text]))
 
         assert event.startswith(b"data: {")
         assert event.endswith(b"}\n\n")
         assert json.loads(event[6:]) == json.loads(data)
-        # The event needs none of the values that are created on first access.
-        assert isinstance(made._raw, Template)
-        made.raw["added"] = 1
-        assert json.loads(encode_event(made)[6:]) == {**json.loads(data), "added": 1}
+        assert encode_run(made) == event
+
+
+@given(st.lists(st.text('"\\,xé\ud800', max_size=4), min_size=1, max_size=6))
+@example(['x",', "y"])
+@example(["x\\", "y"])
+@example(["", ",", ""])
+def test_joined_texts_are_encoded_one_by_one(texts: list[str]) -> None:
+    bodies = join_texts(texts, b"\n").split(b"\n")
+
+    assert bodies == [encode(text)[1:-1] for text in texts]
+
+
+@given(st.lists(st.text('"\\,x', max_size=3), min_size=1, max_size=6))
+def test_events_of_a_run_are_those_of_its_chunks(texts: list[str]) -> None:
+    for parts in ((PREFIX, SUFFIX), REASONING):
+        run = ChunkRun(template(*parts), texts)
+
+        assert encode_run(run) == b"".join(map(encode_run, run.make_chunks()))
 
 
 def test_short_event_does_not_match() -> None:
