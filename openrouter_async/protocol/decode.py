@@ -7,6 +7,7 @@ Decoding is lenient: what servers send that is nearly JSON is accepted.
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -244,3 +245,10 @@ def _write_json(value: Any) -> str:
 def as_object(value: Any) -> dict[str, Any]:
     """Return a JSON object unchanged, and an empty one in place of anything else."""
     return value if value.__class__ is dict else {}
+
+
+def first_object(body: Any) -> Mapping[str, Any]:
+    """Return a JSON object, or the first one of an array; else an empty one."""
+    if body.__class__ is list:
+        body = next((item for item in body if item.__class__ is dict), None)
+    return as_object(body)

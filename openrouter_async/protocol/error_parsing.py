@@ -16,189 +16,21 @@ from ..errors import (
 from ..sse import ServerSentEvent, SSEDecoder
 from ..types import ChatResponse, Exchange
 from ..types.shape import Value
-from .decode import as_object, decode, decode_first
+from .decode import as_object, decode, decode_first, first_object
+from .error_messages import error_message, short_name, shorten, upstream_message
+from .error_status import CODE_KEYS, error_status
 from .retry import billing, is_retryable
 from .retry_after import parse_retry_after
 
-_ERROR_TYPE_STATUS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(
-        (
-            "context_length_exceeded",
-            "max_tokens_exceeded",
-            "token_limit_exceeded",
-            "string_too_long",
-            "invalid_request",
-            "invalid_prompt",
-            "content_policy_violation",
-            "refusal",
-            "invalid_image",
-            "image_too_large",
-            "image_too_small",
-            "unsupported_image_format",
-            "image_download_failed",
-        ),
-        400,
-    ),
-    "authentication": 401,
-    "payment_required": 402,
-    "permission_denied": 403,
-    "not_found": 404,
-    "image_not_found": 404,
-    "precondition_failed": 412,
-    "payload_too_large": 413,
-    "unprocessable": 422,
-    "rate_limit_exceeded": 429,
-    "server": 500,
-    "unmapped": 500,
-    "provider_unavailable": 502,
-    "provider_overloaded": 503,
-    "timeout": 504,
-}
-"""The status of each `error_type`. Source: the specification's ApiErrorType."""
-
-_NAME_STATUS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(
-        (
-            "bad_request",
-            "billing_hard_limit_reached",
-            "content_filter",
-            "content_policy_violation",
-            "failed_precondition",
-            "invalid_argument",
-            "invalid_prompt",
-            "invalid_request",
-            "invalid_type",
-            "invalid_value",
-            "missing_required_parameter",
-            "model_not_supported",
-            "out_of_range",
-            "string_above_max_length",
-            "unknown_parameter",
-            "unsupported_parameter",
-            "unsupported_value",
-            "validation",
-        ),
-        400,
-    ),
-    **dict.fromkeys(
-        (
-            "account_deactivated",
-            "authentication",
-            "expired_api_key",
-            "incorrect_api_key",
-            "invalid_api_key",
-            "invalid_authentication",
-            "invalid_organization",
-            "unauthenticated",
-            "unauthorized",
-        ),
-        401,
-    ),
-    **dict.fromkeys(("billing", "insufficient_credits", "insufficient_balance"), 402),
-    **dict.fromkeys(
-        (
-            "access_denied",
-            "forbidden",
-            "insufficient_permissions",
-            "permission",
-            "unsupported_country_region_territory",
-        ),
-        403,
-    ),
-    **dict.fromkeys(("model_not_found", "invalid_model", "deployment_not_found"), 404),
-    "request_timeout": 408,
-    **dict.fromkeys(("request_too_large", "request_entity_too_large"), 413),
-    "unprocessable_entity": 422,
-    **dict.fromkeys(
-        (
-            "insufficient_quota",
-            "quota_exceeded",
-            "requests",
-            "resource_exhausted",
-            "tokens",
-            "too_many_requests",
-        ),
-        429,
-    ),
-    **dict.fromkeys(("api", "internal", "internal_server", "internal_service"), 500),
-    "bad_gateway": 502,
-    **dict.fromkeys(
-        (
-            "engine_overloaded",
-            "model_overloaded",
-            "server_overloaded",
-            "service_unavailable",
-            "slow_down",
-            "unavailable",
-        ),
-        503,
-    ),
-    **dict.fromkeys(("deadline_exceeded", "gateway_timeout"), 504),
-    "overloaded": 529,
-}
-"""
-The status of further names, in the form that `_normalize` returns.
-
-Providers behind OpenRouter use them as `code`, `type` or `status`. Source: the lists
-of error codes of OpenAI, Anthropic (529 for "overloaded_error") and Google.
-"""
-
+_OK: Final = range(200, 300)
+_REDIRECT: Final = range(300, 400)
 _IN_FLIGHT: Final = ("in_flight_budget_exhausted", "openrouter_in_flight_budget")
 _DAILY_CAP: Final = ("openrouter_free_tier_daily", "free-models-per-day")
-# 300 characters: messages are for logs and terminals; `error.body` has all of it.
-_MAX_MESSAGE: Final = 300
-_ERROR_STATUS: Final = range(400, 600)
-# Messages nested deeper than this are not looked for.
-_MAX_DEPTH: Final = 8
-# The names under which servers send the words of an error; the first that has some.
-_MESSAGE_KEYS: Final = (
-    "message",
-    "error_message",
-    "error_msg",
-    "errorMessage",
-    "msg",
-    "detail",
-    "error",
-    "errors",
-    "messages",
-    "error_description",
-    "description",
-    "reason",
-    "title",
-    # Apigee and SOAP.
-    "fault",
-    "faultstring",
-)
-# Members of an error object that are not words for a reader.
-_NOT_MESSAGES: Final = frozenset(
-    {
-        "code",
-        "error_type",
-        "http_status",
-        "id",
-        "metadata",
-        "object",
-        "param",
-        "request_id",
-        "status",
-        "status_code",
-        "statusCode",
-        "type",
-    }
-)
-_CODE_KEYS: Final = ("code", "http_status", "status", "status_code", "statusCode")
 # Codes that mean success, in the bodies of servers that always send a code.
 _SUCCESS_CODES: Final = (None, False, 0, 200, "", "0", "200", "ok", "success")
-_REDIRECT: Final = range(300, 400)
-_OK: Final = range(200, 300)
 
-# `re` compiles these at the first error, not at import.
-_ACCOUNT: Final = r"\b(user|org)_[A-Za-z0-9]{6,}"
-_KEY: Final = r"\bsk-[A-Za-z0-9_-]{6,}"
-_TITLE: Final = r"(?i)<title[^>]*>([^<]{1,200})"
 FIELD_LINE: Final = r"[\s\ufeff]*(?::|(?:data|event|id|retry)(?::|\r|\n|\Z))"
 """The beginning of a stream of events: a comment, or a field of an event."""
-_HTML: Final = r"(?i)[\s\ufeff]*<(!doctype|!--|html|head|title|body|center|\?xml)"
 
 
 @frozen(eq=False, repr=False)
@@ -294,7 +126,7 @@ def error_from_body(
         http.attempts[-1].billing = (
             "insured" if http.status in _OK else billing(status, envelope=envelope)
         )
-    message = _message(body, error, fields, http)
+    message = error_message(body, error, fields, http)
     availability = as_object(fields.get("availability")).get("retryable")
     arguments: dict[str, Any] = {
         "status_code": status,
@@ -322,7 +154,7 @@ def error_from_body(
         error_type=details.error_type,
         metadata=details.metadata if fields.get("metadata").__class__ is dict else None,
         provider_name=details.provider_name,
-        upstream=_upstream(details.metadata.get("raw"), message),
+        upstream=upstream_message(details.metadata.get("raw"), message),
         **arguments,
     )
 
@@ -342,27 +174,20 @@ def parse_error(body: Any, http: Exchange, error: Any = None) -> ErrorDetails:
     fields = found or {}
     metadata = as_object(fields.get("metadata"))
     error_type = (
-        _name(metadata.get("error_type"))
-        or _name(fields.get("error_type"))
-        or _name(fields.get("type"))
+        short_name(metadata.get("error_type"))
+        or short_name(fields.get("error_type"))
+        or short_name(fields.get("type"))
     )
     return ErrorDetails(
         fields=fields,
         metadata=metadata,
         envelope=found is not None,
-        status=_status(http, (fields, first_object(body)), error_type),
+        status=error_status(http, (fields, first_object(body)), error_type),
         error_type=error_type,
-        provider_name=_name(metadata.get("provider_name")),
+        provider_name=short_name(metadata.get("provider_name")),
         in_flight=_mentions(fields, metadata, _IN_FLIGHT),
         daily_cap=_mentions(fields, metadata, _DAILY_CAP),
     )
-
-
-def first_object(body: Any) -> Mapping[str, Any]:
-    """Return a JSON object, or the first one of an array; else an empty one."""
-    if body.__class__ is list:
-        body = next((item for item in body if item.__class__ is dict), None)
-    return as_object(body)
 
 
 def error_of(body: Any) -> Any:
@@ -393,65 +218,6 @@ def _as_error(error: Any) -> Mapping[str, Any] | None:
     return first_object(error) or None
 
 
-def _status(
-    http: Exchange, objects: tuple[Mapping[str, Any], ...], error_type: str | None
-) -> int:
-    """
-    Return the status that the exception's class is chosen by.
-
-    The first of: 1. the status of HTTP, if outside 2XX; 2. a number in the error, or
-    in the body around it; 3. the status of the error type, of the code, the type and
-    the status that are names; 4. 500.
-    """
-    if http.status is not None and http.status not in _OK:
-        return http.status
-    for fields in objects:
-        for key in _CODE_KEYS:
-            value = fields.get(key)
-            if isinstance(value, str) and value.isascii() and value.strip().isdigit():
-                # Four digits are enough to be outside the range.
-                number: Any = int(value.strip()[:4])
-            else:
-                number = value
-            if type(number) in (int, float) and number in _ERROR_STATUS:
-                return int(number)
-    names: list[Any] = []
-    for fields in objects:
-        names += (as_object(fields.get("metadata")).get("error_type"),)
-        names += map(fields.get, ("error_type", "code", "type", "status"))
-    # A code names the problem, where a type such as "invalid_request_error" only
-    # names its class: OpenAI sends an invalid key under that type.
-    for name in (*names, error_type):
-        status = _status_of_name(name)
-        if status is not None:
-            return status
-    return 500
-
-
-def _status_of_name(name: Any) -> int | None:
-    if not isinstance(name, str):
-        return None
-    name = name.strip()
-    if name in _ERROR_TYPE_STATUS:
-        return _ERROR_TYPE_STATUS[name]
-    name = _normalize(name)
-    if name.startswith("rate_limit"):
-        return 429
-    return _NAME_STATUS.get(name) or _ERROR_TYPE_STATUS.get(name)
-
-
-def _normalize(name: str) -> str:
-    """
-    Return the name of an error in one spelling.
-
-    "BadRequestError", "bad-request" and "BAD_REQUEST" all become "bad_request".
-    """
-    if name != name.upper():
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return re.sub(r"_(error|exception)\Z", "", name)
-
-
 def _mentions(
     fields: Mapping[str, Any], metadata: Mapping[str, Any], names: tuple[str, str]
 ) -> bool:
@@ -462,82 +228,6 @@ def _mentions(
     return any(name in limits for name in names) or (
         isinstance(message, str) and any(name in message for name in names)
     )
-
-
-def _message(body: Any, error: Any, fields: Mapping[str, Any], http: Exchange) -> str:
-    if isinstance(error, str):
-        # Some gateways put the name of the status into `error`, beside the message.
-        rest = {k: v for k, v in first_object(body).items() if k != "error"}
-        texts = (find_message(fields), find_message(rest))
-        found = ": ".join(dict.fromkeys(text for text in texts if text))
-        if found:
-            return _summary(found)
-    # `fields` before the body: a body may have a `message` that is not the error's.
-    for value in (fields, error, body):
-        found = find_message(value)
-        if found:
-            return _summary(found)
-    if http.status is not None and http.status in _REDIRECT:
-        return "redirects are not followed"
-    return "the server sent no message"
-
-
-def find_message(value: Any, depth: int = 0) -> str:
-    """
-    Return the words of an error, wherever they are nested; "" if there are none.
-
-    The cases: 1. text, which may be JSON; 2. a list, of which all are joined; 3. an
-    object, whose words are under one of several names.
-    """
-    if depth > _MAX_DEPTH:
-        return ""
-    if isinstance(value, str):
-        text = value.strip()
-        inner = decode_first(text, None) if text[:1] in ("{", "[") else None
-        return find_message(inner, depth + 1) or text
-    if value.__class__ is list:
-        texts = (find_message(item, depth + 1) for item in value)
-        return "; ".join(dict.fromkeys(text for text in texts if text))
-    return _message_in(value, depth) if value.__class__ is dict else ""
-
-
-def _message_in(value: Mapping[str, Any], depth: int) -> str:
-    for key in _MESSAGE_KEYS:
-        found = find_message(value.get(key), depth + 1)
-        if found:
-            return _field_path(value) + found
-    if not depth:
-        return ""
-    # Lists by field, as Django REST framework sends them.
-    texts = (
-        f"{key}: {text}"
-        for key, item in value.items()
-        if key not in _NOT_MESSAGES and (text := find_message(item, depth + 1))
-    )
-    return "; ".join(texts)
-
-
-def _field_path(item: Mapping[str, Any]) -> str:
-    """Return the field that one of FastAPI's validation errors is about."""
-    path = item.get("loc")
-    if path.__class__ is not list or not path:
-        return ""
-    return ".".join(map(str, path)) + ": "  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _upstream(raw: Any, message: str) -> str | None:
-    """
-    Return the provider's own message, or None if it adds nothing to `message`.
-
-    `metadata.raw` is the provider's body: text, JSON text or an object.
-    """
-    value = find_message(raw)
-    if not value and isinstance(raw, str):
-        value = raw.strip()
-    if not value:
-        return None
-    summary = _summary(value)
-    return None if summary == message else summary
 
 
 def is_error_event(event: ServerSentEvent) -> bool:
@@ -578,7 +268,7 @@ def _is_bare_error(whole: Mapping[str, Any]) -> bool:
         return True
     if not whole.get("message") and not whole.get("msg"):
         return False
-    keys = ("code", "error_type", "error_code", *_CODE_KEYS)
+    keys = ("code", "error_type", "error_code", *CODE_KEYS)
     return (
         any(whole.get(key) not in _SUCCESS_CODES for key in keys)
         or whole.get("success") is False
@@ -599,44 +289,12 @@ def with_exchange(error: OpenRouterError, http: Exchange) -> OpenRouterError:
     return error
 
 
-def scrub(text: str) -> str:
-    """Return a text with account ids and keys masked."""
-    return re.sub(_KEY, "sk-***", re.sub(_ACCOUNT, r"\1_***", text))
-
-
-def page_title(text: str) -> str | None:
-    """Return the title of an HTML page ("untitled" without one); None for others."""
-    if not re.match(_HTML, text):
-        return None
-    title = re.search(_TITLE, text)
-    return title.group(1).strip() if title else "untitled"
-
-
-def _summary(text: str) -> str:
-    """Return a text in one line; of an HTML page, only the title."""
-    title = page_title(text)
-    if title is not None:
-        return f"an HTML page, {_trim(title)!r}, instead of JSON"
-    return _trim(text)
-
-
-def _trim(text: str) -> str:
-    # Scrubbed before it is cut: the pattern would not match half an id.
-    text = " ".join(scrub(text).split())
-    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
-
-
 def _string(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _name(value: Any) -> str | None:
-    return _trim(value) if isinstance(value, str) and value.strip() else None
-
-
 # "gpt-4o is not a valid model ID", as recorded.
 _INVALID_MODEL: Final = "is not a valid model ID"
-
 _STATUS_HINTS: Final[Mapping[int, str]] = {
     401: "Check OPENROUTER_API_KEY or api_key=; keys: "
     "https://openrouter.ai/settings/keys.",
@@ -654,11 +312,11 @@ def _hint(details: ErrorDetails, http: Exchange) -> str | None:
     """
     own = _string(details.metadata.get("remedy_hint"))
     if own:
-        return _trim(own)
+        return shorten(own)
     availability = as_object(details.fields.get("availability"))
     models: Any = availability.get("fallback_models")
     if models.__class__ is list and models:
-        return _trim(f"Available models: {', '.join(map(str, models[:3]))}.")
+        return shorten(f"Available models: {', '.join(map(str, models[:3]))}.")
     known = _status_hint(details)
     if known:
         return known

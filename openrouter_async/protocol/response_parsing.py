@@ -7,11 +7,11 @@ from ..errors import MalformedResponseError, OpenRouterError
 from ..sse import SSEDecoder
 from ..types import ChatResponse, Exchange, Usage
 from .decode import as_object, decode
+from .error_messages import page_title
 from .error_parsing import (
     FIELD_LINE,
     error_from_body,
     find_error,
-    page_title,
     with_exchange,
 )
 from .response_objects import choice_usage, read_response

@@ -9,11 +9,10 @@ from ..errors import APIError, MalformedResponseError, StreamInterruptedError
 from ..sse import ReceivedEvent, ServerSentEvent
 from ..types import ChatResponse, ChatStreamingResponseChunk, Exchange
 from .accumulator.accumulator import Accumulator, has_token
-from .decode import decode, decode_first, to_text
+from .decode import decode, decode_first, first_object, to_text
 from .error_parsing import (
     error_from_body,
     find_error,
-    first_object,
     is_error_event,
     with_exchange,
 )

@@ -13,10 +13,9 @@ from openrouter_async.errors import (
     ServiceUnavailableError,
     status_class,
 )
+from openrouter_async.protocol.error_messages import page_title, scrub
 from openrouter_async.protocol.error_parsing import (
     error_from_body,
-    page_title,
-    scrub,
 )
 
 
