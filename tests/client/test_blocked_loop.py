@@ -107,7 +107,8 @@ async def test_large_response_that_arrived_meanwhile_is_read_to_its_end(
     server.reply([text, text] if stream else text, delay=0.1)
 
     async with client_of(server, total=0.6) as client:
-        blocking = asyncio.create_task(block_when_sent(server))
+        # A busy machine needs longer to read it, and gets as long as the timer is late.
+        blocking = asyncio.create_task(block_when_sent(server, 2 * BLOCK))
         response = await call(client, stream=stream)
         await blocking
 
