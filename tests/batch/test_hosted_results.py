@@ -254,17 +254,63 @@ async def test_purged_results_fail_the_rows(
 async def test_batch_that_the_list_lacks_for_long_is_gone(
     server: LocalOpenRouter, make_client: MakeClient, journal: Path, absent_for: float
 ) -> None:
-    server.batches.script.running = 100
     intervals = attrs.evolve(FAST, absent_for=absent_for)
     async with make_client() as client:
-        await hosted(client, journal, prompts(2), wait=False)
-        server.batches.script.list_lag = 100
+        batch_id = await ended_batch(server, client, journal, 2, "completed")
+        await client.batches.get(batch_id)
+        await client.batches.delete(batch_id)
+        reads = server.batches.stats.list_reads
         begin = time.monotonic()
         results, _ = await hosted(client, journal, prompts(2), intervals=intervals)
 
+    assert len(results) == 2
     assert all("not in the list" in str(result.error) for result in results)
-    assert server.batches.stats.list_reads >= 6
+    assert server.batches.stats.list_reads - reads >= 5
     assert time.monotonic() - begin >= absent_for
+
+
+@pytest.mark.parametrize("looks_until_it_ends", [7, 17])
+async def test_batch_that_the_list_lacks_is_asked_for(
+    server: LocalOpenRouter,
+    make_client: MakeClient,
+    journal: Path,
+    looks_until_it_ends: int,
+) -> None:
+    """It is once or several times, and runs or has ended then."""
+    script = server.batches.script
+    script.running, script.list_lag = 100, 1000
+    looks = 0
+
+    def end_late(seen: SeenRequest) -> bool:
+        nonlocal looks
+        looks += seen.path.endswith("/batches") and seen.method == "GET"
+        if looks == looks_until_it_ends:
+            script.running = 0
+        return False
+
+    server.reply(status=500, path="/batches", when=end_late)
+    intervals = attrs.evolve(FAST, absent_for=0.0)
+    async with make_client() as client:
+        await hosted(client, journal, prompts(2), intervals=intervals)
+
+    assert journaled(journal) == named(2)
+    assert server.batches.stats.batch_reads == -(-looks_until_it_ends // 5)
+
+
+async def test_batch_that_the_list_lacks_may_be_withheld(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    intervals = attrs.evolve(FAST, absent_for=0.0)
+    async with make_client() as client:
+        batch_id = await ended_batch(server, client, journal, 2, "completed")
+        server.batches.withhold(batch_id)
+        server.batches.script.list_lag = 1000
+        with pytest.raises(PaymentRequiredError):
+            await hosted(client, journal, prompts(2), intervals=intervals)
+        server.batches.release(batch_id)
+        await hosted(client, journal, prompts(2), intervals=intervals)
+
+    assert journaled(journal) == named(2)
 
 
 async def test_batch_that_the_list_lacks_for_a_while_is_not_gone(

@@ -122,10 +122,7 @@ class Collector:
             if listed is None:
                 await self._absent(batch, now)
                 continue
-            batch.absences.clear()
-            batch.status, batch.expires_at = listed.status, listed.expires_at
-            if listed.is_ended:
-                await self._collect(batch, listed)
+            await self._seen(batch, listed)
 
     async def _read_list(self) -> dict[str, Batch]:
         """Return the open batches that the list contains, by id."""
@@ -148,15 +145,32 @@ class Collector:
 
     async def _absent(self, batch: HostedBatch, now: float) -> None:
         """
-        Take a batch as gone if the list lacks it for ten minutes, and in five looks.
+        Ask for a batch itself if the list lacks it for ten minutes, and in five looks.
 
-        The first looks are seconds apart, and later ones minutes.
+        The first looks are seconds apart, and later ones minutes. The response may
+        contain all results, so it is not asked for otherwise.
         """
         batch.absences.append(now)
-        seconds = now - batch.absences[0]
-        is_long = seconds >= self._context.options.intervals.absent_for
-        if is_long and len(batch.absences) >= _MAX_ABSENCES:
-            await self._lose(batch, f"{batch.id} is not in the list of batches")
+        is_long = now - batch.absences[0] >= self._context.options.intervals.absent_for
+        if not is_long or len(batch.absences) < _MAX_ABSENCES:
+            return
+        batch.absences.clear()
+        batch_id = cast("str", batch.id)
+        try:
+            found = await self._context.routes.get(batch_id)
+        except NotFoundError:
+            await self._lose(batch, f"{batch_id} is not in the list of batches")
+        except OpenRouterError as error:
+            await self._unreadable(batch, error)
+        else:
+            await self._seen(batch, found)
+
+    async def _seen(self, batch: HostedBatch, found: Batch) -> None:
+        """Take the status of a batch, and its results if it has ended."""
+        batch.absences.clear()
+        batch.status, batch.expires_at = found.status, found.expires_at
+        if found.is_ended:
+            await self._collect(batch, found)
 
     async def _lose(self, batch: HostedBatch, reason: str) -> None:
         """Fail the rows of a batch without results; it may have been billed."""
@@ -307,29 +321,35 @@ class Collector:
 
     async def _download(self, batch: HostedBatch, path: Path) -> bool:
         """Write all results to a file; return False if they are not to be taken."""
-        context, batch_id = self._context, cast("str", batch.id)
+        batch_id = cast("str", batch.id)
         try:
             try:
                 await self._read_pages(batch_id, path)
             except NotFoundError:
                 await self._read_inline(batch_id, path)
-        except PaymentRequiredError as error:
-            # The batch is not run again: a later run collects it.
-            context.control.stop("account", error)
         except OpenRouterError as error:
-            if isinstance(error, APIError) and error.status_code == 410:
-                await self._lose(batch, error.message)
-                return False
-            count = self._read_failures.get(batch.number, 0) + 1
-            self._read_failures[batch.number] = count
-            logger.warning("The results of %s cannot be read: %s", batch_id, error)
-            if is_fatal(error):
-                context.control.stop("account", error)
-            elif count == _MAX_READ_FAILURES:
-                context.control.stop("error", error)
+            await self._unreadable(batch, error)
         else:
             return True
         return False
+
+    async def _unreadable(self, batch: HostedBatch, error: OpenRouterError) -> None:
+        """Handle a batch that cannot be read: gone, withheld, or to be read again."""
+        control = self._context.control
+        if isinstance(error, PaymentRequiredError):
+            # The batch is not run again: a later run collects it.
+            control.stop("account", error)
+            return
+        if isinstance(error, APIError) and error.status_code == 410:
+            await self._lose(batch, error.message)
+            return
+        count = self._read_failures.get(batch.number, 0) + 1
+        self._read_failures[batch.number] = count
+        logger.warning("The results of %s cannot be read: %s", batch.id, error)
+        if is_fatal(error):
+            control.stop("account", error)
+        elif count == _MAX_READ_FAILURES:
+            control.stop("error", error)
 
     async def _read_pages(self, batch_id: str, path: Path) -> None:
         cursor: str | None = None
