@@ -25,12 +25,17 @@ from openrouter_async.testing import (
     tool_call,
 )
 
+logger = logging.getLogger("interop")
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 APPS = Path(__file__).parent / "apps"
 
-# Maximum seconds from the end of the client's connection to the end of the upstream's.
-# It takes 1 to 25 ms; the rest is for a busy machine. The streams would go on for longer.
+# Maximum seconds from the end of the client's connection to the end of the upstream's,
+# in one of several attempts: a busy machine delays some of them, but not all.
+CLOSE_LIMIT = 0.1
+CLOSE_ATTEMPTS = 20
+# Maximum seconds in any attempt. The streams would go on for longer.
 CLOSE_SECONDS = 5
 
 BODY = json.dumps(
@@ -265,18 +270,22 @@ async def test_client_that_leaves_closes_the_upstream(
     reply: Reply,
     seen: bytes,
 ) -> None:
-    upstream.reply(reply)
-    reader, writer = await running.post()
-    await reader.readuntil(seen)
-    await upstream.until(requests=1)
-    await asyncio.sleep(0.05)
-    left = time.monotonic()
-    writer.transport.abort()
-    await upstream.until(closed=1, timeout=CLOSE_SECONDS)
-    seconds = time.monotonic() - left
-
-    # Shown by: pytest --log-cli-level=INFO
-    logging.getLogger("interop").info("%s: closed after %.3f s", moment, seconds)
+    seconds = float(CLOSE_SECONDS)
+    attempts = 0
+    while seconds > CLOSE_LIMIT and attempts < CLOSE_ATTEMPTS:
+        attempts += 1
+        upstream.reply(reply)
+        reader, writer = await running.post()
+        await reader.readuntil(seen)
+        await upstream.until(requests=attempts)
+        await asyncio.sleep(0.05)
+        left = time.monotonic()
+        writer.transport.abort()
+        await upstream.until(closed=attempts, timeout=CLOSE_SECONDS)
+        seconds = time.monotonic() - left
+        # Shown by: pytest --log-cli-level=INFO
+        logger.info("%s: closed after %.3f s", moment, seconds)
+    assert seconds <= CLOSE_LIMIT
 
 
 @pytest.fixture(
@@ -312,5 +321,5 @@ async def test_browser_that_does_not_read_ends_the_stream(
     seconds = time.monotonic() - left
     writer.transport.abort()
 
-    logging.getLogger("interop").info("blocked in send: closed after %.3f s", seconds)
+    logger.info("blocked in send: closed after %.3f s", seconds)
     assert upstream.stats.chunks < 2000
