@@ -2,9 +2,10 @@
 openai on our httpx transport, on httpx, on aiohttp: `python -m benchmarks.adapters`.
 
 It measures the CPU time of a plain call, one at a time, and of a chunk of a stream,
-with one event per network read, and the time of a plain call from start to end. The
-contenders take turns, in one process. It does not measure the other frameworks that
-the transport serves, concurrency, TLS, retries or errors.
+with one event per network read, with and without openai's own parsing, and the time of
+a plain call from start to end. The contenders take turns, in one process. It does not
+measure the other frameworks that the transport serves, concurrency, TLS, retries or
+errors.
 """
 
 import argparse
@@ -90,6 +91,19 @@ async def stream(make: type[OpenAI], job: Job, streams: int) -> float:
     return watch.cpu / (streams * CHUNKS) * 1e6
 
 
+async def read_bytes(make: type[OpenAI], job: Job, streams: int) -> float:
+    """Return the microseconds of CPU per chunk that openai does not parse."""
+    contender = make(job.url(SCENARIO), 1)
+    await contender.read_bytes()
+    gc.collect()
+    watch = Stopwatch().start()
+    for _ in range(streams):
+        assert await contender.read_bytes() > CHUNKS
+    watch.stop()
+    await contender.aclose()
+    return watch.cpu / (streams * CHUNKS) * 1e6
+
+
 def report(title: str, figures: dict[str, list[float]]) -> None:
     """Print the median of each contender and its ratio to openai on httpx."""
     print(f"{title}: median, ratio to httpx (range)")
@@ -111,6 +125,7 @@ def main() -> None:
     cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     wall: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     chunk: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    unparsed: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     with harness.server() as port:
         job = Job(port=port)
         for _ in range(rounds):
@@ -119,9 +134,12 @@ def main() -> None:
                 cpu[name].append(spent)
                 wall[name].append(passed)
                 chunk[name].append(asyncio.run(stream(make, job, STREAMS)))
+                cost = asyncio.run(read_bytes(make, job, STREAMS))
+                unparsed[name].append(cost)
     report("us of CPU per plain call", cpu)
     report("us per plain call, start to end", wall)
     report("us of CPU per chunk", chunk)
+    report("us of CPU per chunk, read as bytes that openai does not parse", unparsed)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,16 @@ class OpenAI(Contender):
                     seen()
         return StreamCounts(chunks, len("".join(text)))
 
+    async def read_bytes(self) -> int:
+        """Read a stream without parsing it, and return the number of its bytes."""
+        size = 0
+        async with self._completions.with_streaming_response.create(
+            model=inputs.MODEL, messages=[_question()], stream=True
+        ) as response:
+            async for data in response.iter_bytes():
+                size += len(data)
+        return size
+
     async def fold(self) -> Folded:
         manager = self._completions.stream(model=inputs.MODEL, messages=[_question()])
         async with manager as stream:
