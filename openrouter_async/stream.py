@@ -127,7 +127,15 @@ class ChatStream:
         buffer = self._buffer
         while not runs:
             if not (buffer.events or buffer.texts) and self._must_read():
-                await self._read_events()
+                # As in `__anext__`, not in a coroutine of its own.
+                self._reading = True
+                try:
+                    if not await self._event_stream.read():
+                        self._end_body()
+                except (asyncio.CancelledError, OpenRouterError) as error:
+                    self._end_at(error)
+                finally:
+                    self._reading = False
             self._take_runs(runs)
             if self._state.done:
                 if runs:
@@ -179,22 +187,6 @@ class ChatStream:
             for _ in texts:
                 self._on_chunk()
         return texts
-
-    async def _read_events(self) -> None:
-        """
-        Wait until events are in the buffer.
-
-        Raises:
-            OpenRouterError: As iterating raises.
-        """
-        self._reading = True
-        try:
-            if not await self._event_stream.read():
-                self._end_body()
-        except (asyncio.CancelledError, OpenRouterError) as error:
-            self._end_at(error)
-        finally:
-            self._reading = False
 
     async def aclose(self) -> None:
         """

@@ -159,7 +159,8 @@ class Pump:
         data = bytes(self._buffer)
         self._buffer.clear()
         self._waiting_since = None
-        _wake(self._space)
+        if self._space is not None:
+            _wake(self._space)
         return data
 
     async def wait_open(self, seconds: float) -> None:
