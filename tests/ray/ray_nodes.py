@@ -9,8 +9,13 @@ from openrouter_async.testing import LocalOpenRouter
 
 # As many as `ray.init()` takes on a machine with two cores.
 _NODE = {"num_cpus": 2, "object_store_memory": 120 * 1024 * 1024}
-# A node that does not answer at all is lost after 3 seconds, in place of 15.
-_SYSTEM = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+_SYSTEM = {
+    # A node that does not answer at all is lost after 3 seconds, in place of 15.
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 3,
+    # 15 otherwise: other work on the machine would leave the workers almost no time.
+    "worker_niceness": 0,
+}
 
 
 class Nodes:
