@@ -62,10 +62,10 @@ def test_dataset_gets_typed_columns_and_the_journal_every_row(
         ds = run.send_many(
             table(cluster, 300), prompt="Say {text}", custom_id="id", raw=True
         )
-        rows = ds.take_all()
+        taken: list[dict[str, Any]] = ds.take_all()
 
     # Ray does not keep the order of blocks.
-    rows.sort(key=lambda row: int(row["id"][1:]))
+    rows = sorted(taken, key=lambda row: int(row["id"][1:]))
     assert [row["id"] for row in rows] == [f"r{number}" for number in range(300)]
     assert all(f"hello {row['id'][1:]}" == row["text"] for row in rows)
     assert list(rows[0]) == ["id", "text", *COLUMNS, "raw"]
