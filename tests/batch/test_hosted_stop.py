@@ -34,6 +34,9 @@ from openrouter_async.testing import LocalOpenRouter
 
 pytestmark = pytest.mark.usefixtures("quick_batches")
 
+# Every write fails as on a full disk.
+FULL = Path("/dev/full")
+
 
 @pytest.fixture
 def small_buffer(monkeypatch: pytest.MonkeyPatch) -> int:
@@ -262,6 +265,20 @@ async def test_state_file_on_a_full_disk_ends_the_run(
             await hosted(client, journal, prompts(1))
 
     assert server.batches.stats.submissions == 0
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+async def test_submission_on_a_full_disk_ends_the_run_and_leaves_no_file(
+    server: LocalOpenRouter, make_client: MakeClient, journal: Path
+) -> None:
+    journal.with_name("out.batches.1.json").symlink_to(FULL)
+
+    async with make_client() as client:
+        with pytest.raises(JournalError, match=r"1\.json, .* No space left on device"):
+            await hosted(client, journal, prompts(1))
+
+    assert server.batches.stats.submissions == 0
+    assert files(journal) == {"out.jsonl", "out.batches.jsonl"}
 
 
 async def test_summaries_ignore_a_line_that_a_crash_cut_short(

@@ -157,6 +157,17 @@ async def test_first_signal_says_that_submitted_batches_go_on() -> None:
     assert "submitted batches continue" in handlers._explain()
 
 
+@pytest.mark.parametrize(
+    ("reserved", "rows"), [(None, "3 rows."), (0.5, "3 rows ($0.5 reserved).")]
+)
+def test_batches_that_go_on_are_named(reserved: float | None, rows: str) -> None:
+    hosted = HostedStats(1, 3, None, None, reserved=reserved)
+
+    (note,) = _notes_on_batches(hosted)
+
+    assert f"billed: 1 batch with {rows}" in note
+
+
 def test_submissions_without_a_response_are_named() -> None:
     hosted = HostedStats(0, 0, None, None, unanswered=2)
 

@@ -201,6 +201,10 @@ class HostedEngine(RunLifetime):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        # A submission that fails is over, and the watcher may end before its task does.
+        for task in (reader, submitting, flushing):
+            if not task.cancelled():
+                task.result()
 
     def _restore(self) -> None:
         """Take over the batches that earlier runs left open."""

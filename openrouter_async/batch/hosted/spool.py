@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ...errors import JournalError
 from ...protocol.decode import as_object, decode
 from .plan import CHAT_ENDPOINT, BatchGroup, submission_head
 
@@ -23,37 +25,60 @@ class SpoolWriter:
     """
 
     def __init__(self, path: Path, group: BatchGroup, callback_url: str | None) -> None:
+        """
+        Create the file and write what precedes the rows.
+
+        Raises:
+            JournalError: If the file cannot be written. All methods raise it.
+        """
         self.path = path
-        self._file = path.open("wb", buffering=_BUFFER_BYTES)
+        with _checked(path):
+            self._file = path.open("wb", buffering=_BUFFER_BYTES)
         head = submission_head(
             CHAT_ENDPOINT,
             group.model,
             callback_url=callback_url,
             provider=group.provider,
         )
-        self._file.write(head)
+        self._write(head)
         self.size = len(head) + len(_END)
         self.count = 0
 
     def add(self, line: bytes) -> None:
         """Write a row."""
-        if self.count:
-            self._file.write(b",\n")
-        self._file.write(line)
+        self._write(b",\n" + line if self.count else line)
         self.size += len(line) + 2
         self.count += 1
 
     def finish(self) -> None:
         """Complete the file, and flush it to the disk."""
-        self._file.write(_END)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._write(_END)
+        with _checked(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
 
     def discard(self) -> None:
         """Close and delete the file."""
-        self._file.close()
+        # It writes what it has buffered, which fails again on a full disk.
+        with suppress(OSError):
+            self._file.close()
         self.path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        with _checked(self.path):
+            self._file.write(data)
+
+
+@contextmanager
+def _checked(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise JournalError(
+            f"{path}, the next submission, cannot be written: {reason}."
+        ) from error
 
 
 def read_spool(path: Path) -> Iterator[bytes]:
