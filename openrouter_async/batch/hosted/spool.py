@@ -1,7 +1,7 @@
 """Spool files: the submission of a batch on the disk, one row per line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,7 @@ class SpoolWriter:
 
 
 @contextmanager
-def _checked(path: Path) -> Iterator[None]:
+def _checked(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
