@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ..types import Exchange
 from .decode import decode_first, first_object
+from .error_status import REDIRECT
 
 # 300 characters: messages are for logs and terminals; `error.body` has all of it.
 _MAX_MESSAGE: Final = 300
@@ -47,7 +48,6 @@ _NOT_MESSAGES: Final = frozenset(
         "type",
     }
 )
-_REDIRECT: Final = range(300, 400)
 
 # `re` compiles these at the first error, not at import.
 _ACCOUNT: Final = r"\b(user|org)_[A-Za-z0-9]{6,}"
@@ -80,7 +80,7 @@ def error_message(
         found = find_message(value)
         if found:
             return _summary(found)
-    if http.status is not None and http.status in _REDIRECT:
+    if http.status is not None and http.status in REDIRECT:
         return "redirects are not followed"
     return "the server sent no message"
 

@@ -18,12 +18,10 @@ from ..types import ChatResponse, Exchange
 from ..types.shape import Value
 from .decode import as_object, decode, decode_first, first_object
 from .error_messages import error_message, short_name, shorten, upstream_message
-from .error_status import CODE_KEYS, error_status
+from .error_status import CODE_KEYS, REDIRECT, SUCCESS, error_status
 from .retry import billing, is_retryable
 from .retry_after import parse_retry_after
 
-_OK: Final = range(200, 300)
-_REDIRECT: Final = range(300, 400)
 _IN_FLIGHT: Final = ("in_flight_budget_exhausted", "openrouter_in_flight_budget")
 _DAILY_CAP: Final = ("openrouter_free_tier_daily", "free-models-per-day")
 # Codes that mean success, in the bodies of servers that always send a code.
@@ -124,7 +122,7 @@ def error_from_body(
         # An error inside a 2XX was reported by OpenRouter after it had accepted the
         # request; it does not charge for these.
         http.attempts[-1].billing = (
-            "insured" if http.status in _OK else billing(status, envelope=envelope)
+            "insured" if http.status in SUCCESS else billing(status, envelope=envelope)
         )
     message = error_message(body, error, fields, http)
     availability = as_object(fields.get("availability")).get("retryable")
@@ -326,7 +324,7 @@ def _hint(details: ErrorDetails, http: Exchange) -> str | None:
 
 def _status_hint(details: ErrorDetails) -> str | None:  # noqa: PLR0911 - one per hint
     status = details.status
-    if status in _REDIRECT:
+    if status in REDIRECT:
         return "Check base_url; the key is not sent to other origins."
     if status == 401 and details.provider_name:
         return (

@@ -134,7 +134,11 @@ _ERROR_STATUS: Final = range(400, 600)
 CODE_KEYS: Final = ("code", "http_status", "status", "status_code", "statusCode")
 """The names under which servers send a status as a number."""
 
-_OK: Final = range(200, 300)
+SUCCESS: Final = range(200, 300)
+"""Statuses of a success."""
+
+REDIRECT: Final = range(300, 400)
+"""Statuses of a redirect."""
 
 
 def error_status(
@@ -147,7 +151,7 @@ def error_status(
     in the body around it; 3. the status of the error type, of the code, the type and
     the status that are names; 4. 500.
     """
-    if http.status is not None and http.status not in _OK:
+    if http.status is not None and http.status not in SUCCESS:
         return http.status
     for fields in objects:
         for key in CODE_KEYS:

@@ -29,7 +29,7 @@ class SpoolWriter:
         Create the file and write what precedes the rows.
 
         Raises:
-            JournalError: If the file cannot be written. All methods raise it.
+            JournalError: If the file cannot be written, as do `add` and `finish`.
         """
         self.path = path
         with _checked(path):
